@@ -1,0 +1,1 @@
+"""What happens when money moves: checkout, portal, invoices, proration, renewals."""

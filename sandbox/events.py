@@ -1,0 +1,56 @@
+"""Makes events: the payload is frozen when it happens, in the transaction that made it happen."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from . import API_VERSION, delivery, ids
+from .store import Context, Tx
+
+Object = dict[str, Any]
+
+
+def emit(tx: Tx, ctx: Context, event_type: str, obj: Object, previous_attributes: Object | None = None) -> Object:
+    """Record an event and the deliveries it owes, and wake the deliverer once the transaction has committed."""
+    data: Object = {"object": copy.deepcopy(obj)}
+    if previous_attributes is not None:
+        data["previous_attributes"] = previous_attributes
+    event: Object = {
+        "id": ids.new_id("event"),
+        "object": "event",
+        "api_version": API_VERSION,
+        "created": ctx.now,
+        "data": data,
+        "livemode": ctx.livemode,
+        "pending_webhooks": 0,
+        "request": {"id": ctx.request_id, "idempotency_key": ctx.idempotency_key},
+        "type": event_type,
+    }
+    event["pending_webhooks"] = delivery.enqueue(tx, ctx, event)
+    tx.insert(ctx, event)
+    if delivery.notify not in tx.after_commit:
+        tx.after_commit.append(delivery.notify)
+    return event
+
+
+def changes(before: Object, after: Object) -> Object:
+    """Give previous_attributes: the old values of what changed, with keys that are new in metadata as null."""
+    previous: Object = {}
+    for key in after:
+        if key not in before:
+            previous[key] = None
+        elif before[key] != after[key]:
+            both_maps = isinstance(before[key], dict) and isinstance(after[key], dict)
+            previous[key] = changes(before[key], after[key]) if both_maps else before[key]
+    for key in before:
+        if key not in after:
+            previous[key] = before[key]
+    return json.loads(json.dumps(previous))
+
+
+def emit_updated(tx: Tx, ctx: Context, event_type: str, before: Object, after: Object) -> Object | None:
+    """Record an *.updated event when anything changed at all."""
+    previous = changes(before, after)
+    return emit(tx, ctx, event_type, after, previous) if previous else None
