@@ -1,0 +1,64 @@
+"""DRF's side of the error mapping: every exception of a view becomes an answer in the contract's shape."""
+
+from typing import Any
+
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from common.errors import ApiError, NotAuthenticated, as_api_error
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Map an exception to `{"detail", "code", "action"?}`; 422 lists fields; unknown ones stay 500."""
+    known = as_api_error(error)
+    if known is None and isinstance(error, exceptions.APIException):
+        if isinstance(error, exceptions.ValidationError):
+            set_rollback()
+            return Response({"detail": field_errors(error.detail, _location(context))}, status=422)
+        known = _from_drf(error)
+    if known is None:
+        return None
+    set_rollback()
+    return Response(known.body(), status=known.status_code, headers=known.response_headers())
+
+
+def field_errors(detail: Any, prefix: tuple[str | int, ...] = ("body",)) -> list[dict[str, Any]]:
+    """Flatten DRF's nested validation detail into `[{"loc", "msg", "type"}]`."""
+    rows: list[dict[str, Any]] = []
+    if isinstance(detail, dict):
+        for name, value in detail.items():
+            location = prefix if name == "non_field_errors" else (*prefix, name)
+            rows.extend(field_errors(value, location))
+    elif isinstance(detail, list):
+        for index, value in enumerate(detail):
+            nested = isinstance(value, dict | list)
+            rows.extend(field_errors(value, (*prefix, index) if nested else prefix))
+    else:
+        rows.append({"loc": list(prefix), "msg": str(detail), "type": str(getattr(detail, "code", "invalid"))})
+    return rows
+
+
+def _location(context: dict[str, Any]) -> tuple[str]:
+    view = context.get("view")
+    return ("query",) if getattr(view, "validating_query", False) else ("body",)
+
+
+def _from_drf(error: exceptions.APIException) -> ApiError:
+    if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+        return NotAuthenticated()
+    if isinstance(error, exceptions.ParseError):
+        return _with_status(400, "malformed_body", "The body is not valid JSON.")
+    if isinstance(error, exceptions.Throttled):
+        wait = int(error.wait or 1)
+        mapped = _with_status(429, "rate_limited", "Too many requests. Try again later.")
+        mapped.retry_after_seconds = max(1, wait)
+        return mapped
+    code = str(error.get_codes()) if isinstance(error.get_codes(), str) else "error"
+    return _with_status(error.status_code, code, str(error.detail))
+
+
+def _with_status(status_code: int, code: str, detail: str) -> ApiError:
+    mapped = ApiError(detail, code=code)
+    mapped.status_code = status_code
+    return mapped

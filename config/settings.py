@@ -1,0 +1,248 @@
+"""Settings, all of them. Values come from the environment; an odd value stops the start with a message that names it.
+
+`make run` writes its generated environment to VAR_DIR/runtime.env, which is read here for whatever the environment leaves out,
+so that manage.py in another terminal works on the running instance.
+"""
+
+import sys
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from common.encryption import parse_key_ring
+from common.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+RUNTIME_ENV_FILE = VAR_DIR / "runtime.env"
+if RUNTIME_ENV_FILE.exists() and "DATABASE_URL" not in env.ENVIRON:
+    if RUNTIME_ENV_FILE.stat().st_mode & 0o077:
+        raise ImproperlyConfigured(f"{RUNTIME_ENV_FILE} holds keys and can be read by others: chmod 600 it.")
+    environ.Env.read_env(str(RUNTIME_ENV_FILE), overwrite=False)
+
+
+def env_bool(name: str, default: bool) -> bool:
+    """Read a switch; anything but true/false/1/0/yes/no/on/off is an error, not False."""
+    text = env.str(name, default="true" if default else "false").strip().lower()
+    if text in {"true", "1", "yes", "on"}:
+        return True
+    if text in {"false", "0", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.")
+
+
+def env_required(name: str) -> str:
+    """Read a value that the service cannot run without."""
+    value = env.str(name, default="").replace("\\n", "\n").strip()
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set. `make run` makes its own; in production set it (see .env.example).")
+    return value
+
+
+DEMO = env_bool("DEMO", default=False)
+DEBUG = env_bool("DEBUG", default=False)
+SECRET_KEY = env_required("SECRET_KEY")
+ENCRYPTION_KEYS = env_required("ENCRYPTION_KEYS")
+OIDC_PRIVATE_KEY = env_required("OIDC_PRIVATE_KEY")
+ENTITLEMENT_SIGNING_KEY = env.str("ENTITLEMENT_SIGNING_KEY", default="").replace("\\n", "\n")
+PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default=f"http://127.0.0.1:{env.int('PORT', default=8000)}").rstrip("/")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1", "testserver"}
+parse_key_ring(ENCRYPTION_KEYS)
+if DEBUG and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
+    raise ImproperlyConfigured("DEBUG is on while ALLOWED_HOSTS names a host that is not this machine; turn DEBUG off.")
+if not DEMO and (len(SECRET_KEY) < 40 or "insecure" in SECRET_KEY or SECRET_KEY in ENCRYPTION_KEYS):
+    raise ImproperlyConfigured("SECRET_KEY must be at least 40 random characters of its own, not a default and not an encryption key.")
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.idp.oidc",
+    "auditlog",
+    "django_structlog",
+    "djstripe",
+    "common",
+    "accounts",
+    "projects",
+    "notifications",
+    "moderation",
+    "entitlements",
+    "licenses",
+    "payments",
+    "backoffice",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "auditlog.middleware.AuditlogMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# PostgreSQL. The pool replaces connections that a server restart broke; it forbids CONN_MAX_AGE > 0.
+DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///payments")}
+DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
+DATABASES["default"]["CONN_MAX_AGE"] = 0
+DATABASES["default"].setdefault("OPTIONS", {})
+DATABASES["default"]["OPTIONS"] |= {
+    "connect_timeout": 3,
+    "options": "-c lock_timeout=5000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000",
+}
+if env_bool("DATABASE_POOL", default=True):
+    DATABASES["default"]["OPTIONS"]["pool"] = {
+        "min_size": 1,
+        "max_size": env.int("DATABASE_POOL_SIZE", default=16),
+        "timeout": 5,
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+# Rate limits and heartbeats. A frozen Redis must never hold a request for longer than this.
+REDIS_SOCKET_TIMEOUT_SECONDS = 0.5
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/admin/"
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles")))
+STATICFILES_DIRS = [path for path in [BASE_DIR / "static"] if path.exists()]
+WHITENOISE_USE_FINDERS = True
+# Django would redirect a path without its slash; a signed webhook must never be redirected (its body would be lost).
+APPEND_SLASH = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "common.drf.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "STRICT_JSON": True,
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Payments",
+    "DESCRIPTION": "One self-hosted service that takes Stripe payments for every app its owner builds.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {},
+}
+
+# Bodies over this size are refused before they are read.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+WEBHOOK_MAX_BODY_BYTES = 1024 * 1024
+WEBHOOK_SECRET_CACHE_SECONDS = 5
+
+# Stripe. STRIPE_API_BASE unset means the real Stripe; the sandbox is reached by naming its address.
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")
+STRIPE_API_VERSION = "2026-08-26.dahlia"
+STRIPE_TIMEOUT_SECONDS = env.float("STRIPE_TIMEOUT_SECONDS", default=20.0)
+STRIPE_MAX_NETWORK_RETRIES = env.int("STRIPE_MAX_NETWORK_RETRIES", default=2)
+GITHUB_API_BASE = env.str("GITHUB_API_BASE", default="https://api.github.com")
+OUTGOING_ALLOWED_HOSTS = env.list("OUTGOING_ALLOWED_HOSTS", default=[])
+TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)
+CLOCK_FILE = env.str("CLOCK_FILE", default="")
+
+# dj-stripe is the mirror only (payments/mirror.py): no keys, no urls, no event handlers.
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "djstripe_id"
+STRIPE_LIVE_MODE = False
+SILENCED_SYSTEM_CHECKS = ["djstripe.I001", "djstripe.C001", "djstripe.I002", "djstripe.W004"]
+
+# Work on the inbox.
+EVENT_LEASE_SECONDS = env.int("EVENT_LEASE_SECONDS", default=30)
+EVENT_SWEEP_SECONDS = env.int("EVENT_SWEEP_SECONDS", default=5)
+EVENT_MAX_ATTEMPTS = env.int("EVENT_MAX_ATTEMPTS", default=8)
+
+# allauth: the OAuth2 and OpenID provider for developers.
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+IDP_OIDC_PRIVATE_KEY = OIDC_PRIVATE_KEY
+IDP_OIDC_ACCESS_TOKEN_FORMAT = "jwt"
+IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN = 900
+IDP_OIDC_ADAPTER = "accounts.oidc.OidcAdapter"
+IDP_OIDC_ROTATE_REFRESH_TOKEN = True
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+
+# Browser safety.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
+HTTPS_ONLY = PUBLIC_BASE_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SESSION_COOKIE_NAME = "__Host-sessionid" if HTTPS_ONLY else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if HTTPS_ONLY else "csrftoken"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+CSRF_TRUSTED_ORIGINS = [PUBLIC_BASE_URL]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOGGING = logging_config(level=LOG_LEVEL)
+UNFOLD = {
+    "SITE_TITLE": "Payments",
+    "SITE_HEADER": "Payments",
+    "SITE_SUBHEADER": "Every project, one desk",
+    "SITE_SYMBOL": "payments",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}
+RUNNING_TESTS = "pytest" in sys.modules

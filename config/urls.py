@@ -1,0 +1,15 @@
+"""The map: which path is answered by which app. Nothing is routed elsewhere."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+handler404 = "common.errors.page_not_found"
+handler500 = "common.errors.server_error"
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("accounts.urls")),
+    path("", include("projects.urls")),
+    path("", include("payments.urls")),
+    path("", include("config.public_urls")),
+]

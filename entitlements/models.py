@@ -1,0 +1,90 @@
+"""Plans and the Stripe prices that sell them. Credits, tokens and usage build on these."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from common.ids import uuid7
+from common.modes import MODE_CHOICES
+from projects.models import Project
+
+
+class PlanQuerySet(models.QuerySet["Plan"]):
+    def for_project(self, project: Project | uuid.UUID) -> "PlanQuerySet":
+        """Keep one project's plans."""
+        return self.filter(project=project)
+
+    def named(self, code: str) -> "PlanQuerySet":
+        """Find a plan by its code or one of its aliases (`agency` = `unlimited`)."""
+        return self.filter(Q(code=code) | Q(aliases__contains=[code]))
+
+
+class Plan(models.Model):
+    """What an end user can be on. `rank` orders upgrades; an internal plan cannot be bought; the free plan costs nothing."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="plans")
+    code = models.SlugField(max_length=64)
+    name = models.CharField(max_length=255)
+    aliases = models.JSONField(default=list, blank=True)
+    rank = models.IntegerField(default=0)
+    internal = models.BooleanField(default=False)
+    free = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PlanQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["project", "rank", "code"]
+        constraints = [models.UniqueConstraint(fields=["project", "code"], name="plan_code_once_per_project")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.code})"
+
+
+class PlanPriceQuerySet(models.QuerySet["PlanPrice"]):
+    def for_project(self, project: Project | uuid.UUID) -> "PlanPriceQuerySet":
+        """Keep one project's prices."""
+        return self.filter(project=project)
+
+
+class PlanPrice(models.Model):
+    """One Stripe price that sells a plan in one mode, found by its id or its lookup_key."""
+
+    class Interval(models.TextChoices):
+        MONTH = "month", "Monthly"
+        YEAR = "year", "Yearly"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="plan_prices")
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="prices")
+    mode = models.CharField(max_length=4, choices=MODE_CHOICES)
+    interval = models.CharField(max_length=8, choices=Interval.choices, default=Interval.MONTH)
+    stripe_price_id = models.CharField(max_length=255, blank=True)
+    lookup_key = models.CharField(max_length=200, blank=True)
+    amount_cents = models.BigIntegerField(default=0)
+    currency = models.CharField(max_length=3, default="usd")
+    active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PlanPriceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["plan", "mode", "interval"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "mode", "stripe_price_id"],
+                condition=~Q(stripe_price_id=""),
+                name="plan_price_stripe_id_once",
+            ),
+            models.UniqueConstraint(
+                fields=["project", "mode", "lookup_key"],
+                condition=~Q(lookup_key=""),
+                name="plan_price_lookup_key_once",
+            ),
+            models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="plan_price_mode"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.plan_id} {self.mode} {self.interval}"

@@ -1,0 +1,95 @@
+"""The inbox of Stripe events, and the leases that let one worker at a time write an object's state.
+
+Invariant: every event id that Stripe got a 200 for has exactly one row here, and its key is never deleted.
+"""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from common.ids import uuid7
+from common.modes import MODE_CHOICES
+from projects.models import Project
+
+
+class WebhookEventQuerySet(models.QuerySet["WebhookEvent"]):
+    def for_project(self, project: Project | uuid.UUID) -> "WebhookEventQuerySet":
+        """Keep one project's events."""
+        return self.filter(project=project)
+
+    def unfinished(self) -> "WebhookEventQuerySet":
+        """Keep events that still need work: the small set under the partial index."""
+        return self.filter(status__in=WebhookEvent.UNFINISHED_STATUSES)
+
+
+class WebhookEvent(models.Model):
+    """One event as Stripe sent it. `handled_at` is set only when its effects are committed."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Pending"
+        PROCESSING = "processing", "Processing"
+        PROCESSED = "processed", "Processed"
+        IGNORED = "ignored", "Ignored"
+        DEAD = "dead", "Dead letter"
+
+    UNFINISHED_STATUSES = (Status.PENDING, Status.PROCESSING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="webhook_events")
+    mode = models.CharField(max_length=4, choices=MODE_CHOICES)
+    event_id = models.CharField(max_length=255)
+    type = models.CharField(max_length=128)
+    api_version = models.CharField(max_length=64, blank=True)
+    stripe_account_id = models.CharField(max_length=255, blank=True)
+    stripe_created_at = models.DateTimeField(null=True, blank=True)
+    object_id = models.CharField(max_length=255, blank=True)
+    # What the sync lease is taken on: the customer where there is one, else the object.
+    root = models.CharField(max_length=255, blank=True)
+    payload = models.JSONField(null=True, blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    attempts = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    received_at = models.DateTimeField(db_default=Now())
+    handled_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    # "config_error" waits for a mended key without using up attempts.
+    wait_reason = models.CharField(max_length=32, blank=True)
+
+    objects = WebhookEventQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "Webhook event"
+        constraints = [
+            models.UniqueConstraint(fields=["project", "mode", "event_id"], name="webhook_event_once"),
+            models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="webhook_event_mode"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at"], condition=Q(status__in=["pending", "processing"]), name="webhook_event_due"
+            ),
+            models.Index(fields=["project", "mode", "-received_at"], name="webhook_event_recent"),
+            models.Index(fields=["project", "mode", "object_id"], name="webhook_event_object"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+
+class SyncLease(models.Model):
+    """The right to write one root's state. A writer whose token was taken over must not commit."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE)
+    mode = models.CharField(max_length=4, choices=MODE_CHOICES)
+    root = models.CharField(max_length=255)
+    token = models.UUIDField()
+    until = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "mode", "root"], name="sync_lease_once")]
+
+    def __str__(self) -> str:
+        return f"{self.mode} {self.root}"

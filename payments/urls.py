@@ -1,0 +1,10 @@
+"""Paths of the payments endpoints, one list per audience."""
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("payments.webhook_urls")),
+    path("", include("payments.end_user_urls")),
+    path("", include("payments.server_urls")),
+    path("", include("payments.developer_urls")),
+]

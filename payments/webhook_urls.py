@@ -1,0 +1,5 @@
+"""Paths for one audience."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []
