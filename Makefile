@@ -1,0 +1,68 @@
+# The verbs of this project. `make run` and `make test` need only Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+ARGS ?=
+export PYTHONDONTWRITEBYTECODE :=
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint types imports migrate seed check lock migrations-check compose-check secrets
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp per lock: the second start installs nothing. The development set contains the other one.
+$(VENV)/.run-installed: requirements/run.lock | $(BIN)/python
+	@cmp -s requirements/run.lock $(VENV)/.run-installed || { \
+		echo "Installing what the service needs (once) ..."; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock; }
+	@cp requirements/run.lock $@
+
+$(VENV)/.dev-installed: requirements/dev.lock requirements/run.lock | $(BIN)/python
+	@cmp -s requirements/dev.lock $(VENV)/.dev-installed || { \
+		echo "Installing what the tests need (once) ..."; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock; }
+	@cp requirements/run.lock $(VENV)/.run-installed
+	@cp requirements/dev.lock $@
+
+run: $(VENV)/.run-installed
+	@exec $(BIN)/python -m config.run
+
+test: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev-installed
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev-installed
+	$(BIN)/lint-imports
+
+migrate: $(VENV)/.run-installed
+	$(BIN)/python manage.py migrate
+
+seed: $(VENV)/.run-installed
+	$(BIN)/python manage.py seed
+
+migrations-check: $(VENV)/.dev-installed
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+
+compose-check: $(VENV)/.dev-installed
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+secrets: $(VENV)/.dev-installed
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+check: lint types imports migrations-check compose-check secrets test
+
+lock: $(VENV)/.dev-installed
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q --no-header \
+		requirements/run.in -o requirements/run.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q --no-header \
+		-c requirements/run.lock requirements/dev.in -o requirements/dev.lock

@@ -1,0 +1,8 @@
+"""The same service for an ASGI server. `make run` uses WSGI: the views are synchronous."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+application = get_asgi_application()

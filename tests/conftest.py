@@ -1,0 +1,139 @@
+"""Fixtures of every test: the database, the sandbox that stands in for Stripe, and the cast."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from config.embedded import die_with_parent, free_port, stop_process
+from tests.servers import create_run_database
+
+pytest_plugins = ["tests.cast", "tests.live"]
+
+LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+NEEDS_NO_DATABASE = ("tests/sandbox/",)
+SANDBOX_START_SECONDS = 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare our marks."""
+    config.addinivalue_line("markers", "no_db: the test needs no database")
+    config.addinivalue_line("markers", "browser: the test drives chromium (skipped without it unless CI_STRICT=1)")
+    config.addinivalue_line("markers", "node: the test runs Node.js (skipped without it unless CI_STRICT=1)")
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Stand-in tests need no database: mark them, so that their runs start nothing."""
+    for item in items:
+        if item.nodeid.startswith(NEEDS_NO_DATABASE):
+            item.add_marker(pytest.mark.no_db)
+
+
+@pytest.fixture(scope="session")
+def run_database(django_db_blocker: Any) -> str:
+    """Clone the migrated template once for this process and return the database's name."""
+    with django_db_blocker.unblock():
+        return create_run_database()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(run_database: str) -> None:
+    """pytest-django would create and flush a database of its own; ours is there already."""
+
+
+@pytest.fixture(autouse=True)
+def database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the test use the run's database: real commits, no wrapping transaction, no truncation.
+
+    Tests are kept apart by making projects and users of their own.
+    """
+    if request.node.get_closest_marker("no_db"):
+        yield
+        return
+    request.getfixturevalue("run_database")
+    from django.db import connection
+
+    with request.getfixturevalue("django_db_blocker").unblock():
+        yield
+        left_open = connection.in_atomic_block
+        if left_open or (connection.connection is not None and connection.connection.closed):
+            connection.close()
+        assert not left_open, "the test left a transaction open"
+
+
+@dataclass(frozen=True)
+class SandboxAccount:
+    """One Stripe account of the sandbox with its keys."""
+
+    account_id: str
+    test_secret_key: str
+    test_publishable_key: str
+    live_secret_key: str
+    live_publishable_key: str
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """The running sandbox: its address and its control calls."""
+
+    url: str
+    data_dir: Path
+    log_file: Path
+
+    def create_account(self, name: str = "Test account") -> SandboxAccount:
+        """Register an account and return its keys."""
+        answer = httpx.post(f"{self.url}/_sandbox/api/accounts", json={"name": name}, timeout=10)
+        answer.raise_for_status()
+        body = answer.json()
+        return SandboxAccount(**{field: body[field] for field in SandboxAccount.__dataclass_fields__})
+
+
+def start_sandbox(data_dir: Path, *, port: int | None = None) -> tuple[Sandbox, subprocess.Popen[bytes]]:
+    """Start a sandbox of one's own, checking everything that it sends against Stripe's schema."""
+    port = port or free_port()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log_file = data_dir / "sandbox.log"
+    with log_file.open("ab") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox", "--port", str(port), "--data", str(data_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env={**os.environ, "SANDBOX_VALIDATE": "1"},
+            start_new_session=True,
+            preexec_fn=die_with_parent(15),
+        )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + SANDBOX_START_SECONDS
+    while True:
+        try:
+            httpx.get(f"{url}/_sandbox/", timeout=5)
+            return Sandbox(url, data_dir, log_file), process
+        except httpx.HTTPError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                tail = log_file.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the sandbox did not start:\n{tail}") from error
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The sandbox of this run, standing in for Stripe at settings.STRIPE_API_BASE."""
+    import psutil
+    from django.conf import settings
+
+    running, process = start_sandbox(tmp_path_factory.mktemp("sandbox"))
+    before = settings.STRIPE_API_BASE
+    settings.STRIPE_API_BASE = running.url
+    yield running
+    settings.STRIPE_API_BASE = before
+    stop_process(psutil.Process(process.pid))

@@ -1,0 +1,18 @@
+"""The product's settings on the test run's own servers and keys."""
+
+import os
+
+if "PYTEST_VERSION" in os.environ:
+    from tests.servers import environment
+
+    os.environ.update(environment())
+else:
+    # mypy's Django plugin and `makemigrations --check` import the settings without needing a server.
+    from tests.servers import offline_environment
+
+    os.environ.update(offline_environment())
+
+from config.settings import *  # noqa: F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
