@@ -195,8 +195,12 @@ def _named_check(name: str) -> Check:
 def _compile(schema: Schema) -> Check:
     if "$ref" in schema:
         name = definition_name(schema["$ref"])
-        # Looked up when called: definitions refer to each other in circles.
-        return lambda value, path: _named_check(name)(value, path)
+
+        def follow(value: Any, path: str) -> Iterator[Problem]:
+            # Looked up when called: definitions refer to each other in circles.
+            return _named_check(name)(value, path)
+
+        return follow
     if "anyOf" in schema:
         return _compile_union(schema["anyOf"])
     if "enum" in schema:
