@@ -1,4 +1,9 @@
-"""Makes events: the payload is frozen when it happens, in the transaction that made it happen."""
+"""Makes events: the payload is frozen when it happens, in the transaction that made it happen.
+
+What this file needs of delivery.py: `enqueue(tx, ctx, event) -> int` (inserts one delivery row per endpoint that wants
+the event, before the event's own row, and gives their number) and `notify()` (wakes the deliverer; cheap, never raises).
+An endpoint's signing secrets are its private data: {"secrets": [{"secret": "whsec_…", "expires_at": None or time}]}.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,11 @@ SCHEMA = [
         account TEXT NOT NULL, livemode INTEGER NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL,
         status INTEGER NOT NULL, body TEXT NOT NULL, request_id TEXT NOT NULL, created INTEGER NOT NULL,
         PRIMARY KEY (account, livemode, key))""",
-    """CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS due (
+        account TEXT NOT NULL, livemode INTEGER NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (account, livemode, type, id))""",
+    "CREATE INDEX IF NOT EXISTS due_at ON due (at)",
+    "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 ]
 
 
@@ -135,6 +139,14 @@ class Tx:
     def find_by(self, ctx: Context, object_type: str, field: str, value: Any) -> list[Object]:
         """Read all live objects whose JSON field (dotted path) equals a value, oldest first."""
         return self.find(ctx, object_type, f"AND json_extract(json, '$.{field}') = ?", (value,))
+
+    def schedule(self, ctx: Context, object_type: str, object_id: str, at: int | None) -> None:
+        """Say when time itself will next change this object; None for never."""
+        key = (ctx.account_id, int(ctx.livemode), object_type, object_id)
+        if at is None:
+            self.execute("DELETE FROM due WHERE account = ? AND livemode = ? AND type = ? AND id = ?", key)
+        else:
+            self.execute("INSERT OR REPLACE INTO due (account, livemode, type, id, at) VALUES (?,?,?,?,?)", (*key, at))
 
     def owner_of(self, object_type: str, object_id: str) -> tuple[str, bool] | None:
         """Tell account and mode of an unguessable id that a hosted page was opened with."""

@@ -1,0 +1,50 @@
+"""Adding products, as their own request or inside a price or a checkout line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ids
+from ..errors import invalid
+from ..events import emit
+from ..fields import apply_simple, merged_metadata, required
+from ..store import Context, Tx
+
+Object = dict[str, Any]
+
+SIMPLE_PRODUCT_FIELDS = (
+    "active", "description", "images", "name", "shippable", "statement_descriptor", "unit_label", "url", "tax_code",
+)  # fmt: skip
+
+
+def new_product(tx: Tx, ctx: Context, params: Object) -> Object:
+    """Add a product and its event."""
+    name = required(params, "name")
+    product_id = params.get("id") or ids.new_id("product")
+    if tx.get(ctx, "product", product_id) is not None:
+        raise invalid("Product already exists.", "id", "resource_already_exists")
+    product: Object = {
+        "id": product_id,
+        "object": "product",
+        "active": True,
+        "created": ctx.now,
+        "default_price": None,
+        "description": None,
+        "images": [],
+        "livemode": ctx.livemode,
+        "marketing_features": params.get("marketing_features") or [],
+        "metadata": merged_metadata({}, params.get("metadata")),
+        "name": name,
+        "package_dimensions": None,
+        "shippable": None,
+        "statement_descriptor": None,
+        "tax_code": None,
+        "type": params.get("type", "service"),
+        "unit_label": None,
+        "updated": ctx.now,
+        "url": None,
+    }
+    apply_simple(product, params, SIMPLE_PRODUCT_FIELDS)
+    tx.insert(ctx, product)
+    emit(tx, ctx, "product.created", product)
+    return product

@@ -1,0 +1,63 @@
+"""Small rules about request fields that every resource shares."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from .errors import not_simulated, requires
+
+Object = dict[str, Any]
+
+ZERO_DECIMAL_CURRENCIES = frozenset(
+    "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()
+)
+SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "cad": "CA$", "aud": "A$"}
+
+
+def supported(params: Object, names: Collection[str], prefix: str = "") -> None:
+    """Refuse parameters that Stripe has but that would have no effect here, instead of ignoring them."""
+    for name in params:
+        if name not in names:
+            raise not_simulated(f"{prefix}[{name}]" if prefix else name)
+
+
+def required(params: Object, name: str) -> Any:
+    """Read a parameter that must be there. Raises: StripeError parameter_missing."""
+    value = params.get(name)
+    if value is None or value == "":
+        raise requires(name)
+    return value
+
+
+def blank_to_none(value: Any) -> Any:
+    """Turn the empty text, with which callers unset a field, into null."""
+    return None if value == "" else value
+
+
+def merged_metadata(old: Object | None, wanted: Any) -> Object:
+    """Merge metadata as Stripe does: an empty value drops its key, an empty whole drops all."""
+    if wanted is None:
+        return dict(old or {})
+    if wanted == "":
+        return {}
+    merged = {**(old or {}), **wanted}
+    return {key: value for key, value in merged.items() if value != ""}
+
+
+def money(amount: int, currency: str) -> str:
+    """Write an amount in minor units for people, as Stripe's messages and line descriptions do."""
+    symbol = SYMBOLS.get(currency)
+    if currency in ZERO_DECIMAL_CURRENCIES:
+        text = f"{abs(amount):,}"
+    else:
+        text = f"{abs(amount) // 100:,}.{abs(amount) % 100:02d}"
+    sign = "-" if amount < 0 else ""
+    return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {currency.upper()}"
+
+
+def apply_simple(obj: Object, params: Object, names: Collection[str]) -> None:
+    """Set fields whose parameter is the field; an empty text unsets."""
+    for name in names:
+        if name in params:
+            obj[name] = blank_to_none(params[name])

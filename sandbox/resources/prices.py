@@ -1,0 +1,209 @@
+"""Prices: how much of what, once or again and again. They cannot be deleted, only made inactive."""
+
+from __future__ import annotations
+
+import copy
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from .. import ids
+from ..billing.catalog import new_product
+from ..errors import invalid, not_simulated, requires
+from ..events import changes, emit
+from ..fields import merged_metadata, required, supported
+from ..lookup import referred, retrieve as find_one
+from ..paging import page
+from ..store import Context, Tx
+
+Object = dict[str, Any]
+
+CREATABLE = {
+    "active", "billing_scheme", "currency", "lookup_key", "metadata", "nickname", "product", "product_data",
+    "recurring", "tax_behavior", "transfer_lookup_key", "unit_amount", "unit_amount_decimal",
+}  # fmt: skip
+UPDATABLE = {"active", "lookup_key", "metadata", "nickname", "tax_behavior", "transfer_lookup_key"}
+INTERVAL_DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
+
+
+def create(tx: Tx, ctx: Context, params: Object) -> Object:
+    """POST /v1/prices."""
+    supported(params, CREATABLE)
+    price = new_price(tx, ctx, params)
+    emit(tx, ctx, "price.created", price)
+    if price["type"] == "recurring":
+        emit(tx, ctx, "plan.created", plan_of(price))
+    return price
+
+
+def new_price(tx: Tx, ctx: Context, params: Object, *, active: bool = True) -> Object:
+    """Add a price without its events (inline prices of checkout are inactive from the start)."""
+    currency = str(required(params, "currency")).lower()
+    if params.get("billing_scheme", "per_unit") != "per_unit":
+        raise not_simulated("billing_scheme")
+    amount, amount_decimal = _amount(params)
+    product_id = _product_of(tx, ctx, params)
+    recurring = _recurring(params.get("recurring"))
+    price: Object = {
+        "id": ids.new_id("price"),
+        "object": "price",
+        "active": params.get("active", active),
+        "billing_scheme": "per_unit",
+        "created": ctx.now,
+        "currency": currency,
+        "custom_unit_amount": None,
+        "livemode": ctx.livemode,
+        "lookup_key": None,
+        "metadata": merged_metadata({}, params.get("metadata")),
+        "nickname": params.get("nickname") or None,
+        "product": product_id,
+        "recurring": recurring,
+        "tax_behavior": params.get("tax_behavior", "unspecified"),
+        "tiers_mode": None,
+        "transform_quantity": None,
+        "type": "recurring" if recurring else "one_time",
+        "unit_amount": amount,
+        "unit_amount_decimal": amount_decimal,
+    }
+    _take_lookup_key(tx, ctx, price, params)
+    return tx.insert(ctx, price)
+
+
+def _amount(params: Object) -> tuple[int | None, str]:
+    if params.get("unit_amount") is not None and params.get("unit_amount_decimal") is not None:
+        raise invalid("You may only specify one of these parameters: unit_amount, unit_amount_decimal.", "unit_amount")
+    if params.get("unit_amount") is not None:
+        amount = int(params["unit_amount"])
+        if amount < 0:
+            raise invalid("Invalid non-negative integer", "unit_amount", "parameter_invalid_integer")
+        return amount, str(amount)
+    if params.get("unit_amount_decimal") is None:
+        raise requires("unit_amount")
+    try:
+        exact = Decimal(str(params["unit_amount_decimal"]))
+    except InvalidOperation:
+        raise invalid("Invalid decimal", "unit_amount_decimal") from None
+    if exact != exact.to_integral_value():
+        raise not_simulated("unit_amount_decimal")
+    return int(exact), str(int(exact))
+
+
+def _product_of(tx: Tx, ctx: Context, params: Object) -> str:
+    if params.get("product") and params.get("product_data"):
+        raise invalid("You may only specify one of these parameters: product, product_data.", "product")
+    if params.get("product_data"):
+        return str(new_product(tx, ctx, params["product_data"])["id"])
+    return str(referred(tx, ctx, "product", required(params, "product"), "product")["id"])
+
+
+def _recurring(wanted: Object | None) -> Object | None:
+    if not wanted:
+        return None
+    supported(wanted, {"interval", "interval_count", "usage_type", "trial_period_days"}, "recurring")
+    if wanted.get("usage_type", "licensed") != "licensed":
+        raise not_simulated("recurring[usage_type]")
+    if wanted.get("trial_period_days"):
+        raise not_simulated("recurring[trial_period_days]")
+    if not wanted.get("interval"):
+        raise requires("recurring[interval]")
+    count = int(wanted.get("interval_count", 1))
+    if count < 1 or count * INTERVAL_DAYS[wanted["interval"]] > 3 * 366:
+        raise invalid("The maximum interval is three years.", "recurring[interval_count]")
+    return {
+        "interval": wanted["interval"],
+        "interval_count": count,
+        "meter": None,
+        "trial_period_days": None,
+        "usage_type": "licensed",
+    }
+
+
+def _take_lookup_key(tx: Tx, ctx: Context, price: Object, params: Object) -> None:
+    wanted = params.get("lookup_key")
+    if not wanted:
+        return
+    holders = [other for other in tx.find_by(ctx, "price", "lookup_key", wanted) if other["id"] != price["id"]]
+    for holder in holders:
+        if not params.get("transfer_lookup_key"):
+            raise invalid(f"A price (`{holder['id']}`) already uses that lookup key.", "lookup_key")
+        holder["lookup_key"] = None
+        tx.save(ctx, holder)
+        emit(tx, ctx, "price.updated", holder, {"lookup_key": wanted})
+    price["lookup_key"] = wanted
+
+
+def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/prices/{id}."""
+    supported(params, UPDATABLE)
+    price = find_one(tx, ctx, "price", id)
+    before = copy.deepcopy(price)
+    for name in ("active", "tax_behavior"):
+        if name in params:
+            price[name] = params[name]
+    if "nickname" in params:
+        price["nickname"] = params["nickname"] or None
+    if "metadata" in params:
+        price["metadata"] = merged_metadata(price["metadata"], params["metadata"])
+    if params.get("lookup_key") == "":
+        price["lookup_key"] = None
+    _take_lookup_key(tx, ctx, price, params)
+    tx.save(ctx, price)
+    previous = changes(before, price)
+    if previous:
+        emit(tx, ctx, "price.updated", price, previous)
+        plan_fields = {key: value for key, value in previous.items() if key in ("active", "metadata", "nickname")}
+        if price["type"] == "recurring" and plan_fields:
+            emit(tx, ctx, "plan.updated", plan_of(price), plan_fields)
+    return price
+
+
+def retrieve(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """GET /v1/prices/{id}."""
+    return find_one(tx, ctx, "price", id)
+
+
+def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
+    """GET /v1/prices."""
+    supported(
+        params,
+        {"active", "created", "currency", "limit", "starting_after", "ending_before", "lookup_keys", "product",
+         "recurring", "type"},
+    )  # fmt: skip
+    equal = {name: params.get(name) for name in ("active", "currency", "product", "type")}
+    equal["recurring.interval"] = (params.get("recurring") or {}).get("interval")
+    keys = list(params.get("lookup_keys") or [])
+    where = f" AND json_extract(json, '$.lookup_key') IN ({','.join('?' * len(keys))})" if keys else ""
+    return page(tx, ctx, "price", params, "/v1/prices", equal, where, keys)
+
+
+def plan_of(price: Object) -> Object:
+    """Show a recurring price as the legacy plan that subscriptions still echo."""
+    recurring = price["recurring"]
+    return {
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "livemode": price["livemode"],
+        "metadata": price["metadata"],
+        "meter": None,
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": recurring["usage_type"],
+    }
+
+
+ROUTES = [
+    ("POST", "/v1/prices", create),
+    ("GET", "/v1/prices", list_all),
+    ("GET", "/v1/prices/{id}", retrieve),
+    ("POST", "/v1/prices/{id}", update),
+]
