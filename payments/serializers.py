@@ -1,0 +1,162 @@
+"""The contract's shapes, as plain functions: fast, and without a query per row.
+
+Rows come with their relations selected: `with_relations` for subscriptions, payments and their aggregated variants.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+from common import clock
+from common.modes import LIVE, MODES, TEST
+from payments.models import StripeConfig, StripeCredentials, Subscription, Transaction
+from payments.models.billing import SubscriptionQuerySet, TransactionQuerySet
+from payments.services.access import access_of
+from projects.models import Project
+
+PROVIDER = "stripe"
+
+
+def utc_text(at: dt.datetime | None) -> str | None:
+    """Write a time as the contract does: ISO-8601 in UTC, ending in Z."""
+    return None if at is None else at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def subscriptions_with_relations(rows: SubscriptionQuerySet, *, aggregated: bool = False) -> SubscriptionQuerySet:
+    """Select with the rows whatever their shape needs."""
+    return rows.select_related("plan", "end_user", *(["project"] if aggregated else []))
+
+
+def payments_with_relations(rows: TransactionQuerySet, *, aggregated: bool = False) -> TransactionQuerySet:
+    """Select with the rows whatever their shape needs."""
+    return rows.select_related("end_user", *(["project"] if aggregated else []))
+
+
+def render_subscription(subscription: Subscription, *, at: dt.datetime | None = None) -> dict[str, Any]:
+    """Return the shape Subscription. Reads `plan` and `end_user`: select them with the row."""
+    access = access_of(subscription, at or clock.now())
+    end_user = subscription.end_user
+    return {
+        "id": str(subscription.id),
+        "project_id": str(subscription.project_id),
+        "user_id": str(subscription.end_user_id) if subscription.end_user_id else None,
+        "external_user_id": end_user.external_id if end_user else None,
+        "is_test_mode": subscription.is_test_mode,
+        "subscription_id": subscription.stripe_subscription_id,
+        "customer_id": subscription.stripe_customer_id or None,
+        "price_id": subscription.stripe_price_id or None,
+        "status": subscription.status,
+        "plan_name": access.plan_name,
+        "plan_code": access.plan_code,
+        "plan_active": access.plan_active,
+        "plan_expires": utc_text(access.plan_expires),
+        "quantity": subscription.quantity,
+        "current_period_start": utc_text(subscription.current_period_start),
+        "current_period_end": utc_text(subscription.current_period_end),
+        "trial_end": utc_text(subscription.trial_end),
+        "cancel_at_period_end": subscription.cancel_at_period_end,
+        "cancel_at": utc_text(subscription.cancel_at),
+        "cancelled_at": utc_text(subscription.canceled_at),
+        "created_at": utc_text(subscription.created_at),
+    }
+
+
+def render_payment(payment: Transaction) -> dict[str, Any]:
+    """Return the shape Payment. Reads `end_user`: select it with the row. Units: minor units of `currency`."""
+    end_user = payment.end_user
+    return {
+        "id": str(payment.id),
+        "project_id": str(payment.project_id),
+        "subscription_id": str(payment.subscription_id) if payment.subscription_id else None,
+        "user_id": str(payment.end_user_id) if payment.end_user_id else None,
+        "external_user_id": end_user.external_id if end_user else None,
+        "is_test_mode": payment.is_test_mode,
+        "payment_intent_id": payment.payment_intent_id,
+        "invoice_id": payment.stripe_invoice_id or None,
+        "status": payment.status,
+        "amount_cents": payment.amount_cents,
+        "currency": payment.currency,
+        "refunded_amount_cents": payment.refunded_amount_cents,
+        "description": payment.description or None,
+        "receipt_url": payment.receipt_url or None,
+        "invoice_pdf": payment.invoice_pdf or None,
+        "failure_code": payment.failure_code or None,
+        "disputed": payment.disputed,
+        "created_at": utc_text(payment.created_at),
+    }
+
+
+def render_subscriptions(rows: Iterable[Subscription]) -> list[dict[str, Any]]:
+    """Return many Subscriptions, all judged at the same moment."""
+    at = clock.now()
+    return [render_subscription(row, at=at) for row in rows]
+
+
+def render_payments(rows: Iterable[Transaction]) -> list[dict[str, Any]]:
+    """Return many Payments."""
+    return [render_payment(row) for row in rows]
+
+
+def render_aggregated_subscriptions(rows: Iterable[Subscription]) -> list[dict[str, Any]]:
+    """Return Subscriptions of several projects. Reads `project`: select it with the rows."""
+    at = clock.now()
+    return [render_subscription(row, at=at) | _aggregated(row.project) for row in rows]
+
+
+def render_aggregated_payments(rows: Iterable[Transaction]) -> list[dict[str, Any]]:
+    """Return Payments of several projects. Reads `project`: select it with the rows."""
+    return [render_payment(row) | _aggregated(row.project) for row in rows]
+
+
+def _aggregated(project: Project) -> dict[str, str]:
+    return {"project_name": project.name, "provider": PROVIDER}
+
+
+def render_config(
+    config: StripeConfig,
+    credentials: Iterable[StripeCredentials],
+    last_event_at: dict[str, dt.datetime | None],
+) -> dict[str, Any]:
+    """Return the shape Config: masks only, nothing is decrypted."""
+    by_mode = {row.mode: row for row in credentials}
+    body: dict[str, Any] = {
+        "id": str(config.id),
+        "project_id": str(config.project_id),
+        "is_active": config.is_active,
+        "created_at": utc_text(config.created_at),
+        "updated_at": utc_text(config.updated_at),
+    }
+    for mode in MODES:
+        body |= _render_credentials(mode, by_mode.get(mode)) | {f"{mode}_last_event_at": utc_text(last_event_at.get(mode))}
+    return body
+
+
+def _render_credentials(mode: str, row: StripeCredentials | None) -> dict[str, Any]:
+    return {
+        f"has_{mode}_credentials": bool(row and row.secret_key),
+        f"{mode}_secret_key_masked": (row.secret_key_masked or None) if row else None,
+        f"{mode}_publishable_key_masked": (row.publishable_key_masked or None) if row else None,
+        f"{mode}_webhook_secret_masked": (row.webhook_secret_masked or None) if row else None,
+        f"{mode}_configured_at": utc_text(row.configured_at) if row else None,
+        f"{mode}_account_id": (row.stripe_account_id or None) if row else None,
+        f"{mode}_webhook_status": (row.webhook_status or None) if row else None,
+    }
+
+
+def render_project(
+    project: Project, config: StripeConfig | None, credentials: Iterable[StripeCredentials]
+) -> dict[str, Any]:
+    """Return one row of the developer's projects: `is_active` is the project's own flag."""
+    by_mode = {row.mode: row for row in credentials if row.secret_key}
+    return {
+        "id": str(project.id),
+        "name": project.name,
+        "description": project.description or None,
+        "has_payment_config": config is not None and config.is_active,
+        "has_test_credentials": TEST in by_mode,
+        "has_live_credentials": LIVE in by_mode,
+        "test_configured_at": utc_text(by_mode[TEST].configured_at) if TEST in by_mode else None,
+        "live_configured_at": utc_text(by_mode[LIVE].configured_at) if LIVE in by_mode else None,
+        "is_active": project.is_active,
+        "created_at": utc_text(project.created_at),
+    }
