@@ -1,0 +1,260 @@
+"""The guard for calls to addresses that users supply (JWKS, LiteLLM, outbound webhooks, logos).
+
+The only way out to such an address. A name is resolved once, every address that it has must be public, and the connection goes
+to exactly the address that was checked, so that a second DNS answer changes nothing. Redirects are not followed; size and total
+time are capped. An operator opens private hosts by name in OUTGOING_ALLOWED_HOSTS (`host` or `host:port`).
+Source: https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html
+"""
+
+import functools
+import ipaddress
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import httpcore
+import httpx
+from django.conf import settings
+
+DEFAULT_TIMEOUT_SECONDS = 5.0
+DEFAULT_MAX_BYTES = 512 * 1024
+MAX_URL_LENGTH = 2048
+PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolver = Callable[[str, int], list[str]]
+
+_HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$")
+_NUMERIC_LABEL = re.compile(r"^(?:\d+|0x[0-9a-f]*)$")
+_GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
+_REFUSED_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+        "224.0.0.0/4", "240.0.0.0/4",
+        # IPv6 that wraps IPv4 (6to4, Teredo) or is for documentation and benchmarks.
+        "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
+    )
+)  # fmt: skip
+_resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve")
+
+
+class OutgoingRefused(Exception):
+    """The address may not be called at all. Trying again does not help."""
+
+
+class OutgoingFailed(Exception):
+    """The call was allowed and did not work out. Trying again may help."""
+
+
+@dataclass(frozen=True)
+class OutgoingResponse:
+    """An answer; the body is whole and within the cap."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Target:
+    """A URL that passed the checks on its text."""
+
+    url: str
+    parts: SplitResult
+    host: str
+    port: int
+    opened: bool
+
+
+def check_url(url: str) -> Target:
+    """Check the text of a URL. No packet is sent. Raises OutgoingRefused."""
+    if not 0 < len(url) <= MAX_URL_LENGTH or any(not 0x21 <= ord(char) <= 0x7E for char in url) or "\\" in url:
+        raise OutgoingRefused("The address holds characters that do not belong in a URL.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise OutgoingRefused("The address is not a URL.") from error
+    if parts.scheme not in DEFAULT_PORTS:
+        raise OutgoingRefused("Only http and https addresses are called.")
+    if "@" in parts.netloc:
+        raise OutgoingRefused("An address may not carry a user name or password.")
+    host = (parts.hostname or "").lower()
+    port = DEFAULT_PORTS[parts.scheme] if port is None else port
+    opened = is_opened_by_operator(host, port)
+    if _literal(host) is None and (not _HOST_NAME.match(host) or _NUMERIC_LABEL.match(host.rsplit(".", 1)[-1])):
+        raise OutgoingRefused("The host is not a plain domain name or IP address.")
+    if not opened and port not in PUBLIC_PORTS:
+        raise OutgoingRefused("That port is not open to outgoing calls.")
+    return Target(url=url, parts=parts, host=host, port=port, opened=opened)
+
+
+def is_opened_by_operator(host: str, port: int) -> bool:
+    """Say whether OUTGOING_ALLOWED_HOSTS names this host."""
+    allowed = {entry.strip().lower() for entry in settings.OUTGOING_ALLOWED_HOSTS}
+    shown = f"[{host}]" if ":" in host else host
+    return bool(host) and (shown in allowed or f"{shown}:{port}" in allowed)
+
+
+def is_public(address: Address) -> bool:
+    """Say whether an address belongs to the public internet."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None or address.scope_id is not None or address not in _GLOBAL_IPV6:
+            return False
+    if any(address.version == network.version and address in network for network in _REFUSED_NETWORKS):
+        return False
+    return address.is_global
+
+
+def resolve_with_system(host: str, port: int) -> list[str]:
+    """Ask the system's resolver for all addresses of a host."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def checked_addresses(target: Target, *, resolver: Resolver, timeout: float) -> list[Address]:
+    """Resolve once and check every answer. Raises OutgoingRefused when one is not public, OutgoingFailed when none came."""
+    literal = _literal(target.host)
+    if literal is not None:
+        addresses = [literal]
+    else:
+        try:
+            answers = _resolvers.submit(resolver, target.host, target.port).result(timeout=timeout)
+            addresses = [ipaddress.ip_address(answer) for answer in answers]
+        except (OSError, FutureTimeout, ValueError) as error:
+            raise OutgoingFailed("The host name does not resolve.") from error
+    if not addresses:
+        raise OutgoingFailed("The host name does not resolve.")
+    if not target.opened and not all(is_public(address) for address in addresses):
+        raise OutgoingRefused("The address is not on the public internet.")
+    return addresses
+
+
+def fetch(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    content: bytes = b"",
+    timeout: float = DEFAULT_TIMEOUT_SECONDS,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    resolver: Resolver = resolve_with_system,
+) -> OutgoingResponse:
+    """Call a user-supplied address once, without following redirects.
+
+    Units: timeout in seconds for everything together.  Raises: OutgoingRefused, OutgoingFailed.
+    """
+    deadline = time.monotonic() + timeout
+    target = check_url(url)
+    addresses = checked_addresses(target, resolver=resolver, timeout=timeout)
+    backend = _PinnedBackend(addresses, deadline)
+    sent_headers = {"User-Agent": "payments/1", "Accept-Encoding": "identity", **(headers or {})}
+    sent_headers = {name: value for name, value in sent_headers.items() if name.lower() != "host"}
+    limit = {"connect": timeout, "read": timeout, "write": timeout, "pool": timeout}
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=_ssl_context(), network_backend=backend, retries=0) as pool,
+            pool.stream(method, url, headers=sent_headers, content=content or None, extensions={"timeout": limit}) as answer,
+        ):
+            return _read(answer, max_bytes=max_bytes)
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
+        raise OutgoingFailed(f"The call did not work out ({type(error).__name__}).") from error
+
+
+def _read(answer: httpcore.Response, *, max_bytes: int) -> OutgoingResponse:
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise OutgoingFailed("The answer is compressed although that was not asked for.")
+    body = bytearray()
+    for chunk in answer.iter_stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise OutgoingFailed(f"The answer is longer than {max_bytes} bytes.")
+    return OutgoingResponse(status_code=answer.status, headers=headers, content=bytes(body))
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _ssl_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+class _PinnedBackend(httpcore.NetworkBackend):
+    """Connects to the checked addresses whatever name it is asked for, and stops at the deadline."""
+
+    def __init__(self, addresses: list[Address], deadline: float) -> None:
+        self._addresses = addresses
+        self._deadline = deadline
+        self._backend = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        failure: Exception | None = None
+        for address in self._addresses:
+            try:
+                stream = self._backend.connect_tcp(str(address), port, timeout=_remaining(self._deadline))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+                continue
+            return _DeadlineStream(stream, self._deadline)
+        raise failure or httpcore.ConnectError("no address")
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        raise httpcore.ConnectError("unix sockets are not called")
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    """Gives every read and write only the time that is left, so that a dripping answer ends too."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, timeout=_remaining(self._deadline))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout=_remaining(self._deadline))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        secured = self._stream.start_tls(ssl_context, server_hostname, timeout=_remaining(self._deadline))
+        return _DeadlineStream(secured, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _remaining(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout("the time for the whole call is over")
+    return left
