@@ -8,6 +8,7 @@ The only file that encrypts or decrypts. A stored value reads `v1:<key id>:<base
 import base64
 import binascii
 import os
+import re
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -18,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 VERSION = "v1"
 NONCE_BYTES = 12
 KEY_BYTES = 32
+_KNOWN_PREFIX = re.compile(r"(?:sk|rk|pk)_(?:test|live)_|whsec_|ak_")
 
 
 class DecryptionError(Exception):
@@ -102,6 +104,8 @@ def decrypt(stored: str, context: SecretContext) -> str:
 
 def mask(secret: str) -> str:
     """Show a secret's prefix and last four characters: `sk_test_...aBcD`. A short value shows its prefix only."""
-    prefix, separator, rest = secret.rpartition("_")
-    shown = prefix + separator
+    # Only prefixes that are known: a secret may hold underscores of its own.
+    match = _KNOWN_PREFIX.match(secret)
+    shown = match.group() if match else ""
+    rest = secret[len(shown) :]
     return f"{shown}...{rest[-4:]}" if len(rest) >= 8 else f"{shown}..."

@@ -127,7 +127,8 @@ def render_config(
         "updated_at": utc_text(config.updated_at),
     }
     for mode in MODES:
-        body |= _render_credentials(mode, by_mode.get(mode)) | {f"{mode}_last_event_at": utc_text(last_event_at.get(mode))}
+        body |= _render_credentials(mode, by_mode.get(mode))
+        body[f"{mode}_last_event_at"] = utc_text(last_event_at.get(mode))
     return body
 
 
