@@ -1,8 +1,8 @@
 """A project's Stripe keys: checked, read against Stripe, encrypted, and never handed out again.
 
 Invariants: Stripe is asked before and outside the transaction that saves; two changes of one project are saved one
-after the other under the project's row lock, so that neither is lost; nothing is written when Stripe refuses a key or is
-away.
+after the other under the project's row lock, so that neither is lost; nothing is written when Stripe refuses a key or
+is away.
 """
 
 import datetime as dt
@@ -255,7 +255,7 @@ def _refuse_shared_secret(row: StripeCredentials, fingerprint: str) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SHARED_WEBHOOK_LOCK])
     others = StripeCredentials.objects.filter(webhook_secret_fingerprint=fingerprint, project__shared_webhook=True)
     if others.exclude(project_id=row.project_id, mode=row.mode).exists():
-        problem = "Another project on the shared webhook address uses this secret. Make an endpoint of its own in Stripe."
+        problem = "Another project on the shared webhook address uses this secret: give each its own endpoint."
         raise KeysRefused({f"{row.mode}_webhook_secret": problem}, type="secret_in_use")
 
 
