@@ -25,12 +25,14 @@ class CheckoutSession(models.Model):
         COMPLETE = "complete"
         EXPIRED = "expired"
         FAILED = "failed"
+        UNKNOWN = "unknown"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="checkout_sessions")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
     end_user = models.ForeignKey(EndUser, on_delete=models.CASCADE, related_name="checkout_sessions")
-    # A digest of what is bought and where the user returns to: two requests with the same one are the same click.
+    # At most one row with the same key is open. A subscription checkout has one key per user, so that the second of two
+    # different ones replaces the first; anything else has a digest of what is bought and where the user returns to.
     purchase_key = models.CharField(max_length=64)
     stripe_idempotency_key = models.CharField(max_length=255, unique=True)
     request = models.JSONField(default=dict)
@@ -41,6 +43,8 @@ class CheckoutSession(models.Model):
     stripe_subscription_id = models.CharField(max_length=255, blank=True)
     payment_intent_id = models.CharField(max_length=255, blank=True)
     error = models.TextField(blank=True)
+    # Who is calling Stripe for this row right now, by the database's clock.
+    lease_until = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -86,6 +90,8 @@ class StripeIntent(models.Model):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.OPEN)
     result_id = models.CharField(max_length=255, blank=True)
     error = models.TextField(blank=True)
+    # Who is calling Stripe for this row right now, by the database's clock.
+    lease_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
