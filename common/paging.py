@@ -84,7 +84,7 @@ def _cursor_page(
     shown = found[: request.page_size]
     more = len(found) > request.page_size
     next_cursor = encode_cursor(getattr(shown[-1], order_field), shown[-1].pk) if more else None
-    return {key: render(shown), "next_cursor": next_cursor}
+    return {key: render(shown), "page_size": request.page_size, "next_cursor": next_cursor}
 
 
 def _integer(query: Mapping[str, str], name: str, *, default: int, maximum: int) -> int:

@@ -147,6 +147,8 @@ class IdentityProvider(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
+    ENCRYPTED_COLUMNS = ("hs256_secret_encrypted",)
+
     objects = ProjectOwnedQuerySet.as_manager()
 
     class Meta:
@@ -162,6 +164,10 @@ class IdentityProvider(models.Model):
 
     def _secret_context(self) -> SecretContext:
         return SecretContext("projects_identityprovider", str(self.project_id), "", "hs256_secret")
+
+    def encryption_context(self, column: str) -> SecretContext:
+        """Say what the ciphertext of a column is bound to, for the rotation of keys."""
+        return self._secret_context()
 
     def set_hs256_secret(self, secret: str) -> None:
         """Encrypt and keep the shared secret; saving is the caller's."""

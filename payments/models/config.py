@@ -71,6 +71,8 @@ class StripeCredentials(models.Model):
     # Bumped whenever a key changes, so that cached clients and verifying secrets notice.
     version = models.PositiveIntegerField(default=1)
 
+    ENCRYPTED_COLUMNS = SECRET_FIELDS
+
     objects = StripeCredentialsQuerySet.as_manager()
 
     class Meta:
@@ -91,6 +93,10 @@ class StripeCredentials(models.Model):
     def secret_context(self, field: str) -> SecretContext:
         """Say what a secret of this row is bound to."""
         return SecretContext("payments_stripecredentials", str(self.project_id), self.mode, field)
+
+    def encryption_context(self, column: str) -> SecretContext:
+        """Say what the ciphertext of a column is bound to, for the rotation of keys."""
+        return self.secret_context(column)
 
     def set_secret(self, field: str, plaintext: str) -> None:
         """Encrypt a secret into its column and keep its mask. Does not save."""

@@ -206,7 +206,8 @@ def _on_account(account_id: str) -> str:
 
 def _locked_credentials(config: StripeConfig, project: Project, mode: Mode) -> StripeCredentials:
     """Return one mode's row, new or stored. The caller holds the project's row lock."""
-    row = StripeCredentials.objects.for_project(project).filter(mode=mode).first()
+    # Locked itself too: a rotation of encryption keys that runs meanwhile must not be undone by this save.
+    row = StripeCredentials.objects.for_project(project).filter(mode=mode).select_for_update(no_key=True).first()
     return row or StripeCredentials(config=config, project=project, mode=mode, version=0)
 
 
