@@ -200,6 +200,8 @@ CLOCK_FILE = env.str("CLOCK_FILE", default="")
 
 # dj-stripe is the mirror only (payments/mirror.py): no keys, no urls, no event handlers.
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "djstripe_id"
+# The same schema in one step: its own migrations take a minute on an empty database (docs/adr/0006).
+MIGRATION_MODULES = {"djstripe": "payments.djstripe_migrations"}
 STRIPE_LIVE_MODE = False
 SILENCED_SYSTEM_CHECKS = ["djstripe.I001", "djstripe.C001", "djstripe.I002", "djstripe.W004"]
 
@@ -246,3 +248,29 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
 }
 RUNNING_TESTS = "pytest" in sys.modules
+
+# Celery. The database row is the record of work, a message is a hint: JSON only, no results, no waiting for a broker.
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": REDIS_SOCKET_TIMEOUT_SECONDS,
+    "socket_connect_timeout": REDIS_SOCKET_TIMEOUT_SECONDS,
+    "retry_on_timeout": False,
+    "global_keyprefix": "celery:",
+}
+CELERY_BROKER_CONNECTION_TIMEOUT = REDIS_SOCKET_TIMEOUT_SECONDS
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_EVENT_SERIALIZER = "json"
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=8)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5

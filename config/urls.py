@@ -3,10 +3,14 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from config.health import healthz, readyz
+
 handler404 = "common.errors.page_not_found"
 handler500 = "common.errors.server_error"
 
 urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
     path("", include("projects.urls")),

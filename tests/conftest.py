@@ -115,7 +115,7 @@ def start_sandbox(data_dir: Path, *, port: int | None = None) -> tuple[Sandbox, 
     deadline = time.monotonic() + SANDBOX_START_SECONDS
     while True:
         try:
-            httpx.get(f"{url}/_sandbox/", timeout=5)
+            httpx.get(f"{url}/_sandbox/health", timeout=5).raise_for_status()
             return Sandbox(url, data_dir, log_file), process
         except httpx.HTTPError as error:
             if process.poll() is not None or time.monotonic() > deadline:

@@ -1,0 +1,113 @@
+"""Is the process up (/healthz), and can it do its work (/readyz)?
+
+/healthz is what a supervisor restarts on. /readyz is what an operator and `make run` look at: a web process whose Redis
+is gone is not ready by that measure and yet goes on storing webhooks, so never take it out of rotation for that.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from functools import cache
+
+import redis
+from django.conf import settings
+from django.db import connection
+from django.db.models.functions import Now
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+
+from payments.models import WebhookEvent
+
+WORKERS_KEY = "payments:workers"
+# A worker reports after every sweep; three missed reports mean that it is gone.
+HEARTBEAT_STALE_SWEEPS = 3
+HEARTBEAT_SLACK_SECONDS = 5
+# Retries wait minutes by design, so only events that were due this long ago say that nobody works.
+PENDING_TOO_OLD_SECONDS = 300
+
+
+class NotReady(Exception):
+    """A check that failed, with a text that is safe to show."""
+
+
+@cache
+def _redis(url: str) -> redis.Redis:
+    timeout = settings.REDIS_SOCKET_TIMEOUT_SECONDS
+    retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+    return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=retry)
+
+
+def beat_heart(worker_name: str) -> None:
+    """Note that this worker is alive, and forget workers that have been silent for an hour."""
+    now = time.time()
+    with _redis(settings.REDIS_URL).pipeline(transaction=False) as pipe:
+        pipe.zadd(WORKERS_KEY, {worker_name: now})
+        pipe.zremrangebyscore(WORKERS_KEY, 0, now - 3600)
+        pipe.execute()
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer 200 as long as the process serves requests."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Answer 200 when database, Redis, a worker and the inbox are in order, else 503; the body says which is not."""
+    checks = {"database": _database, "redis": _redis_answers, "worker": _worker, "pending_events": _pending_events}
+    results: dict[str, str] = {}
+    ready = True
+    for name, check in checks.items():
+        ok, text = _run(check)
+        ready = ready and ok
+        results[name] = text
+    return JsonResponse({"status": "ok" if ready else "unavailable", "checks": results}, status=200 if ready else 503)
+
+
+def _run(check: Callable[[], str]) -> tuple[bool, str]:
+    """Run one check. Only the kind of an unexpected error is shown: its text may name hosts and users."""
+    try:
+        return True, check()
+    except NotReady as reason:
+        return False, str(reason)
+    except Exception as error:
+        return False, f"failed: {type(error).__name__}"
+
+
+def _database() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return "ok"
+
+
+def _redis_answers() -> str:
+    _redis(settings.REDIS_URL).ping()
+    return "ok"
+
+
+def _worker() -> str:
+    limit = settings.EVENT_SWEEP_SECONDS * HEARTBEAT_STALE_SWEEPS + HEARTBEAT_SLACK_SECONDS
+    newest = _redis(settings.REDIS_URL).zrevrange(WORKERS_KEY, 0, 0, withscores=True)
+    if not newest:
+        raise NotReady("no worker has reported yet")
+    age = max(0.0, time.time() - newest[0][1])
+    if age > limit:
+        raise NotReady(f"no worker has reported for {age:.0f} s")
+    return f"ok, reported {age:.0f} s ago"
+
+
+def _pending_events() -> str:
+    oldest = (
+        WebhookEvent.objects.unfinished()
+        .order_by("next_attempt_at")
+        .annotate(database_now=Now())
+        .values_list("next_attempt_at", "database_now")
+        .first()
+    )
+    if oldest is None:
+        return "ok, none pending"
+    overdue: dt.timedelta = oldest[1] - oldest[0]
+    if overdue.total_seconds() > PENDING_TOO_OLD_SECONDS:
+        raise NotReady(f"the oldest due event has waited for {overdue.total_seconds():.0f} s")
+    return f"ok, oldest due for {max(0.0, overdue.total_seconds()):.0f} s"
