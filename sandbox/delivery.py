@@ -13,7 +13,6 @@ import hmac
 import json
 import logging
 import os
-import secrets
 import threading
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from . import ids
 from .store import Context, Object, Store, Tx
 
 logger = logging.getLogger(__name__)
@@ -78,14 +78,9 @@ class DeliverySettings:
 # Secrets and signatures
 
 
-def new_secret() -> str:
-    """Make a signing secret in Stripe's form."""
-    return "whsec_" + secrets.token_urlsafe(24).replace("-", "a").replace("_", "b")
-
-
 def set_secret(tx: Tx, ctx: Context, endpoint_id: str, secret: str | None = None) -> str:
     """Give an endpoint its first signing secret, replacing any other, and return it."""
-    secret = secret or new_secret()
+    secret = secret or ids.signing_secret()
     _save_secrets(tx, ctx, endpoint_id, [{"secret": secret, "expires_at": None}])
     return secret
 
@@ -99,7 +94,7 @@ def roll_secret(tx: Tx, ctx: Context, endpoint_id: str, keep_old_seconds: float 
         expires_at = min(until, entry["expires_at"] or until)
         if expires_at > now:
             kept.append({"secret": entry["secret"], "expires_at": expires_at})
-    secret = new_secret()
+    secret = ids.signing_secret()
     _save_secrets(tx, ctx, endpoint_id, [{"secret": secret, "expires_at": None}, *kept])
     return secret
 
