@@ -1,8 +1,8 @@
 """Re-encrypt every stored secret under the first key of the ring, while the service runs.
 
 A model that stores ciphertexts names their columns in `ENCRYPTED_COLUMNS` and says in `encryption_context(column)` what
-each is bound to; nothing else needs to be registered. Each batch is one short transaction over locked rows, and a finished
-row is recognised by its key id, so a run that was killed is continued by starting it again.
+each is bound to; nothing else needs to be registered. Each batch is one short transaction over locked rows, and a
+finished row is recognised by its key id, so a run that was killed is continued by starting it again.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Lists: pages with a total, or a keyset cursor whose cost does not grow with depth. Newest first, ties broken by id."""
+"""Lists: pages with a total, or a keyset cursor whose cost does not grow with depth. Newest first, ties by id."""
 
 import base64
 import binascii
@@ -71,7 +71,7 @@ def decode_cursor(cursor: str) -> tuple[dt.datetime, uuid.UUID]:
             raise ValueError("not an instant of ours")
         return at, uuid.UUID(pk_text)
     except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error, UnicodeError) as error:
-        raise FieldError("query", "cursor", msg="This is not a cursor that a list gave; leave it empty to start.") from error
+        raise FieldError("query", "cursor", msg="No list gave this cursor; leave it empty to start.") from error
 
 
 def _cursor_page(

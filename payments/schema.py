@@ -1,8 +1,8 @@
-"""The contract's shapes for the OpenAPI document. `payments/serializers.py` renders them; a test holds the two together."""
+"""The contract's shapes for the OpenAPI document. `payments/serializers.py` renders them; a test compares the two."""
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 
 from common.drf_fields import PlainCharField
@@ -39,7 +39,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     plan_name = text()
     plan_code = text()
     plan_active = serializers.BooleanField(help_text="Whether the plan gives access now.")
-    plan_expires = serializers.DateTimeField(allow_null=True, help_text="When access ends unless something is paid before.")
+    plan_expires = serializers.DateTimeField(allow_null=True, help_text="When access ends unless something is paid.")
     quantity = serializers.IntegerField()
     current_period_start = moment()
     current_period_end = moment()
@@ -48,6 +48,11 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     cancel_at = moment()
     cancelled_at = moment()
     created_at = serializers.DateTimeField()
+
+
+@extend_schema_field({"type": "integer", "default": 0})
+class ZeroByDefaultField(serializers.IntegerField):
+    """An amount that is always there, and 0 unless something happened."""
 
 
 class PaymentSerializer(serializers.Serializer[Any]):
@@ -64,7 +69,7 @@ class PaymentSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=PAYMENT_STATUSES)
     amount_cents = serializers.IntegerField()
     currency = serializers.CharField(help_text="Lower case.")
-    refunded_amount_cents = serializers.IntegerField(default=0)
+    refunded_amount_cents = ZeroByDefaultField()
     description = text()
     receipt_url = text()
     invoice_pdf = text()

@@ -10,13 +10,13 @@ from common.key_rotation import BATCH_SIZE, count_by_key, remaining, rotate_keys
 
 class Command(BaseCommand):
     help = (
-        "Re-encrypt every stored secret under the first key of ENCRYPTION_KEYS. The service may run meanwhile, once all "
-        "its processes know the new key. A run that was interrupted is continued by starting it again. Remove an old key "
-        "from the ring only when --check says that nothing needs it."
+        "Re-encrypt every stored secret under the first key of ENCRYPTION_KEYS. The service may run meanwhile, once "
+        "all its processes know the new key. A run that was interrupted is continued by starting it again. Remove an "
+        "old key from the ring only when --check says that nothing needs it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--check", action="store_true", help="Change nothing; exit 1 if an old key is still needed.")
+        parser.add_argument("--check", action="store_true", help="Change nothing; exit 1 if an old key is needed.")
         parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="Rows per transaction.")
 
     def handle(self, *args: Any, **options: Any) -> None:
