@@ -14,6 +14,8 @@ import structlog
 from celery import Celery, bootsteps
 from celery.signals import setup_logging
 
+from config import heartbeat
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,7 @@ class Recovery(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
+        self.name = f"{worker.hostname}:{os.getpid()}"
 
     def start(self, worker: Any) -> None:
         """Start sweeping. Raises RuntimeError for a pool of processes, whose children would share our connections."""
@@ -57,7 +60,7 @@ class Recovery(bootsteps.StartStopStep):
             raise RuntimeError("Run the worker with --pool threads (see docs/adr/0007-worker-threads.md).")
 
         self.thread = threading.Thread(
-            target=self._run, args=(worker.hostname, settings.EVENT_SWEEP_SECONDS), name="recovery", daemon=True
+            target=self._run, args=(settings.REDIS_URL, settings.EVENT_SWEEP_SECONDS), name="recovery", daemon=True
         )
         self.thread.start()
 
@@ -69,13 +72,12 @@ class Recovery(bootsteps.StartStopStep):
 
     terminate = stop
 
-    def _run(self, worker_name: str, interval_seconds: int) -> None:
-        from config.health import beat_heart
-
+    def _run(self, redis_url: str, interval_seconds: int) -> None:
         while True:
             self._guarded("sweep", self._sweep)
-            self._guarded("heartbeat", lambda: beat_heart(worker_name))
+            self._guarded("heartbeat", lambda: heartbeat.beat_heart(redis_url, self.name))
             if self.stopping.wait(interval_seconds):
+                self._guarded("farewell", lambda: heartbeat.end_heart(redis_url, self.name))
                 return
 
     def _guarded(self, what: str, action: Callable[[], None]) -> None:

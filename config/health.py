@@ -5,20 +5,17 @@ is gone is not ready by that measure and yet goes on storing webhooks, so never 
 """
 
 import datetime as dt
-import time
 from collections.abc import Callable
-from functools import cache
 
-import redis
 from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from config import heartbeat
 from payments.models import WebhookEvent
 
-WORKERS_KEY = "payments:workers"
 # A worker reports after every sweep; three missed reports mean that it is gone.
 HEARTBEAT_STALE_SWEEPS = 3
 HEARTBEAT_SLACK_SECONDS = 5
@@ -28,22 +25,6 @@ PENDING_TOO_OLD_SECONDS = 300
 
 class NotReady(Exception):
     """A check that failed, with a text that is safe to show."""
-
-
-@cache
-def _redis(url: str) -> redis.Redis:
-    timeout = settings.REDIS_SOCKET_TIMEOUT_SECONDS
-    retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
-    return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=retry)
-
-
-def beat_heart(worker_name: str) -> None:
-    """Note that this worker is alive, and forget workers that have been silent for an hour."""
-    now = time.time()
-    with _redis(settings.REDIS_URL).pipeline(transaction=False) as pipe:
-        pipe.zadd(WORKERS_KEY, {worker_name: now})
-        pipe.zremrangebyscore(WORKERS_KEY, 0, now - 3600)
-        pipe.execute()
 
 
 @require_safe
@@ -82,16 +63,15 @@ def _database() -> str:
 
 
 def _redis_answers() -> str:
-    _redis(settings.REDIS_URL).ping()
+    heartbeat.client(settings.REDIS_URL).ping()
     return "ok"
 
 
 def _worker() -> str:
     limit = settings.EVENT_SWEEP_SECONDS * HEARTBEAT_STALE_SWEEPS + HEARTBEAT_SLACK_SECONDS
-    newest = _redis(settings.REDIS_URL).zrevrange(WORKERS_KEY, 0, 0, withscores=True)
-    if not newest:
+    age = heartbeat.newest_heartbeat_age_seconds(settings.REDIS_URL)
+    if age is None:
         raise NotReady("no worker has reported yet")
-    age = max(0.0, time.time() - newest[0][1])
     if age > limit:
         raise NotReady(f"no worker has reported for {age:.0f} s")
     return f"ok, reported {age:.0f} s ago"

@@ -24,6 +24,7 @@ import psutil
 import psycopg
 
 from config.embedded import EmbeddedServerError, Server, die_with_parent, port_is_taken, start_postgres, start_redis
+from config.heartbeat import forget_workers
 from config.runtime_env import generated_keys, schema_key, write_runtime_env
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +59,24 @@ class Child:
         with suppress(psutil.NoSuchProcess):
             return bool(self.process.status() == psutil.STATUS_ZOMBIE)
         return True
+
+
+def web_arguments(port: int) -> list[str]:
+    """Return what follows `python` to serve the web part on loopback."""
+    return ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+            "--blocking-threads", str(WEB_THREADS), "--workers-kill-timeout", "5", "--no-ws", "--log-level", "warning",
+            "config.wsgi:application"]  # fmt: skip
+
+
+def worker_arguments() -> list[str]:
+    """Return what follows `python` to run a worker."""
+    return ["-m", "celery", "-A", "config", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+
+
+def beat_arguments(schedule_file: Path) -> list[str]:
+    """Return what follows `python` to run beat; its file only remembers when each task ran last."""
+    return ["-m", "celery", "-A", "config", "beat", "--loglevel", "WARNING", "--schedule", str(schedule_file),
+            "--pidfile", ""]  # fmt: skip
 
 
 def number_from_environment(name: str, default: int) -> int:
@@ -111,6 +130,7 @@ class Supervisor:
             "VAR_DIR": str(self.var_dir),
             "PUBLIC_BASE_URL": public,
             "DEMO": given.get("DEMO", "true"),
+            "STATIC_ROOT": given.get("STATIC_ROOT", str(self.var_dir / "static")),
         }
         if self.own_sandbox:
             sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
@@ -126,6 +146,8 @@ class Supervisor:
             own["DATABASE_URL"] = self.add_server("postgres", self._start_postgres)
         if not given.get("REDIS_URL"):
             own["REDIS_URL"] = self.add_server("redis", self._start_redis)
+            forget_workers(own["REDIS_URL"])
+        Path(own["STATIC_ROOT"]).mkdir(parents=True, exist_ok=True)
         # Nothing here is for other users of the machine: the keys are in the file that others cannot read.
         self.environment = {**generated_keys(self.var_dir), **given, **own}
         names = [*own, *generated_keys(self.var_dir), "DATABASE_URL", "REDIS_URL"]
@@ -200,17 +222,10 @@ class Supervisor:
 
     def start_service(self) -> None:
         """Start web, worker and beat."""
-        self.add("web", [
-            "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--blocking-threads", str(WEB_THREADS), "--workers-kill-timeout", "5", "--no-ws", "--log-level", "warning",
-            "config.wsgi:application",
-        ])  # fmt: skip
-        self.add("worker", ["-m", "celery", "-A", "config", "worker", "--loglevel", "INFO", "--without-gossip",
-                            "--without-mingle"])  # fmt: skip
+        self.add("web", web_arguments(self.port))
+        self.add("worker", worker_arguments())
         (self.var_dir / "beat").mkdir(exist_ok=True)
-        schedule, pid_file = self.var_dir / "beat" / "schedule", ""
-        self.add("beat", ["-m", "celery", "-A", "config", "beat", "--loglevel", "WARNING", "--schedule", str(schedule),
-                          "--pidfile", pid_file])  # fmt: skip
+        self.add("beat", beat_arguments(self.var_dir / "beat" / "schedule"))
 
     def wait_for(self, name: str, port: int, path: str) -> None:
         """Wait until an address answers 200. Raises CannotRun with what it said last."""

@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: the test drives chromium (skipped without it unless CI_STRICT=1)")
     config.addinivalue_line("markers", "node: the test runs Node.js (skipped without it unless CI_STRICT=1)")
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "live(env, parts): how the fixture live_service starts the service")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

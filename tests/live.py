@@ -1,1 +1,172 @@
-"""The service as processes of its own, for tests that kill, stop or freeze a part of it."""
+"""The service as processes of its own, for tests that kill, stop or freeze a part of it.
+
+It works on the test process's own database, so a test prepares and inspects with the ORM, and on a Valkey of its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from config.embedded import Server, die_with_parent, free_port, start_redis, stop_process
+from config.run import beat_arguments, web_arguments, worker_arguments
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 40
+
+
+def wait_until(holds: Callable[[], Any], *, seconds: float, what: str, interval: float = 0.1) -> Any:
+    """Poll until the answer is truthy and return it; fail with `what` after the time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = holds()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what} (last answer: {answer!r})")
+        time.sleep(interval)
+
+
+@dataclass
+class LiveService:
+    """Web, worker and beat as subprocesses; every part can be hurt and started again."""
+
+    directory: Path
+    environment: dict[str, str]
+    port: int
+    redis: Server
+    processes: dict[str, psutil.Process] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The address of the web part."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, name: str) -> psutil.Process:
+        """Start web, worker or beat (or any of them again)."""
+        arguments = {
+            "web": web_arguments(self.port),
+            "worker": worker_arguments(),
+            "beat": beat_arguments(self.directory / "beat-schedule"),
+        }[name]
+        with self.log_file(name).open("ab") as sink:
+            child = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        self.processes[name] = psutil.Process(child.pid)
+        return self.processes[name]
+
+    def stop(self, name: str) -> None:
+        """End one part politely."""
+        stop_process(self.processes.pop(name), signal.SIGTERM)
+
+    def kill(self, name: str) -> None:
+        """End one part with all its processes as a crash would: SIGKILL, nothing is flushed."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(5)
+
+    def stop_redis(self) -> None:
+        """Take Redis away: connections are refused."""
+        self.redis.kill()
+
+    def start_redis(self) -> None:
+        """Bring Redis back, empty, on the same port."""
+        self.redis = start_redis(self.directory / "redis", port=self.redis.port, persistent=False)
+
+    def freeze_redis(self) -> None:
+        """Make Redis hang: connections are accepted by the kernel and never answered."""
+        self.redis.process.send_signal(signal.SIGSTOP)
+
+    def thaw_redis(self) -> None:
+        """Let a frozen Redis go on."""
+        self.redis.process.send_signal(signal.SIGCONT)
+
+    def log_file(self, name: str) -> Path:
+        """Return the log of web, worker or beat."""
+        return self.directory / f"{name}.log"
+
+    def logs(self) -> str:
+        """Return everything that the parts have logged."""
+        return "\n".join(file.read_text(errors="replace") for file in sorted(self.directory.glob("*.log")))
+
+    def readiness(self) -> dict[str, Any]:
+        """Return the body of /readyz, or what kept it from answering."""
+        try:
+            answer = httpx.get(f"{self.url}/readyz", timeout=5)
+            return {"code": answer.status_code, **answer.json()}
+        except (httpx.HTTPError, ValueError) as error:
+            return {"code": 0, "error": str(error)}
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until /readyz answers 200. Raises AssertionError with the logs' ends."""
+        deadline = time.monotonic() + seconds
+        while (state := self.readiness())["code"] != 200:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the service was not ready within {seconds} s: {state}\n{self.logs()[-4000:]}")
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """End everything that was started, also what is frozen."""
+        for name in list(self.processes):
+            if self.processes[name].is_running():
+                self.stop(name)
+        if self.redis.is_running():
+            self.redis.process.send_signal(signal.SIGCONT)
+            self.redis.stop()
+
+
+@pytest.fixture
+def live_service(
+    request: pytest.FixtureRequest, tmp_path: Path, run_database: str, sandbox: Any, settings: Any
+) -> Iterator[LiveService]:
+    """A whole service on this process's database, ready to be hurt.
+
+    `@pytest.mark.live(env={"FAIL_AT": "..."}, parts=("web", "worker"))` adds to its environment or leaves parts out.
+    """
+    marker = request.node.get_closest_marker("live")
+    options: dict[str, Any] = marker.kwargs if marker else {}
+    port = free_port()
+    redis = start_redis(tmp_path / "redis", persistent=False)
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "REDIS_URL": redis.url,
+        "DATABASE_POOL": "true",
+        "DATABASE_POOL_SIZE": "20",
+        "PORT": str(port),
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "STRIPE_API_BASE": sandbox.url,
+        "OUTGOING_ALLOWED_HOSTS": "127.0.0.1",
+        "EVENT_SWEEP_SECONDS": "1",
+        "LOG_LEVEL": "INFO",
+        **options.get("env", {}),
+    }
+    environment.pop("PYTEST_VERSION", None)
+    service = LiveService(tmp_path, environment, port, redis)
+    settings.PUBLIC_BASE_URL = service.url
+    parts = options.get("parts", ("web", "worker", "beat"))
+    try:
+        for part in parts:
+            service.start(part)
+        if {"web", "worker"} <= set(parts):
+            service.wait_ready()
+        yield service
+    finally:
+        service.close()
