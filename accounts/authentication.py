@@ -1,0 +1,68 @@
+"""Who a developer's bearer token speaks for. One query per request, so that a revocation holds from the next request on."""
+
+from dataclasses import dataclass
+
+from allauth.idp.oidc.models import Token
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from accounts.models import User
+from accounts.oidc import ACCESS_TOKEN_AUDIENCE, ACCESS_TOKEN_TYP
+from accounts.services.tokens import acting_user, hash_token
+from accounts.signing import verify_own_token
+from common.errors import NotAuthenticated
+from common.strict_jwt import TokenRefused, parse
+
+
+class InvalidToken(NotAuthenticated):
+    """401: a token was sent and is not good here."""
+
+    code = "invalid_token"
+    detail = "The token is not valid for this endpoint."
+
+    def response_headers(self) -> dict[str, str]:
+        return super().response_headers() | {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+@dataclass(frozen=True)
+class DeveloperToken:
+    """request.auth of a developer's request."""
+
+    value: str
+    client_id: str | None
+
+    def __repr__(self) -> str:
+        return f"<DeveloperToken of client {self.client_id}>"
+
+
+def read_bearer(request: Request) -> str:
+    """Return the bearer token of a request. Raises NotAuthenticated (401) when there is not exactly one."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    value = value.strip()
+    if scheme.lower() != "bearer" or not value:
+        raise NotAuthenticated
+    if " " in value or "," in value:
+        raise InvalidToken
+    return value
+
+
+class DeveloperAuthentication(BaseAuthentication):
+    """`typ=at+jwt, aud=payments-api`, and still in the token store."""
+
+    def authenticate(self, request: Request) -> tuple[User, DeveloperToken]:
+        """Return the developer. Raises NotAuthenticated or InvalidToken (401)."""
+        value = read_bearer(request)
+        try:
+            verify_own_token(parse(value), typ=ACCESS_TOKEN_TYP, audience=ACCESS_TOKEN_AUDIENCE)
+        except TokenRefused as error:
+            raise InvalidToken from error
+        rows = Token.objects.valid().select_related("user", "client__owner")
+        token = rows.filter(type=Token.Type.ACCESS_TOKEN, hash=hash_token(value)).first()
+        user = acting_user(token) if token is not None else None
+        if token is None or user is None:
+            raise InvalidToken
+        return user, DeveloperToken(value=value, client_id=token.client_id)
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make DRF's own refusals 401 too."""
+        return "Bearer"

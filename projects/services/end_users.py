@@ -1,0 +1,85 @@
+"""End users: they appear with their first valid token, and can be banned."""
+
+import datetime as dt
+import uuid
+
+from django.db.models import Q
+from django.utils import timezone
+
+from common.errors import NotFound
+from common.strict_jwt import is_identifier, is_storable
+from projects.models import EndUser, EndUserQuerySet, Project
+
+SEEN_EVERY = dt.timedelta(days=1)
+
+
+class EndUserNotFound(NotFound):
+    """404: no such end user in this project."""
+
+    code = "end_user_not_found"
+    detail = "End user not found."
+
+
+def ensure_end_user(*, project: Project, external_id: str, email: str | None) -> EndUser:
+    """Return the end user whom the app knows by this id, making the row when it is missing. Safe under races."""
+    rows = EndUser.objects.by_external_id(project, external_id)
+    found = rows.first()
+    if isinstance(found, EndUser):
+        return keep_email(end_user=found, email=email)
+    EndUser.objects.bulk_create(
+        [EndUser(project=project, external_id=external_id, email=email, last_seen_at=timezone.now())], ignore_conflicts=True
+    )
+    # Whoever won the race made the row that counts.
+    return rows.get()
+
+
+def keep_email(*, end_user: EndUser, email: str | None) -> EndUser:
+    """Follow a changed address of a verified token; at most one write, and none when nothing changed."""
+    now = timezone.now()
+    changed = {}
+    if email and end_user.email != email:
+        changed["email"] = email
+    if changed or (end_user.last_seen_at is not None and now - end_user.last_seen_at > SEEN_EVERY):
+        EndUser.objects.for_project(end_user.project_id).filter(pk=end_user.pk).update(last_seen_at=now, **changed)
+        end_user.last_seen_at = now
+        end_user.email = changed.get("email", end_user.email)
+    return end_user
+
+
+def get_end_user(*, project: Project, end_user_id: uuid.UUID) -> EndUser:
+    """Return one end user of a project. Raises EndUserNotFound (404)."""
+    found = EndUser.objects.for_project(project).filter(pk=end_user_id).first()
+    if not isinstance(found, EndUser):
+        raise EndUserNotFound
+    return found
+
+
+def list_end_users(*, project: Project, search: str = "", is_active: bool | None = None) -> EndUserQuerySet:
+    """Return the end users of a project whose id or address contains the text."""
+    rows: EndUserQuerySet = EndUser.objects.for_project(project)
+    if search:
+        rows = rows.filter(Q(external_id__icontains=search) | Q(email__icontains=search))
+    if is_active is not None:
+        rows = rows.filter(is_active=is_active)
+    return rows
+
+
+def set_end_user_active(*, end_user: EndUser, is_active: bool) -> EndUser:
+    """Ban an end user or let them in again. A ban holds from their next request on."""
+    end_user.is_active = is_active
+    end_user.banned_at = None if is_active else (end_user.banned_at or timezone.now())
+    end_user.save(update_fields=["is_active", "banned_at"])
+    return end_user
+
+
+def plain_email(value: object) -> str | None:
+    """Return the address of a claim when it looks like one, in lower case; anything else is None."""
+    if not isinstance(value, str) or not 3 <= len(value) <= 254 or not is_storable(value):
+        return None
+    local, at, domain = value.rpartition("@")
+    return value.lower() if at and local and domain and " " not in value else None
+
+
+def is_external_id(value: object) -> bool:
+    """Say whether a value can be an app's own id for a user."""
+    return is_identifier(value)
