@@ -3,10 +3,22 @@
 from typing import Any
 
 from rest_framework import exceptions
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from common.errors import ApiError, NotAuthenticated, as_api_error
+
+
+class NullableJSONRenderer(JSONRenderer):
+    """JSON in which nothing is `null`; DRF's own renderer answers 200 with an empty body, which is no JSON."""
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> Any:
+        """Return the body."""
+        response = (renderer_context or {}).get("response")
+        if data is None and response is not None and response.status_code == 200:
+            return b"null"
+        return super().render(data, accepted_media_type, renderer_context)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
