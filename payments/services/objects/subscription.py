@@ -1,0 +1,155 @@
+"""Our row of a Stripe subscription, written from what Stripe says now and never from an event's payload.
+
+Invariant: the same state at Stripe gives the same row, whichever events led here and in which order.
+"""
+
+import datetime as dt
+import logging
+import uuid
+from typing import Any
+
+from django.db.models import Case, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Now
+
+from common import clock
+from common.clock import from_unix
+from entitlements.models import PlanPrice
+from payments.models import Subscription
+from payments.models.billing import ENDED_STATUSES
+from payments.services.ownership import Scope
+from payments.services.snapshot import Snapshot, StripeObject, id_of
+
+logger = logging.getLogger(__name__)
+
+SUBSCRIPTIONS = "subscriptions"
+# Statuses in which an invoice is overdue: https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses
+OVERDUE_STATUSES = ("past_due", "unpaid")
+KEPT_FIELDS = {"id", "project", "mode", "stripe_subscription_id", "created_at"}
+WRITTEN_FIELDS = [field.name for field in Subscription._meta.concrete_fields if field.name not in KEPT_FIELDS]
+
+
+def collect_subscription(snapshot: Snapshot, subscription_id: str) -> StripeObject | None:
+    """Read a subscription with its customer and latest invoice, in one call. Raises: StripeFailure.
+
+    Source: https://docs.stripe.com/api/subscriptions/retrieve
+    """
+    return snapshot.read(SUBSCRIPTIONS, subscription_id, expand=["customer", "latest_invoice"])
+
+
+def write_subscription(scope: Scope, subscription_id: str, found: StripeObject | None) -> None:
+    """Write one subscription's row: three statements when the customer is known. Call under the customer's lease."""
+    if found is None:
+        _end_missing(scope, subscription_id)
+        return
+    price = price_of(found)
+    before = _row_with_plan(scope, subscription_id, price)
+    user_id = (before.end_user_id if before else None) or scope.user_of(found)
+    row = Subscription(
+        id=scope.row_id(subscription_id),
+        project_id=scope.project_id,
+        mode=scope.mode,
+        end_user_id=user_id,
+        stripe_subscription_id=subscription_id,
+        stripe_customer_id=id_of(found.get("customer")),
+        status=found["status"],
+        plan_id=_plan_id(scope, before, price),
+        stripe_price_id=id_of(price),
+        quantity=_first_item(found).get("quantity") or 1,
+        current_period_start=from_unix(_period_edge(found, "current_period_start")),
+        current_period_end=from_unix(_period_edge(found, "current_period_end")),
+        trial_end=from_unix(found.get("trial_end")),
+        cancel_at=from_unix(cancel_time(found)),
+        cancel_at_period_end=cancels_at_period_end(found),
+        canceled_at=from_unix(found.get("canceled_at")),
+        ended_at=from_unix(found.get("ended_at")),
+        pause_collection=found.get("pause_collection"),
+        past_due_since=_past_due_since(found, before),
+        created_at=from_unix(found["created"]),
+        synced_at=clock.now(),
+    )
+    Subscription.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN_FIELDS)
+
+
+def _row_with_plan(scope: Scope, subscription_id: str, price: StripeObject) -> Subscription | None:
+    """Read the row as it is, together with the plan that its price now sells: one query."""
+    sold = _plans_of(scope, price).filter(project=OuterRef("project"))
+    rows = Subscription.objects.for_project(scope.project_id).filter(pk=scope.row_id(subscription_id))
+    return rows.annotate(sold_plan_id=Subquery(sold.values("plan_id")[:1])).first()
+
+
+def _plans_of(scope: Scope, price: StripeObject) -> Any:
+    """Match a price by its Stripe id, then by its lookup key."""
+    matches = Q(stripe_price_id=price.get("id") or "-")
+    if price.get("lookup_key"):
+        matches |= Q(lookup_key=price["lookup_key"])
+    by_id = Case(When(stripe_price_id=price.get("id") or "-", then=Value(0)), default=Value(1))
+    return PlanPrice.objects.for_project(scope.project_id).filter(matches, mode=scope.mode).order_by(by_id)
+
+
+def _plan_id(scope: Scope, before: Subscription | None, price: StripeObject) -> uuid.UUID | None:
+    """Return the plan of a price; an unknown price keeps the plan there was, so that it never takes anything away."""
+    if before is not None:
+        sold: uuid.UUID | None = before.sold_plan_id  # type: ignore[attr-defined]
+    else:
+        sold = _plans_of(scope, price).values_list("plan_id", flat=True).first()
+    if sold is None:
+        known = before.plan_id if before else None
+        logger.warning("price_without_plan project=%s mode=%s price=%s", scope.project_id, scope.mode, price.get("id"))
+        return known
+    return sold
+
+
+def _end_missing(scope: Scope, subscription_id: str) -> None:
+    """Stripe has no such subscription any more (deleted test data): what we have of it is over."""
+    rows = Subscription.objects.for_project(scope.project_id).filter(pk=scope.row_id(subscription_id))
+    rows.exclude(status__in=ENDED_STATUSES).update(
+        status="canceled", ended_at=Now(), cancel_at=None, cancel_at_period_end=False, past_due_since=None, synced_at=Now()
+    )
+
+
+def _first_item(found: StripeObject) -> StripeObject:
+    items = (found.get("items") or {}).get("data") or []
+    return dict(items[0]) if items else {}
+
+
+def price_of(found: StripeObject) -> StripeObject:
+    """Return the price of a subscription's first item."""
+    price = _first_item(found).get("price") or {}
+    return price if isinstance(price, dict) else {"id": price}
+
+
+def _period_edge(found: StripeObject, name: str) -> int | None:
+    """Read the period from the item, where it is since 2025-03-31, or from the top, where it was before.
+
+    Source: https://docs.stripe.com/changelog/basil/2025-03-31/deprecate-subscription-current-period-start-and-end
+    """
+    return _first_item(found).get(name) or found.get(name)
+
+
+def cancel_time(found: StripeObject) -> int | None:
+    """Return when a subscription is going to end; before 2025-05-28 a cancellation at period end left `cancel_at` null."""
+    if found.get("cancel_at"):
+        return int(found["cancel_at"])
+    running = found["status"] not in ENDED_STATUSES
+    return _period_edge(found, "current_period_end") if running and found.get("cancel_at_period_end") else None
+
+
+def cancels_at_period_end(found: StripeObject) -> bool:
+    """Say whether the subscription ends with its period: newer accounts only set `cancel_at` to that moment."""
+    if found["status"] in ENDED_STATUSES:
+        return bool(found.get("cancel_at_period_end"))
+    end = _period_edge(found, "current_period_end")
+    return bool(found.get("cancel_at_period_end")) or bool(end and found.get("cancel_at") == end)
+
+
+def _past_due_since(found: StripeObject, before: Subscription | None) -> dt.datetime | None:
+    """Return when grace began: the first failed attempt, which is made when the invoice is finalized."""
+    if found["status"] not in OVERDUE_STATUSES:
+        return None
+    if before is not None and before.past_due_since is not None:
+        return before.past_due_since
+    invoice = found.get("latest_invoice")
+    if not isinstance(invoice, dict):
+        return clock.now()
+    finalized = (invoice.get("status_transitions") or {}).get("finalized_at")
+    return from_unix(finalized or invoice.get("created")) or clock.now()

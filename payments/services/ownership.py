@@ -1,0 +1,104 @@
+"""Whose an object is: the end user that a customer, a subscription or a payment belongs to.
+
+The answer must not depend on the order of events: what an object's own metadata names counts first, then its customer's user;
+what was written before anybody knew is given to its user afterwards.
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from common.ids import stripe_row_id
+from payments.models import StripeCustomer, Subscription, Transaction
+from payments.services.snapshot import StripeObject, id_of
+from projects.models import EndUser
+
+END_USER_KEY = "end_user_id"
+TEXT_CHARS = 512
+
+
+@dataclass
+class Scope:
+    """Where a sync writes: one project and mode. Remembers whom it looked up, so that each is asked once."""
+
+    project_id: uuid.UUID
+    mode: str
+    account_id: str = ""
+    _customers: dict[str, uuid.UUID | None] = field(default_factory=dict)
+    _named: dict[str, uuid.UUID | None] = field(default_factory=dict)
+
+    def row_id(self, stripe_id: str) -> uuid.UUID:
+        """Return the id of the row that follows a Stripe object."""
+        return stripe_row_id(self.project_id, self.mode, stripe_id)
+
+    def user_of(self, found: StripeObject) -> uuid.UUID | None:
+        """Return the end user of an object with metadata and a customer; notes a customer that is new here."""
+        named = self.named_user(found.get("metadata"))
+        customer = found.get("customer")
+        if not id_of(customer):
+            return named
+        return named or self.user_of_customer(customer) if self._is_bound(customer) else self.bind(customer, named)
+
+    def user_of_customer(self, customer: Any) -> uuid.UUID | None:
+        """Return the end user of a customer; None when nobody is known."""
+        customer_id = id_of(customer)
+        if customer_id not in self._customers:
+            rows = StripeCustomer.objects.for_project(self.project_id)
+            rows = rows.filter(mode=self.mode, stripe_customer_id=customer_id)
+            self._customers[customer_id] = rows.values_list("end_user_id", flat=True).first()
+        return self._customers[customer_id]
+
+    def _is_bound(self, customer: Any) -> bool:
+        return self.user_of_customer(customer) is not None
+
+    def named_user(self, metadata: Any) -> uuid.UUID | None:
+        """Return the end user that metadata names, if this project has one of that id."""
+        named = str(metadata.get(END_USER_KEY) or "") if isinstance(metadata, dict) else ""
+        if named and named not in self._named:
+            self._named[named] = self._existing_user(named)
+        return self._named.get(named)
+
+    def _existing_user(self, named: str) -> uuid.UUID | None:
+        try:
+            user_id = uuid.UUID(named)
+        except ValueError:
+            return None
+        return user_id if EndUser.objects.for_project(self.project_id).filter(pk=user_id).exists() else None
+
+    def bind(self, customer: Any, user_id: uuid.UUID | None) -> uuid.UUID | None:
+        """Note a customer and, when it belongs to nobody yet, whose it is; returns the user of the object that named it.
+
+        A user who has another live customer keeps that one; what the second customer bought is still the user's.
+        """
+        customer_id = id_of(customer)
+        expanded: StripeObject = customer if isinstance(customer, dict) else {}
+        user_id = user_id or self.named_user(expanded.get("metadata"))
+        row, created = StripeCustomer.objects.get_or_create(
+            id=self.row_id(customer_id),
+            defaults={
+                "project_id": self.project_id,
+                "mode": self.mode,
+                "stripe_customer_id": customer_id,
+                "email": (expanded.get("email") or "")[:TEXT_CHARS],
+                "name": (expanded.get("name") or "")[:TEXT_CHARS],
+            },
+        )
+        if row.end_user_id is None and user_id is not None:
+            try:
+                with transaction.atomic():
+                    StripeCustomer.objects.for_project(self.project_id).filter(pk=row.pk).update(end_user_id=user_id)
+            except IntegrityError:
+                return user_id
+            row.end_user_id = user_id
+            if not created:
+                self._give(customer_id, user_id)
+        self._customers[customer_id] = row.end_user_id
+        return user_id or row.end_user_id
+
+    def _give(self, customer_id: str, user_id: uuid.UUID) -> None:
+        subscriptions = Subscription.objects.for_project(self.project_id).in_mode(self.mode)
+        payments = Transaction.objects.for_project(self.project_id).in_mode(self.mode)
+        subscriptions.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
+        payments.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)

@@ -1,0 +1,55 @@
+"""What was read from Stripe for one root: every object once, before anything is written.
+
+Invariant: only this file reads from Stripe during a sync, each object at most once per snapshot, and no transaction is open
+meanwhile (payments/stripe_api.py asserts it). An object that Stripe no longer has is kept as None: that is a state too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from payments.stripe_api import StripeAccount, StripeObjectMissing
+
+StripeObject = dict[str, Any]
+
+
+@dataclass
+class Snapshot:
+    """The objects of one root as Stripe has them now, by their REST path and id."""
+
+    account: StripeAccount
+    objects: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
+    # Which invoice a payment intent pays: neither of the two names the other directly since 2025-03-31.
+    invoice_of_payment: dict[str, str] = field(default_factory=dict)
+
+    def read(self, object_name: str, object_id: str, *, expand: Sequence[str] = ()) -> StripeObject | None:
+        """Return an object, reading it on the first call only; None when Stripe has none. Raises: StripeFailure."""
+        key = (object_name, object_id)
+        if key not in self.objects:
+            try:
+                self.objects[key] = self.account.retrieve(object_name, object_id, expand=expand)
+            except StripeObjectMissing:
+                self.objects[key] = None
+        return self.objects[key]
+
+    def has(self, object_name: str, object_id: str) -> bool:
+        """Say whether an object was read already."""
+        return (object_name, object_id) in self.objects
+
+    def of_kind(self, object_name: str) -> dict[str, StripeObject | None]:
+        """Return what was read of one kind, by id."""
+        return {object_id: found for (name, object_id), found in self.objects.items() if name == object_name}
+
+
+def id_of(reference: Any) -> str:
+    """Return the id of a reference that may be an id, an expanded object or null."""
+    if isinstance(reference, dict):
+        return str(reference.get("id") or "")
+    return str(reference) if reference else ""
+
+
+def root_of(found: StripeObject) -> str:
+    """Say what the sync lease of an object is taken on: its customer, else the payment, else the object itself."""
+    if found.get("object") == "customer":
+        return str(found["id"])
+    return id_of(found.get("customer")) or id_of(found.get("payment_intent")) or str(found.get("id") or "")

@@ -1,0 +1,89 @@
+"""Bring our rows of one root up to what Stripe says: lease, read with no transaction open, write after checking the lease.
+
+The same function serves the return from checkout, the my-* endpoints and, event by event, the inbox.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable
+
+from django.db import transaction
+
+from payments import mirror
+from payments.services.leases import Lease, LeaseLost, end_lease, take_lease, writing_under
+from payments.services.objects.checkout import SESSIONS, bind_checkout_customer, write_checkout_session
+from payments.services.objects.customer import CUSTOMERS, write_customer
+from payments.services.objects.payment import INVOICES, PAYMENT_INTENTS, write_invoice, write_payment_intent
+from payments.services.objects.subscription import SUBSCRIPTIONS, write_subscription
+from payments.services.ownership import Scope
+from payments.services.snapshot import Snapshot, StripeObject, root_of
+from payments.stripe_api import stripe_account
+
+logger = logging.getLogger(__name__)
+
+Collect = Callable[[Snapshot, str], StripeObject | None]
+MAX_ROOTS = 3
+
+
+def sync_object(
+    *, project_id: uuid.UUID, mode: str, collect: Collect, object_id: str, root: str = "", wait_seconds: float = 5.0
+) -> StripeObject | None:
+    """Read one object and what hangs on it, write the rows and return the object; None when Stripe has none.
+
+    `root` is what its lease is taken on, when the caller knows. Raises: SyncBusy, LeaseLost (409), StripeNotConfigured (404),
+    StripeFailure (502, 503).
+    """
+    account = stripe_account(project_id, mode)
+    scope = Scope(project_id, mode, account.account_id)
+    if not root:
+        first_look = collect(Snapshot(account), object_id)
+        root = root_of(first_look) if first_look else object_id
+    for _ in range(MAX_ROOTS):
+        lease = take_lease(project_id=project_id, mode=mode, root=root, wait_seconds=wait_seconds)
+        try:
+            snapshot = Snapshot(account)
+            found = collect(snapshot, object_id)
+            if found is None or root_of(found) == root:
+                with writing_under(lease):
+                    write_snapshot(scope, snapshot)
+                write_mirror(lease, scope, snapshot)
+                return found
+            root = root_of(found)
+        finally:
+            end_lease(lease)
+    raise LeaseLost()
+
+
+def write_snapshot(scope: Scope, snapshot: Snapshot) -> None:
+    """Write a row for everything that was read, parents first. Call inside `writing_under`."""
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("rows that follow Stripe are written under a lease only")
+    sessions = snapshot.of_kind(SESSIONS)
+    for session in sessions.values():
+        if session is not None:
+            bind_checkout_customer(scope, session)
+    for customer_id, customer in snapshot.of_kind(CUSTOMERS).items():
+        write_customer(scope, customer_id, customer)
+    for subscription_id, subscription in snapshot.of_kind(SUBSCRIPTIONS).items():
+        write_subscription(scope, subscription_id, subscription)
+    invoices = snapshot.of_kind(INVOICES)
+    for payment_intent_id, intent in snapshot.of_kind(PAYMENT_INTENTS).items():
+        invoice = invoices.get(snapshot.invoice_of_payment.get(payment_intent_id, ""))
+        write_payment_intent(scope, payment_intent_id, intent, invoice)
+    for invoice in invoices.values():
+        if invoice is not None:
+            write_invoice(scope, invoice)
+    for session_id, session in sessions.items():
+        write_checkout_session(scope, session_id, session, snapshot)
+
+
+def write_mirror(lease: Lease, scope: Scope, snapshot: Snapshot) -> None:
+    """Write the mirror in a transaction of its own that also ends the lease; nothing that goes wrong there reaches the caller."""
+    try:
+        with writing_under(lease, end=True):
+            mirror.write_mirror_rows(scope, [found for found in snapshot.objects.values() if found is not None])
+    except LeaseLost:
+        return
+    except Exception:
+        logger.exception("mirror_write_failed project=%s root=%s", scope.project_id, lease.root)
+        end_lease(lease)
