@@ -1,0 +1,59 @@
+"""Rows as a sync would have written them, for tests of what is read."""
+
+import datetime as dt
+import itertools
+import uuid
+from typing import Any
+
+from common import clock
+from common.ids import stripe_row_id
+from entitlements.models import Plan
+from payments.models import Subscription, Transaction
+from projects.models import EndUser, Project
+
+_numbers = itertools.count(1)
+
+
+def stripe_id(prefix: str) -> str:
+    """Make an id of Stripe's kind that no other test has."""
+    return f"{prefix}_{uuid.uuid4().hex[:20]}"
+
+
+def create_end_user(project: Project, **fields: Any) -> EndUser:
+    """Make an end user of a project."""
+    return EndUser.objects.create(project=project, **{"external_id": f"user-{uuid.uuid4().hex[:12]}"} | fields)
+
+
+def create_plan(project: Project, **fields: Any) -> Plan:
+    """Make a plan of a project."""
+    return Plan.objects.create(project=project, **{"code": f"plan-{next(_numbers)}", "name": "Maker"} | fields)
+
+
+def create_subscription(project: Project, **fields: Any) -> Subscription:
+    """Make an active test-mode subscription."""
+    now = clock.now()
+    values: dict[str, Any] = {
+        "mode": "test",
+        "stripe_subscription_id": stripe_id("sub"),
+        "stripe_customer_id": stripe_id("cus"),
+        "status": "active",
+        "current_period_start": now - dt.timedelta(days=10),
+        "current_period_end": now + dt.timedelta(days=20),
+        "created_at": now,
+    } | fields
+    row_id = stripe_row_id(project.pk, values["mode"], values["stripe_subscription_id"])
+    return Subscription.objects.create(id=row_id, project=project, **values)
+
+
+def create_payment(project: Project, **fields: Any) -> Transaction:
+    """Make a succeeded test-mode payment of 10.00 dollars."""
+    values: dict[str, Any] = {
+        "mode": "test",
+        "payment_intent_id": stripe_id("pi"),
+        "status": "succeeded",
+        "amount_cents": 1000,
+        "currency": "usd",
+        "created_at": clock.now(),
+    } | fields
+    row_id = stripe_row_id(project.pk, values["mode"], values["payment_intent_id"])
+    return Transaction.objects.create(id=row_id, project=project, **values)
