@@ -17,6 +17,12 @@ ENDED_STATUSES = ("canceled", "incomplete_expired")
 STATUS_PRECEDENCE = ("active", "trialing", "past_due", "paused", "unpaid", "incomplete", "canceled", "incomplete_expired")
 
 
+def status_rank(field: str = "status") -> Case:
+    """Order statuses by precedence, the best first."""
+    ranks = (When(**{field: status}, then=Value(rank)) for rank, status in enumerate(STATUS_PRECEDENCE))
+    return Case(*ranks, default=Value(len(STATUS_PRECEDENCE)))
+
+
 class StripeCustomerQuerySet(models.QuerySet["StripeCustomer"]):
     def for_project(self, project: Project | uuid.UUID) -> "StripeCustomerQuerySet":
         """Keep one project's customers."""
@@ -63,9 +69,8 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
     def current_for(self, end_user: EndUser, mode: str) -> "Subscription | None":
         """Answer "what is this user on?": the best status wins, then the newest. One query, no call to Stripe."""
-        ranked = Case(*(When(status=status, then=Value(rank)) for rank, status in enumerate(STATUS_PRECEDENCE)), default=Value(99))
         rows = self.filter(project=end_user.project_id, end_user=end_user, mode=mode).select_related("plan", "end_user")
-        return rows.order_by(ranked, "-created_at", "-id").first()
+        return rows.order_by(status_rank(), "-created_at", "-id").first()
 
 
 class Subscription(models.Model):

@@ -1,6 +1,6 @@
 """The Stripe customer of an end user: made once per mode, also under races and time-outs.
 
-Invariant: an end user has at most one customer per mode that is not deleted (the constraint stripe_customer_once_per_user).
+Invariant: an end user has at most one customer per mode that is not deleted (constraint stripe_customer_once_per_user).
 """
 
 import datetime as dt
@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from common.ids import stripe_row_id
 from payments.models import StripeCustomer, StripeIntent
-from payments.services.intent_rows import StripeObject, carry_out, claim_intent, settle_intent
+from payments.services.intent_rows import IntentOutcome, StripeObject, carry_out, claim_intent, settle_intent
 from payments.stripe_api import StripeAccount, stripe_account, unix
 from projects.models import EndUser, Project
 
@@ -28,8 +28,9 @@ def find_customer(*, project: Project, mode: str, end_user: EndUser) -> StripeCu
 
 
 def ensure_customer(*, project: Project, mode: str, end_user: EndUser) -> StripeCustomer:
-    """Return the end user's customer, making it at Stripe the first time. Raises: StripeNotConfigured (404), StripeFailure.
+    """Return the end user's customer, making it at Stripe the first time.
 
+    Raises: StripeNotConfigured (404), StripeFailure (502, 503), CallInProgress (503).
     Source: https://docs.stripe.com/api/customers/create
     """
     known = find_customer(project=project, mode=mode, end_user=end_user)
@@ -58,7 +59,7 @@ def create_at_stripe(account: StripeAccount, intent: StripeIntent) -> StripeObje
     def send() -> StripeObject:
         return account.create("customers", intent.params, idempotency_key=intent.stripe_idempotency_key)
 
-    return carry_out(intent, send=send, find_effect=lambda: find_created_customer(account, intent))
+    return carry_out(IntentOutcome(intent), send=send, find_effect=lambda: find_created_customer(account, intent))
 
 
 def find_created_customer(account: StripeAccount, intent: StripeIntent) -> StripeObject | None:

@@ -1,29 +1,26 @@
 """Rows of calls to Stripe that somebody waits for: who may send one, and what became of it.
 
-Invariant: a row with its Stripe idempotency key is committed before Stripe is called, and while its outcome is open the same
-call is only ever repeated with that key.
+Invariant: a row with its Stripe idempotency key is committed before Stripe is called, and while its outcome is open the
+same call is only ever repeated with that key.
 """
 
 import datetime as dt
-import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from common.errors import Conflict
+from common.errors import ApiError
 from common.ids import uuid7
 from payments.models import StripeIntent
 from payments.stripe_api import StripeFailure, StripeRateLimited, StripeUnavailable
 from projects.models import EndUser, Project
 
-logger = logging.getLogger(__name__)
-
-# A lease only keeps two processes from sending the same call at once; were it too short, Stripe's idempotency key would still
-# make the two one. It ends early in every case but a killed process.
+# A lease only keeps two processes from sending the same call at once; were it too short, Stripe's idempotency key would
+# still make the two one. It ends early in every case but a killed process.
 LEASE_SECONDS = 15
 PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.1
@@ -32,9 +29,10 @@ ERROR_CHARS = 500
 StripeObject = dict[str, Any]
 
 
-class CallInProgress(Conflict):
-    """409: the same call is being made right now."""
+class CallInProgress(ApiError):
+    """503: the same call is being made right now. Not 409, which an idempotency key would keep as its answer."""
 
+    status_code = 503
     code = "in_progress"
     detail = "The same request is being carried out right now. Try again in a moment."
     retryable = True
@@ -65,8 +63,8 @@ def claim_intent(
 ) -> StripeIntent:
     """Commit a row for a call and hold it, or take over the open row of the same call.
 
-    An open row that asks for something else is given up (its outcome stays unknown, the next read of the object shows it),
-    unless `keep_open_params`: then the caller must send what that row says. Raises: CallInProgress (409).
+    An open row that asks for something else is given up (its outcome stays unknown, the next read of the object shows
+    it), unless `keep_open_params`: then the caller must send what that row says. Raises: CallInProgress (503).
     """
     give_up_at = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < give_up_at:
@@ -84,6 +82,12 @@ def claim_intent(
             return waiting
         settle_intent(waiting, status=StripeIntent.Status.UNKNOWN, error="given up for a later request")
     raise CallInProgress()
+
+
+def is_intent_open(*, project: Project, mode: str, operation: str, target: str) -> bool:
+    """Say whether the outcome of such a call is still owed to somebody."""
+    rows = StripeIntent.objects.for_project(project).filter(mode=mode, operation=operation, target=target)
+    return rows.filter(status=StripeIntent.Status.OPEN).exists()
 
 
 def take_intent(intent: StripeIntent) -> bool:
@@ -106,8 +110,37 @@ def release_intent(intent: StripeIntent, *, error: str) -> None:
     )
 
 
+class Outcome(Protocol):
+    """Where a held row's result is committed."""
+
+    def succeeded(self, answer: StripeObject) -> None:
+        """The call took effect; `answer` is the object."""
+
+    def failed(self, error: str) -> None:
+        """The call had no effect; the next one is a new call."""
+
+    def released(self, error: str) -> None:
+        """Nobody can tell yet; the next try is the same call with the same key."""
+
+
+class IntentOutcome:
+    """Commits to a StripeIntent."""
+
+    def __init__(self, intent: StripeIntent) -> None:
+        self._intent = intent
+
+    def succeeded(self, answer: StripeObject) -> None:
+        settle_intent(self._intent, status=StripeIntent.Status.SUCCEEDED, result_id=str(answer.get("id", "")))
+
+    def failed(self, error: str) -> None:
+        settle_intent(self._intent, status=StripeIntent.Status.FAILED, error=error)
+
+    def released(self, error: str) -> None:
+        release_intent(self._intent, error=error)
+
+
 def carry_out(
-    intent: StripeIntent, *, send: Callable[[], StripeObject], find_effect: Callable[[], StripeObject | None]
+    outcome: Outcome, *, send: Callable[[], StripeObject], find_effect: Callable[[], StripeObject | None]
 ) -> StripeObject:
     """Send a held call and commit what became of it. `find_effect` reads whether it happened all the same.
 
@@ -116,42 +149,41 @@ def carry_out(
     try:
         answer = send()
     except StripeRateLimited as error:
-        settle_intent(intent, status=StripeIntent.Status.FAILED, error=str(error))
+        outcome.failed(str(error))
         raise
     except StripeUnavailable as error:
-        found = _effect_after(error, intent, find_effect)
+        found = _effect_after(error, outcome, find_effect)
         if found is None:
             raise
         answer = found
     except StripeFailure as error:
-        settle_intent(intent, status=StripeIntent.Status.FAILED, error=str(error))
+        outcome.failed(str(error))
         raise
     except BaseException as error:
-        release_intent(intent, error=type(error).__name__)
+        outcome.released(type(error).__name__)
         raise
-    settle_intent(intent, status=StripeIntent.Status.SUCCEEDED, result_id=str(answer.get("id", "")))
+    outcome.succeeded(answer)
     return answer
 
 
 def _effect_after(
-    error: StripeUnavailable, intent: StripeIntent, find_effect: Callable[[], StripeObject | None]
+    error: StripeUnavailable, outcome: Outcome, find_effect: Callable[[], StripeObject | None]
 ) -> StripeObject | None:
     """Look for the effect of a call that Stripe answered with a 5xx; None when there is none or nobody can tell yet.
 
-    Stripe keeps even a 500 under the idempotency key, so the same key would be refused for a day: reading is the way out.
+    Stripe keeps even a 500 under the idempotency key, so the same key would fail for a day: reading is the way out.
     Source: https://docs.stripe.com/api/idempotent_requests
     """
-    answered = (error.http_status or 0) >= 500
-    if not answered:
-        release_intent(intent, error=str(error))
+    if (error.http_status or 0) < 500:
+        outcome.released(str(error))
         return None
     try:
         found = find_effect()
     except StripeFailure:
-        release_intent(intent, error=str(error))
+        outcome.released(str(error))
         return None
     if found is None:
-        settle_intent(intent, status=StripeIntent.Status.FAILED, error=f"{error}; read again: it had no effect")
+        outcome.failed(f"{error}; read again: it had no effect")
     return found
 
 

@@ -1,0 +1,215 @@
+"""Checkout sessions: a user and a purchase have at most one that is open, however often and from wherever they click.
+
+Invariant: the row with its Stripe idempotency key is committed before Stripe is called; a subscription checkout of a
+user replaces the one before it, so that two of them are never paid.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.errors import ApiError, Conflict, NotFound
+from payments.models import CheckoutSession, Subscription
+from payments.services.checkout_rows import (
+    UNFINISHED,
+    create_at_stripe,
+    expire_session,
+    insert_session,
+    mark_session,
+    read_session,
+    take_session,
+)
+from payments.services.customers import ensure_customer, retire_customer, user_metadata
+from payments.services.intent_rows import PATIENCE_SECONDS, POLL_SECONDS, CallInProgress
+from payments.services.prices import (
+    ONE_TIME,
+    RECURRING,
+    PriceDoesNotFit,
+    PriceNotFound,
+    TrialNotAvailable,
+    find_buyable_plan,
+    find_promotion_code,
+    price_id_of_plan,
+    retrieve_sellable_price,
+)
+from payments.services.return_urls import check_named_url
+from payments.services.sync_checkout import sync_checkout_session
+from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused, stripe_account
+from projects.models import EndUser, Project
+
+SUBSCRIPTION, PAYMENT = "subscription", "payment"
+# A subscription in one of these is there already; an incomplete one was never paid.
+BLOCKING_STATUSES = ("active", "trialing", "past_due", "unpaid", "paused")
+ONE_SUBSCRIPTION_KEY = "subscription"
+
+
+class AlreadySubscribed(ApiError):
+    """400: the user has a subscription; changing it is another call."""
+
+    code = "already_subscribed"
+    detail = "This user has a subscription already. Change it, or allow a second one."
+
+
+class SessionNotFound(NotFound):
+    """404: no such checkout session of this user."""
+
+    code = "checkout_session_not_found"
+    detail = "Not found."
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What somebody wants to buy: a Stripe price, or a plan and an interval."""
+
+    success_url: str
+    cancel_url: str
+    price_id: str = ""
+    plan: str = ""
+    interval: str = "month"
+    mode: str = SUBSCRIPTION
+    quantity: int = 1
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    allow_existing_subscription: bool = False
+    promo_code: str = ""
+    trial: bool = False
+    plan_field: str = "plan"
+
+
+def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, purchase: Purchase) -> CheckoutSession:
+    """Return an open checkout session for a purchase: the one that is open already, or a new one.
+
+    Raises: AlreadySubscribed, PriceNotFound, PriceDoesNotFit, PromotionCodeNotFound (400), StripeNotConfigured (404),
+    FieldError (422), StripeFailure.  Source: https://docs.stripe.com/api/checkout/sessions/create
+    """
+    check_named_url(project=project, mode=mode, field="success_url", url=purchase.success_url)
+    check_named_url(project=project, mode=mode, field="cancel_url", url=purchase.cancel_url)
+    account = stripe_account(project.id, mode)
+    if purchase.trial:
+        raise TrialNotAvailable()
+    one_only = purchase.mode == SUBSCRIPTION and not purchase.allow_existing_subscription
+    if one_only:
+        refuse_second_subscription(project=project, mode=mode, end_user=end_user)
+    price_id = _checked_price_id(account, project, mode, purchase)
+    discount = find_promotion_code(account=account, code=purchase.promo_code) if purchase.promo_code else ""
+    for last_try in (False, True):
+        customer = ensure_customer(project=project, mode=mode, end_user=end_user)
+        request = _session_request(project, end_user, purchase, price_id, customer.stripe_customer_id, discount)
+        try:
+            return _open(account, project, mode, end_user, request, one_only=one_only)
+        except StripeObjectMissing as error:
+            if error.param != "customer" or last_try:
+                raise _as_refusal(error) from None
+            retire_customer(customer=customer)
+        except StripeRefused as error:
+            raise _as_refusal(error) from None
+    raise AssertionError("the second try returns or raises")
+
+
+def refuse_second_subscription(*, project: Project, mode: str, end_user: EndUser) -> None:
+    """Check that the user has no subscription yet. Raises: AlreadySubscribed (400)."""
+    rows = Subscription.objects.for_project(project).in_mode(mode)
+    if rows.filter(end_user=end_user, status__in=BLOCKING_STATUSES).exists():
+        raise AlreadySubscribed()
+
+
+def read_checkout_session(*, project: Project, mode: str, end_user: EndUser, session_id: str) -> CheckoutSession:
+    """Ask Stripe what became of the user's own session and write it. Raises: SessionNotFound (404), StripeFailure."""
+    rows = CheckoutSession.objects.for_project(project).filter(mode=mode, end_user=end_user)
+    row = rows.filter(stripe_session_id=session_id).first() if session_id else None
+    if row is None:
+        raise SessionNotFound()
+    try:
+        return sync_checkout_session(project=project, mode=mode, session_id=session_id) or row
+    except Conflict:
+        # Its webhook is being written at this moment: what is there already is the answer.
+        return rows.get(pk=row.pk)
+
+
+def _checked_price_id(account: StripeAccount, project: Project, mode: str, purchase: Purchase) -> str:
+    price_id = purchase.price_id
+    if purchase.plan:
+        plan = find_buyable_plan(project=project, code=purchase.plan, field=purchase.plan_field)
+        price_id = price_id_of_plan(account=account, plan=plan, mode=mode, interval=purchase.interval)
+    price = retrieve_sellable_price(account=account, project=project, mode=mode, price_id=price_id)
+    wanted = RECURRING if purchase.mode == SUBSCRIPTION else ONE_TIME
+    if price.get("type") != wanted:
+        raise PriceDoesNotFit(f"Mode {purchase.mode} needs a {wanted} price; this one is {price.get('type')}.")
+    return price_id
+
+
+def _session_request(
+    project: Project, end_user: EndUser, purchase: Purchase, price_id: str, customer_id: str, discount: str
+) -> dict[str, Any]:
+    """Write the call's parameters. What the caller says about itself never replaces what we say."""
+    metadata = {**purchase.metadata, **user_metadata(project, end_user), "type": purchase.mode}
+    request: dict[str, Any] = {
+        "mode": purchase.mode,
+        "customer": customer_id,
+        "line_items": [{"price": price_id, "quantity": purchase.quantity}],
+        "success_url": purchase.success_url,
+        "cancel_url": purchase.cancel_url,
+        "billing_address_collection": "required",
+        "metadata": metadata,
+    }
+    request["subscription_data" if purchase.mode == SUBSCRIPTION else "payment_intent_data"] = {"metadata": metadata}
+    if discount:
+        request["discounts"] = [{"promotion_code": discount}]
+    return request
+
+
+def _open(
+    account: StripeAccount, project: Project, mode: str, end_user: EndUser, request: dict[str, Any], *, one_only: bool
+) -> CheckoutSession:
+    """Return the open session of this purchase: wait for, take over or replace another one, bounded by patience."""
+    key = ONE_SUBSCRIPTION_KEY if one_only else hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    mine = CheckoutSession.objects.for_project(project).filter(mode=mode, end_user=end_user, purchase_key=key)
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < give_up_at:
+        row = insert_session(project=project, mode=mode, end_user=end_user, purchase_key=key, request=request)
+        if row is not None:
+            return create_at_stripe(account, row)
+        row = mine.filter(status__in=UNFINISHED).first()
+        if row is None:
+            continue
+        if row.status == CheckoutSession.Status.CREATING:
+            if not take_session(row):
+                time.sleep(POLL_SECONDS)
+                continue
+            # What Stripe refuses about an abandoned request is no answer to this one, which is sent next.
+            with suppress(StripeRefused):
+                create_at_stripe(account, row)
+        elif _still_wanted(account, row, request):
+            return row
+        elif one_only:
+            refuse_second_subscription(project=project, mode=mode, end_user=end_user)
+    raise CallInProgress()
+
+
+def _still_wanted(account: StripeAccount, row: CheckoutSession, request: dict[str, Any]) -> bool:
+    """Say whether an open row answers this click; when not, settle it by what Stripe says, so that a new one opens."""
+    session = read_session(account, row)
+    if session is None:
+        mark_session(row, status=CheckoutSession.Status.EXPIRED)
+    elif session["status"] == CheckoutSession.Status.OPEN:
+        if row.request == request:
+            return True
+        expire_session(account, row)
+    else:
+        # Paid in another tab, with its webhook still on the way: what was bought must be known before anything is sold.
+        try:
+            sync_checkout_session(project=row.project, mode=row.mode, session_id=row.stripe_session_id)
+        except Conflict:
+            raise CallInProgress() from None
+        mark_session(row, status=session["status"], payment_status=session.get("payment_status") or "")
+    return False
+
+
+def _as_refusal(error: StripeRefused) -> ApiError:
+    """Turn what Stripe refuses about the purchase itself into the caller's 400; the rest stays 502."""
+    if (error.param or "").startswith("line_items"):
+        return PriceNotFound(error.user_message or None)
+    return error

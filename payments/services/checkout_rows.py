@@ -1,0 +1,129 @@
+"""The row of one checkout session: held while Stripe is called, settled by what Stripe says.
+
+Invariant: while a row's outcome is open, its session is only ever asked for with the row's own idempotency key; the
+row's id is the session's client_reference_id, so that a session whose answer was lost is found again.
+"""
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from common.clock import from_unix
+from common.ids import uuid7
+from payments.models import CheckoutSession
+from payments.services.intent_rows import ERROR_CHARS, StripeObject, carry_out, is_free, lease_end
+from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused
+from projects.models import EndUser, Project
+
+SESSIONS = "checkout/sessions"
+UNFINISHED = (CheckoutSession.Status.CREATING, CheckoutSession.Status.OPEN)
+LOOKUP_LIMIT = 100
+
+
+class SessionOutcome:
+    """Commits what became of the creation of a session."""
+
+    def __init__(self, row: CheckoutSession) -> None:
+        self._rows = CheckoutSession.objects.for_project(row.project_id).filter(pk=row.pk)
+        self._creating = self._rows.filter(status=CheckoutSession.Status.CREATING)
+
+    def succeeded(self, answer: StripeObject) -> None:
+        self._creating.update(
+            status=answer["status"],
+            stripe_session_id=answer["id"],
+            url=answer.get("url") or "",
+            payment_status=answer.get("payment_status") or "",
+            expires_at=from_unix(answer.get("expires_at")),
+            error="",
+            lease_until=None,
+            updated_at=Now(),
+        )
+
+    def failed(self, error: str) -> None:
+        self._settle(CheckoutSession.Status.FAILED, error)
+
+    def released(self, error: str) -> None:
+        self._settle(CheckoutSession.Status.CREATING, error)
+
+    def unknown(self, error: str) -> None:
+        """Nobody will ever tell: stop asking, without a second try."""
+        self._settle(CheckoutSession.Status.UNKNOWN, error)
+
+    def _settle(self, status: str, error: str) -> None:
+        self._creating.update(status=status, error=error[:ERROR_CHARS], lease_until=None, updated_at=Now())
+
+
+def insert_session(
+    *, project: Project, mode: str, end_user: EndUser, purchase_key: str, request: dict[str, Any]
+) -> CheckoutSession | None:
+    """Commit a held row for a new session; None when one of this purchase is open already."""
+    row_id = uuid7()
+    try:
+        with transaction.atomic():
+            return CheckoutSession.objects.create(
+                id=row_id,
+                project=project,
+                mode=mode,
+                end_user=end_user,
+                purchase_key=purchase_key,
+                stripe_idempotency_key=f"checkout-{row_id}",
+                request=request,
+                lease_until=lease_end(),
+            )
+    except IntegrityError:
+        return None
+
+
+def take_session(row: CheckoutSession) -> bool:
+    """Hold a row whose creation is open and that nobody holds."""
+    rows = CheckoutSession.objects.for_project(row.project_id).filter(pk=row.pk, status=CheckoutSession.Status.CREATING)
+    return rows.filter(is_free()).update(lease_until=lease_end()) == 1
+
+
+def create_at_stripe(account: StripeAccount, row: CheckoutSession) -> CheckoutSession:
+    """Send the creation of a held row and return the settled row. Raises: StripeFailure.
+
+    Source: https://docs.stripe.com/api/checkout/sessions/create
+    """
+
+    def send() -> StripeObject:
+        params = {**row.request, "client_reference_id": str(row.id)}
+        return account.create(SESSIONS, params, idempotency_key=row.stripe_idempotency_key)
+
+    carry_out(SessionOutcome(row), send=send, find_effect=lambda: find_created_session(account, row))
+    return CheckoutSession.objects.for_project(row.project_id).get(pk=row.pk)
+
+
+def find_created_session(account: StripeAccount, row: CheckoutSession) -> StripeObject | None:
+    """Look at Stripe for the session that a row asked for; None when it was never made."""
+    page = account.list(SESSIONS, {"customer": row.request["customer"], "limit": LOOKUP_LIMIT})
+    return next((found for found in page["data"] if found.get("client_reference_id") == str(row.id)), None)
+
+
+def mark_session(row: CheckoutSession, *, status: str, payment_status: str = "") -> None:
+    """Note that a row's session is no longer open, unless somebody noted more already."""
+    rows = CheckoutSession.objects.for_project(row.project_id).filter(pk=row.pk, status__in=UNFINISHED)
+    rows.update(status=status, payment_status=payment_status, lease_until=None, updated_at=Now())
+
+
+def read_session(account: StripeAccount, row: CheckoutSession) -> StripeObject | None:
+    """Read a row's session from Stripe; None when this account has none of that id."""
+    try:
+        return account.retrieve(SESSIONS, row.stripe_session_id)
+    except StripeObjectMissing:
+        return None
+
+
+def expire_session(account: StripeAccount, row: CheckoutSession) -> bool:
+    """Close a session that another one replaces; False when it is not open any more. Raises: StripeFailure.
+
+    Source: https://docs.stripe.com/api/checkout/sessions/expire
+    """
+    try:
+        # A fresh key each time: expiring twice is refused and never harms, and a stored 500 would stay for a day.
+        account.action(SESSIONS, row.stripe_session_id, "expire", idempotency_key=f"expire-{uuid7()}")
+    except StripeRefused:
+        return False
+    mark_session(row, status=CheckoutSession.Status.EXPIRED)
+    return True

@@ -1,0 +1,92 @@
+"""What may be sold: prices are asked of the project's own Stripe account, never taken on trust from a request."""
+
+from typing import Any
+
+from common.errors import ApiError, FieldError
+from entitlements.models import Plan, PlanPrice
+from payments.stripe_api import StripeAccount, StripeObjectMissing
+from projects.models import Project
+
+RECURRING, ONE_TIME = "recurring", "one_time"
+
+
+class PriceNotFound(ApiError):
+    """400: the project's Stripe account has no such price on sale in this mode."""
+
+    code = "price_not_found"
+    detail = "This Stripe account has no such price in this mode."
+
+
+class PriceDoesNotFit(ApiError):
+    """400: the price exists and cannot be used for this."""
+
+    code = "price_does_not_fit"
+
+
+class PromotionCodeNotFound(ApiError):
+    """400: an unknown promotion code is an error, never silently left out."""
+
+    code = "promo_code_not_found"
+    detail = "There is no such promotion code, or it is no longer active."
+
+
+class TrialNotAvailable(ApiError):
+    """400: a trial was asked for and no plan offers one."""
+
+    code = "trial_not_available"
+    detail = "This plan has no trial."
+
+
+def retrieve_sellable_price(*, account: StripeAccount, project: Project, mode: str, price_id: str) -> dict[str, Any]:
+    """Read a price from Stripe and check that it is on sale. Raises: PriceNotFound (400), StripeFailure.
+
+    Source: https://docs.stripe.com/api/prices/retrieve
+    """
+    try:
+        price = account.retrieve("prices", price_id)
+    except StripeObjectMissing:
+        raise PriceNotFound() from None
+    if not price.get("active") or price.get("deleted"):
+        raise PriceNotFound("This price is no longer active.")
+    sold = PlanPrice.objects.for_project(project).filter(mode=mode, stripe_price_id=price_id)
+    if sold.filter(plan__internal=True).exists():
+        raise PriceNotFound("This plan cannot be bought.")
+    return price
+
+
+def find_buyable_plan(*, project: Project, code: str, field: str) -> Plan:
+    """Find a plan by code or alias. Raises: FieldError (422) that names the field."""
+    plan = Plan.objects.for_project(project).named(code).first()
+    if plan is None:
+        raise FieldError("body", field, msg="There is no plan of this code.", type="unknown_plan")
+    if plan.internal or plan.free:
+        raise FieldError("body", field, msg="This plan cannot be bought.", type="plan_not_for_sale")
+    return plan
+
+
+def price_id_of_plan(*, account: StripeAccount, plan: Plan, mode: str, interval: str) -> str:
+    """Return the Stripe price that sells a plan in a mode. Raises: PriceNotFound (400), StripeFailure."""
+    rows = PlanPrice.objects.for_project(plan.project_id).filter(plan=plan, mode=mode, interval=interval, active=True)
+    sold = rows.order_by("-created_at", "-id").first()
+    if sold is None:
+        raise PriceNotFound(f"The plan {plan.code} has no {interval}ly price in {mode} mode.")
+    if sold.stripe_price_id:
+        return sold.stripe_price_id
+    found = account.list("prices", {"lookup_keys": [sold.lookup_key], "active": True, "limit": 1})["data"]
+    if not found:
+        raise PriceNotFound(f"Stripe has no active price with the lookup key of the plan {plan.code}.")
+    return str(found[0]["id"])
+
+
+def find_promotion_code(*, account: StripeAccount, code: str) -> str:
+    """Return the id of an active promotion code. Raises: PromotionCodeNotFound (400), StripeFailure.
+
+    Source: https://docs.stripe.com/api/promotion_codes/list
+    """
+    try:
+        found = account.list("promotion_codes", {"code": code, "active": True, "limit": 1})["data"]
+    except StripeObjectMissing:
+        raise PromotionCodeNotFound() from None
+    if not found:
+        raise PromotionCodeNotFound()
+    return str(found[0]["id"])
