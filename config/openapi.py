@@ -89,8 +89,8 @@ class DeveloperScheme(OpenApiAuthenticationExtension):
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "A developer's OAuth2 access token (typ=at+jwt, aud=payments-api), from /api/v1/auth/login or "
-            "the OAuth2 endpoints that /.well-known/openid-configuration names.",
+            "description": "A developer's OAuth2 access token (typ=at+jwt, aud=payments-api), from /api/v1/auth/login "
+            "or the OAuth2 endpoints that /.well-known/openid-configuration names.",
         }
 
 
@@ -106,8 +106,8 @@ class EndUserScheme(OpenApiAuthenticationExtension):
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "An end user's token: minted at /api/v1/projects/{id}/end-user-tokens, or signed by the project's "
-            "own identity provider. A provider's token that names no project is sent with the header X-Project-ID.",
+            "description": "An end user's token: minted at /api/v1/projects/{id}/end-user-tokens, or signed by the "
+            "project's own identity provider. A provider's token that names no project is sent with the header X-Project-ID.",
         }
 
 

@@ -26,8 +26,8 @@ OF_PROJECT = [("subscriptions", "subscriptions", create_subscription), ("payment
 
 SUBSCRIPTION_FIELDS = {
     "id", "project_id", "user_id", "is_test_mode", "subscription_id", "customer_id", "status", "plan_name", "quantity",
-    "current_period_start", "current_period_end", "cancel_at", "cancelled_at", "created_at", "external_user_id", "price_id",
-    "plan_code", "cancel_at_period_end", "trial_end", "plan_active", "plan_expires",
+    "current_period_start", "current_period_end", "cancel_at", "cancelled_at", "created_at", "external_user_id",
+    "price_id", "plan_code", "cancel_at_period_end", "trial_end", "plan_active", "plan_expires",
 }  # fmt: skip
 PAYMENT_FIELDS = {
     "id", "project_id", "subscription_id", "user_id", "is_test_mode", "payment_intent_id", "status", "amount_cents",
@@ -168,9 +168,17 @@ def test_a_bad_parameter_of_a_projects_list_is_422(owner: Developer, project: Pr
 
 
 @pytest.mark.parametrize(
-    "query", ["ordering=-project__stripe_credentials__secret_key", "order_by=password", "project__memberships__user__password__startswith=a",
-              "end_user__email__contains=%40", "search=%27", "fields=secret", "status__in=active"]
-)  # fmt: skip
+    "query",
+    [
+        "ordering=-project__stripe_credentials__secret_key",
+        "order_by=password",
+        "project__memberships__user__password__startswith=a",
+        "end_user__email__contains=%40",
+        "search=%27",
+        "fields=secret",
+        "status__in=active",
+    ],
+)
 @pytest.mark.parametrize(("path", "array", "create"), AGGREGATED)
 def test_a_parameter_that_nobody_documented_changes_nothing(
     owner: Developer, project: Project, path: str, array: str, create: Create, query: str
@@ -246,8 +254,9 @@ def test_a_list_takes_as_many_queries_for_many_rows_as_for_one(
     few = count()
     for number in range(12):
         owned = (project, other)[number % 2]
-        extra = {"plan": create_plan(owned)} if array == "subscriptions" else {"subscription": create_subscription(owned)}
-        create(owned, end_user=create_end_user(owned), **extra)
+        is_payment = array == "payments"
+        related = {"subscription": create_subscription(owned)} if is_payment else {"plan": create_plan(owned)}
+        create(owned, end_user=create_end_user(owned), **related)
     assert count() == few <= 4
 
 
@@ -261,7 +270,8 @@ def test_a_projects_list_takes_constant_queries(owner: Developer, project: Proje
     few = count()
     for _ in range(8):
         user = create_end_user(project)
-        create_payment(project, end_user=user, subscription=create_subscription(project, end_user=user, plan=create_plan(project)))
+        subscription = create_subscription(project, end_user=user, plan=create_plan(project))
+        create_payment(project, end_user=user, subscription=subscription)
     assert count() == few <= 4
 
 
