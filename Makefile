@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint types imports migrate seed check lock migrations-check compose-check secrets
+.PHONY: run test lint types imports migrate seed check lock migrations-check compose-check secrets bandit mutate sandbox
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -59,7 +59,19 @@ compose-check: $(VENV)/.dev-installed
 secrets: $(VENV)/.dev-installed
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
-check: lint types imports migrations-check compose-check secrets test
+bandit: $(VENV)/.dev-installed
+	$(BIN)/bandit -q -ll -c pyproject.toml -r accounts backoffice common config entitlements licenses moderation \
+		notifications payments projects sandbox manage.py
+
+# Removes guards one by one in a copy of the checkout; the tests named in each patch must turn red.
+mutate: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.mutate $(ARGS)
+
+# The stand-in for Stripe alone, for other programs to talk to.
+sandbox: $(VENV)/.run-installed
+	$(BIN)/python -m sandbox --port $${SANDBOX_PORT:-8420} --data $${VAR_DIR:-var}/sandbox
+
+check: lint types imports migrations-check compose-check secrets bandit test
 
 lock: $(VENV)/.dev-installed
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q --no-header \

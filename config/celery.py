@@ -50,7 +50,7 @@ class Recovery(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
-        self.name = f"{worker.hostname}:{os.getpid()}"
+        self.worker_name = f"{worker.hostname}:{os.getpid()}"
 
     def start(self, worker: Any) -> None:
         """Start sweeping. Raises RuntimeError for a pool of processes, whose children would share our connections."""
@@ -70,14 +70,16 @@ class Recovery(bootsteps.StartStopStep):
         if self.thread is not None:
             self.thread.join(timeout=5)
 
-    terminate = stop
+    def terminate(self, worker: Any) -> None:
+        """Stop in a cold shutdown as in a warm one."""
+        self.stop(worker)
 
     def _run(self, redis_url: str, interval_seconds: int) -> None:
         while True:
             self._guarded("sweep", self._sweep)
-            self._guarded("heartbeat", lambda: heartbeat.beat_heart(redis_url, self.name))
+            self._guarded("heartbeat", lambda: heartbeat.beat_heart(redis_url, self.worker_name))
             if self.stopping.wait(interval_seconds):
-                self._guarded("farewell", lambda: heartbeat.end_heart(redis_url, self.name))
+                self._guarded("farewell", lambda: heartbeat.end_heart(redis_url, self.worker_name))
                 return
 
     def _guarded(self, what: str, action: Callable[[], None]) -> None:
