@@ -8,8 +8,28 @@ import pytest
 pytestmark = pytest.mark.no_db
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("accounts", "backoffice", "common", "config", "entitlements", "licenses", "moderation", "notifications", "payments", "projects")
-SECRET_NAMES = ("signature", "digest", "expected_sig", "api_key", "key_hash", "token_hash", "webhook_secret", "secret_key")
+PRODUCT = (
+    "accounts",
+    "backoffice",
+    "common",
+    "config",
+    "entitlements",
+    "licenses",
+    "moderation",
+    "notifications",
+    "payments",
+    "projects",
+)
+SECRET_NAMES = (
+    "signature",
+    "digest",
+    "expected_sig",
+    "api_key",
+    "key_hash",
+    "token_hash",
+    "webhook_secret",
+    "secret_key",
+)
 
 
 def product_files() -> list[Path]:
@@ -33,7 +53,11 @@ def plain_comparisons(tree: ast.AST) -> list[int]:
 
 
 def test_secrets_are_compared_in_constant_time_only() -> None:
-    offenders = [f"{path.relative_to(ROOT)}:{line}" for path in product_files() for line in plain_comparisons(ast.parse(path.read_text()))]
+    offenders = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in product_files()
+        for line in plain_comparisons(ast.parse(path.read_text()))
+    ]
     assert offenders == []
 
 
@@ -54,7 +78,9 @@ def imports_of(path: Path) -> set[str]:
 @pytest.mark.parametrize(("library", "owner"), [("stripe", "payments/stripe_api.py"), ("djstripe", "payments/mirror")])
 def test_a_fenced_library_has_one_importer(library: str, owner: str) -> None:
     importers = {
-        str(path.relative_to(ROOT)) for path in product_files() if library in imports_of(path) and "djstripe_migrations" not in path.parts
+        str(path.relative_to(ROOT))
+        for path in product_files()
+        if library in imports_of(path) and "djstripe_migrations" not in path.parts
     }
     assert importers and all(name.startswith(owner) for name in importers), importers
 

@@ -1,0 +1,184 @@
+"""The caller × route matrix: one row for each method of each route. A route without a row makes the test fail.
+
+A row says who may call (the audience), whether the path names a project, and the lowest role that may. What every other caller
+must get follows from that: no valid token of the right kind 401, somebody else's project 404, too low a role 403.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.views.generic import RedirectView
+
+Audience = Literal["developer", "end_user", "server", "end_user_or_server", "public", "webhook", "browser"]
+HTTP_METHODS = ("get", "post", "put", "patch", "delete")
+# Django's and unfold's own pages are crawled in the admin's tests.
+ELSEWHERE = ("admin/", "static/", "demo")
+# Plain function views; a test shows that they refuse every other method.
+FUNCTION_VIEWS = {
+    "healthz": ("GET",),
+    "readyz": ("GET",),
+    "webhook/stripe": ("POST",),
+    "api/v1/payments/stripe/webhooks/{project_id}/{mode}": ("POST",),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Who may call one method of one route."""
+
+    audience: Audience
+    project_in_path: bool = False
+    min_role: Literal["viewer", "developer", "owner"] = "viewer"
+    body: dict[str, Any] = field(default_factory=dict)
+    # Path parts besides the project; an id of nobody is enough to be refused.
+    path: dict[str, str] = field(default_factory=dict)
+
+
+def normalize(route: str) -> str:
+    """Write `<uuid:project_id>` as `{project_id}`."""
+    out, rest = "", route
+    while "<" in rest:
+        before, _, tail = rest.partition("<")
+        name, _, rest = tail.partition(">")
+        out += before + "{" + name.rpartition(":")[2] + "}"
+    return out + rest
+
+
+def walk(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    """Yield every route of the map with its full path."""
+    for entry in resolver.url_patterns:
+        path = prefix + str(entry.pattern).lstrip("^")
+        if isinstance(entry, URLResolver):
+            yield from walk(entry, path)
+        else:
+            yield normalize(path), entry
+
+
+def methods_of(path: str, pattern: URLPattern) -> list[str]:
+    """Name the methods that a route answers. A function view that FUNCTION_VIEWS does not know counts as all of them."""
+    view_class = getattr(pattern.callback, "view_class", None) or getattr(pattern.callback, "cls", None)
+    if view_class is RedirectView:
+        return ["GET"]
+    if view_class is not None:
+        return [method.upper() for method in HTTP_METHODS if hasattr(view_class, method)]
+    return list(FUNCTION_VIEWS.get(path, ("GET", "POST", "PUT", "PATCH", "DELETE")))
+
+
+def routes() -> list[tuple[str, str]]:
+    """List (method, path) of everything that this service answers, without the admin."""
+    found = {
+        (method, path)
+        for path, pattern in walk(get_resolver())
+        if not path.startswith(ELSEWHERE)
+        for method in methods_of(path, pattern)
+    }
+    return sorted(found, key=lambda pair: (pair[1], pair[0]))
+
+
+P = "api/v1/payments"
+DEV = "api/v1/payments/stripe/projects/{project_id}"
+USER = "api/v1/payments/stripe"
+PROJECT = "api/v1/projects/{project_id}"
+CHECKOUT_BODY = {
+    "price_id": "price_x",
+    "success_url": "https://app.example/ok",
+    "cancel_url": "https://app.example/no",
+}
+NOBODY = "0190aaaa-0000-7000-8000-000000000000"
+
+ROWS: dict[tuple[str, str], Row] = {
+    # Aggregated developer endpoints: no project in the path, rows are limited to the caller's projects.
+    ("GET", f"{P}/subscriptions"): Row("developer"),
+    ("GET", f"{P}/transactions"): Row("developer"),
+    ("GET", f"{P}/projects"): Row("developer"),
+    ("GET", f"{P}/stats"): Row("developer"),
+    # One project's Stripe configuration and rows.
+    ("GET", f"{DEV}/config"): Row("developer", True),
+    ("PUT", f"{DEV}/config"): Row("developer", True, "developer", {"test_publishable_key": "pk_test_0123456789abcd"}),
+    ("DELETE", f"{DEV}/config"): Row("developer", True, "developer"),
+    ("GET", f"{DEV}/webhook-urls"): Row("developer", True),
+    ("POST", f"{DEV}/validate-credentials"): Row("developer", True, "developer", {"secret_key": "sk_test_x"}),
+    ("GET", f"{DEV}/subscriptions"): Row("developer", True),
+    ("GET", f"{DEV}/payments"): Row("developer", True),
+    # End users.
+    ("POST", f"{USER}/checkout-session"): Row("end_user", body=CHECKOUT_BODY),
+    ("GET", f"{USER}/checkout-session/{{session_id}}"): Row("end_user", path={"session_id": "cs_test_nobody"}),
+    ("GET", f"{USER}/my-subscription"): Row("end_user"),
+    ("GET", f"{USER}/my-payments"): Row("end_user"),
+    ("POST", f"{USER}/customer-portal"): Row("end_user", body={"return_url": "https://app.example/"}),
+    ("POST", f"{USER}/cancel-subscription"): Row("end_user", body={}),
+    ("POST", f"{USER}/resume-subscription"): Row("end_user", body={}),
+    ("POST", f"{USER}/update-subscription"): Row("end_user", body={"new_price_id": "price_x"}),
+    # Servers.
+    ("POST", "checkout/{app}"): Row("server", body={"user_id": "u", "email": "u@example.com", "tier": "pro"}),
+    ("POST", "portal/{app}"): Row("server", body={"user_id": "u"}),
+    ("GET", "status/{app}/{user_id}"): Row("server", path={"user_id": "u"}),
+    ("POST", f"{P}/checkout"): Row("server", body={"user_id": "u", "email": "u@example.com", "tier": "pro"}),
+    ("POST", f"{P}/portal"): Row("server", body={"user_id": "u"}),
+    ("GET", f"{P}/status/{{user_id}}"): Row("server", path={"user_id": "u"}),
+    ("POST", f"{PROJECT}/end-user-tokens"): Row("server", True, body={"user_id": "u"}),
+    # Stripe.
+    ("POST", f"{USER}/webhooks/{{project_id}}/{{mode}}"): Row("webhook", True, path={"mode": "test"}),
+    ("POST", "webhook/stripe"): Row("webhook"),
+    # Projects and what belongs to them.
+    ("GET", "api/v1/projects/"): Row("developer"),
+    ("POST", "api/v1/projects/"): Row("developer", body={"name": "New"}),
+    ("GET", PROJECT): Row("developer", True),
+    ("PUT", PROJECT): Row("developer", True, "developer", {"name": "Renamed"}),
+    ("DELETE", PROJECT): Row("developer", True, "owner"),
+    ("GET", f"{PROJECT}/api-keys"): Row("developer", True),
+    ("POST", f"{PROJECT}/api-keys"): Row("developer", True, "developer", {"name": "key"}),
+    ("DELETE", f"{PROJECT}/api-keys/{{api_key_id}}"): Row("developer", True, "developer", path={"api_key_id": NOBODY}),
+    ("GET", f"{PROJECT}/members"): Row("developer", True),
+    ("POST", f"{PROJECT}/members"): Row("developer", True, "owner", {"email": "nobody@example.com", "role": "viewer"}),
+    ("PUT", f"{PROJECT}/members/{{user_id}}"): Row("developer", True, "owner", {"role": "viewer"}, {"user_id": NOBODY}),
+    ("DELETE", f"{PROJECT}/members/{{user_id}}"): Row("developer", True, "owner", path={"user_id": NOBODY}),
+    ("GET", f"{PROJECT}/users"): Row("developer", True),
+    ("GET", f"{PROJECT}/users/{{end_user_id}}"): Row("developer", True, path={"end_user_id": NOBODY}),
+    ("PATCH", f"{PROJECT}/users/{{end_user_id}}"): Row(
+        "developer", True, "developer", {"is_active": False}, {"end_user_id": NOBODY}
+    ),
+    ("GET", f"{PROJECT}/identity-provider"): Row("developer", True),
+    ("PUT", f"{PROJECT}/identity-provider"): Row(
+        "developer",
+        True,
+        "developer",
+        {"kind": "hs256", "issuer": "https://idp.example", "audience": "app", "hs256_secret": "s" * 40},
+    ),
+    ("DELETE", f"{PROJECT}/identity-provider"): Row("developer", True, "developer"),
+    # Sign-in.
+    ("POST", "api/v1/auth/register"): Row("public"),
+    ("POST", "api/v1/auth/login"): Row("public"),
+    ("POST", "api/v1/auth/refresh"): Row("public"),
+    ("POST", "api/v1/auth/logout"): Row("public"),
+    ("GET", "api/v1/auth/me"): Row("developer"),
+    ("GET", "api/v1/auth/clients"): Row("developer"),
+    ("POST", "api/v1/auth/clients"): Row("developer", body={"name": "cli", "redirect_uris": ["http://127.0.0.1/cb"]}),
+    ("DELETE", "api/v1/auth/clients/{client_id}"): Row("developer", path={"client_id": "nobody"}),
+    # OAuth2 as its standards have it: the token and client are in the request, refusals are the protocol's own.
+    ("GET", ".well-known/openid-configuration"): Row("public"),
+    ("GET", ".well-known/jwks.json"): Row("public"),
+    ("POST", "oauth/token"): Row("public"),
+    ("POST", "oauth/revoke"): Row("public"),
+    ("POST", "oauth/introspect"): Row("public"),
+    ("GET", "oauth/userinfo"): Row("public"),
+    ("POST", "oauth/userinfo"): Row("public"),
+    ("GET", "oauth/authorize"): Row("browser"),
+    ("POST", "oauth/authorize"): Row("browser"),
+    ("PUT", "oauth/authorize"): Row("browser"),
+    ("GET", "accounts/login/"): Row("browser"),
+    ("POST", "accounts/login/"): Row("browser"),
+    ("GET", "accounts/logout/"): Row("browser"),
+    ("POST", "accounts/logout/"): Row("browser"),
+    ("GET", "accounts/reauthenticate/"): Row("browser"),
+    ("POST", "accounts/reauthenticate/"): Row("browser"),
+    # Documentation and health.
+    ("GET", "openapi.json"): Row("public"),
+    ("GET", "openapi.yaml"): Row("public"),
+    ("GET", "docs"): Row("public"),
+    ("GET", "docs/"): Row("public"),
+    ("GET", "healthz"): Row("public"),
+    ("GET", "readyz"): Row("public"),
+}
