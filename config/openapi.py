@@ -107,7 +107,7 @@ class EndUserScheme(OpenApiAuthenticationExtension):
             "scheme": "bearer",
             "bearerFormat": "JWT",
             "description": "An end user's token: minted at /api/v1/projects/{id}/end-user-tokens, or signed by the "
-            "project's own identity provider. A provider's token that names no project is sent with the header X-Project-ID.",
+            "project's own identity provider. A provider's token that names no project needs the header X-Project-ID.",
         }
 
 

@@ -20,7 +20,8 @@ from tests.payments.actors import Developer, config_path, create_developer, crea
 CONFIG_FIELDS = {
     "id", "project_id", "is_active", "has_test_credentials", "has_live_credentials", "test_secret_key_masked",
     "test_publishable_key_masked", "test_webhook_secret_masked", "live_secret_key_masked",
-    "live_publishable_key_masked", "live_webhook_secret_masked", "test_configured_at", "live_configured_at", "created_at", "updated_at",
+    "live_publishable_key_masked", "live_webhook_secret_masked", "test_configured_at", "live_configured_at",
+    "created_at", "updated_at",
     "test_account_id", "live_account_id", "test_last_event_at", "live_last_event_at", "test_webhook_status",
     "live_webhook_status",
 }  # fmt: skip
