@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from . import API_VERSION, delivery, ids
+from . import API_VERSION, delivery, ids, violations
 from .store import Context, Tx
 
 Object = dict[str, Any]
@@ -33,6 +34,7 @@ def emit(tx: Tx, ctx: Context, event_type: str, obj: Object, previous_attributes
         "request": {"id": ctx.request_id, "idempotency_key": ctx.idempotency_key},
         "type": event_type,
     }
+    violations.check_event(event)
     event["pending_webhooks"] = delivery.enqueue(tx, ctx, event)
     tx.insert(ctx, event)
     if delivery.notify not in tx.after_commit:
@@ -59,3 +61,40 @@ def emit_updated(tx: Tx, ctx: Context, event_type: str, before: Object, after: O
     """Record an *.updated event when anything changed at all."""
     previous = changes(before, after)
     return emit(tx, ctx, event_type, after, previous) if previous else None
+
+
+class Journal:
+    """Collects what happened in an operation, to be recorded in the order in which Stripe tells it.
+
+    Snapshots are taken when something happens, so an invoice.created shows the draft even when the invoice was paid
+    a moment later.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[str, Object, Object | None]] = []
+
+    def add(self, event_type: str, obj: Object, previous_attributes: Object | None = None) -> None:
+        """Note an event with the object as it is now."""
+        self._entries.append((event_type, copy.deepcopy(obj), previous_attributes))
+
+    def add_updated(self, event_type: str, before: Object, after: Object, ignore: Sequence[str] = ()) -> None:
+        """Note an *.updated event when anything but the ignored fields changed."""
+        previous = changes(before, after)
+        if set(previous) - set(ignore):
+            self.add(event_type, after, previous)
+
+    def release(self, tx: Tx, ctx: Context, order: Sequence[str] = ()) -> None:
+        """Record everything: types in `order` first and in that order, the rest as it happened."""
+        places = {event_type: place for place, event_type in enumerate(order)}
+        entries = sorted(self._entries, key=lambda entry: places.get(entry[0], len(places)))
+        self._entries = []
+        for event_type, obj, previous in entries:
+            emit(tx, ctx, event_type, obj, previous)
+
+    def split_first(self, event_type: str) -> tuple[Journal, Journal]:
+        """Give the first entry of a type by itself, and the rest."""
+        first, rest = Journal(), Journal()
+        for entry in self._entries:
+            target = first if entry[0] == event_type and not first._entries else rest
+            target._entries.append(entry)
+        return first, rest

@@ -1,4 +1,4 @@
-"""Adding products, as their own request or inside a price or a checkout line."""
+"""Adding products, as their own request or inside a price or a checkout line, and the legacy view of prices."""
 
 from __future__ import annotations
 
@@ -48,3 +48,29 @@ def new_product(tx: Tx, ctx: Context, params: Object) -> Object:
     tx.insert(ctx, product)
     emit(tx, ctx, "product.created", product)
     return product
+
+
+def plan_of(price: Object) -> Object:
+    """Show a recurring price as the legacy plan that subscriptions still echo."""
+    recurring = price["recurring"]
+    return {
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "livemode": price["livemode"],
+        "metadata": price["metadata"],
+        "meter": None,
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": recurring["usage_type"],
+    }

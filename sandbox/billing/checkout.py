@@ -1,11 +1,23 @@
-"""What the hosted checkout page does: show a session, take a card, ask for authentication, complete the session."""
+"""What the hosted checkout page does: show a session, take a card, ask for authentication, complete the session.
+
+Since 2025-03-31 a subscription comes into being after its first payment: a declined card leaves neither a subscription
+nor an invoice, and the session stays open.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from ..store import Store
+from .. import clock
+from ..accounts import account_name
+from ..errors import CardError, StripeError, missing
+from ..events import Journal
+from ..resources import customers
+from ..store import Context, Store, Tx
+from . import cards, checkout_completion, payments, sessions
+
+Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,18 @@ class Outcome:
     redirect_url: str | None = None
 
 
-def session_view(store: Store, session_id: str) -> dict[str, Any]:
+def _open(tx: Tx, session_id: str) -> tuple[Context, Object]:
+    owner = tx.owner_of("checkout.session", session_id)
+    if owner is None:
+        raise missing("checkout.session", session_id)
+    ctx = Context(account_id=owner[0], livemode=owner[1], now=clock.now(), key_kind="page")
+    session = tx.get(ctx, "checkout.session", session_id)
+    if session is None:
+        raise missing("checkout.session", session_id)
+    return ctx, session
+
+
+def session_view(store: Store, session_id: str) -> Object:
     """Give what the page shows.
 
     Keys: account_name, livemode, status (open, complete, expired), mode (subscription, payment), currency,
@@ -33,7 +56,48 @@ def session_view(store: Store, session_id: str) -> dict[str, Any]:
 
     Raises: StripeError 404 for an unknown id.
     """
-    raise NotImplementedError
+    with store.read() as tx:
+        ctx, session = _open(tx, session_id)
+        private = tx.private(ctx, "checkout.session", session_id)
+        status = session["status"]
+        if status == "open" and session["expires_at"] <= ctx.now:
+            status = "expired"
+        return {
+            "account_name": account_name(tx, ctx.account_id),
+            "livemode": ctx.livemode,
+            "status": status,
+            "mode": session["mode"],
+            "currency": session["currency"],
+            "amount_subtotal": session["amount_subtotal"],
+            "amount_total": session["amount_total"],
+            "lines": [_line_view(item) for item in private["line_items"]],
+            "customer_email": sessions.known_email(tx, ctx, session),
+            "billing_address_collection": session["billing_address_collection"] or "auto",
+            "success_url": sessions.with_id(session["success_url"], session_id),
+            "cancel_url": sessions.with_id(session["cancel_url"], session_id),
+            "trial_days": private.get("trial_days"),
+            "awaiting_authentication": bool(private.get("awaiting")) and status == "open",
+        }
+
+
+def _line_view(item: Object) -> Object:
+    recurring = item["price"]["recurring"] or {}
+    return {
+        "description": item["description"],
+        "quantity": item["quantity"],
+        "unit_amount": item["price"]["unit_amount"],
+        "amount_total": item["amount_total"],
+        "currency": item["currency"],
+        "interval": recurring.get("interval"),
+        "interval_count": recurring.get("interval_count"),
+    }
+
+
+def _require_open(ctx: Context, session: Object) -> None:
+    if session["status"] == "complete":
+        raise StripeError("This Checkout Session has already been completed.")
+    if session["status"] != "open" or session["expires_at"] <= ctx.now:
+        raise StripeError("This Checkout Session has expired.")
 
 
 def pay_session(
@@ -51,9 +115,110 @@ def pay_session(
 
     Raises: StripeError 404 (unknown id), 400 (expired or already completed session).
     """
-    raise NotImplementedError
+    with store.transaction() as tx:
+        ctx, session = _open(tx, session_id)
+        _require_open(ctx, session)
+        private = tx.private(ctx, "checkout.session", session_id)
+        try:
+            card = cards.by_number(card_number)
+            cards.check_expiry(ctx, exp_month, exp_year, cvc)
+        except CardError as error:
+            return Outcome("declined", error.message, error.code, error.decline_code)
+        details = {
+            "name": name or None,
+            "email": sessions.known_email(tx, ctx, session) or email or None,
+            "address": customers.address_of(address),
+        }
+        payment_method = cards.new_payment_method(
+            tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details=details
+        )
+        private["details"] = details
+        return _attempt(tx, ctx, session, private, payment_method, authenticated=False)
 
 
 def confirm_authentication(store: Store, session_id: str, success: bool) -> Outcome:
-    """Finish the authentication that pay_session asked for; without success the session stays open and unpaid."""
-    raise NotImplementedError
+    """Finish the authentication that pay_session asked for; without success the session stays open and unpaid.
+
+    Raises: StripeError 404 (unknown id), 400 (nothing to authenticate, expired or already completed session).
+    """
+    with store.transaction() as tx:
+        ctx, session = _open(tx, session_id)
+        _require_open(ctx, session)
+        private = tx.private(ctx, "checkout.session", session_id)
+        payment_method = tx.get(ctx, "payment_method", private.pop("awaiting", None) or "")
+        if payment_method is None:
+            raise StripeError("This Checkout Session is not waiting for authentication.")
+        if success:
+            return _attempt(tx, ctx, session, private, payment_method, authenticated=True)
+        tx.save_private(ctx, "checkout.session", session_id, private)
+        intent = tx.get(ctx, "payment_intent", private.get("intent") or "")
+        if intent is not None:
+            journal = Journal()
+            payments.fail_authentication(tx, ctx, journal, intent)
+            journal.release(tx, ctx)
+        message = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+        return Outcome("declined", message, "payment_intent_authentication_failure")
+
+
+def _attempt(
+    tx: Tx, ctx: Context, session: Object, private: Object, payment_method: Object, *, authenticated: bool
+) -> Outcome:
+    journal = Journal()
+    card = cards.card_of(tx, ctx, payment_method)
+    goes_through = authenticated or card.behaviour == "pay"
+    due = checkout_completion.amount_due(tx, ctx, session)
+    customer = checkout_completion.customer_for(tx, ctx, session, private) if goes_through else None
+    charge: Object | None = None
+    intent: Object | None = None
+    if due == 0:
+        if not card.attaches:
+            error = cards.card_error(cards.DECLINES[card.behaviour])
+            return Outcome("declined", error.message, error.code, error.decline_code)
+        if not goes_through and card.behaviour.startswith("authenticate"):
+            return _wait(tx, ctx, session, private, payment_method)
+        customer = customer or checkout_completion.customer_for(tx, ctx, session, private)
+    else:
+        intent = _intent(tx, ctx, journal, session, private, due, customer)
+        result = payments.attempt(tx, ctx, journal, intent, payment_method, authenticated=authenticated)
+        if result.kind == "declined":
+            assert result.error is not None
+            tx.save_private(ctx, "checkout.session", session["id"], private)
+            journal.release(tx, ctx)
+            return Outcome("declined", result.error.message, result.error.code, result.error.decline_code)
+        if result.kind == "requires_action":
+            journal.release(tx, ctx)
+            return _wait(tx, ctx, session, private, payment_method)
+        intent, charge = result.intent, result.charge
+    checkout_completion.complete(tx, ctx, journal, session, private, customer, payment_method, intent, charge)
+    return Outcome("paid", redirect_url=sessions.with_id(session["success_url"], session["id"]))
+
+
+def _wait(tx: Tx, ctx: Context, session: Object, private: Object, payment_method: Object) -> Outcome:
+    private["awaiting"] = payment_method["id"]
+    tx.save_private(ctx, "checkout.session", session["id"], private)
+    return Outcome("requires_action", "Your bank asks you to confirm this payment.")
+
+
+def _intent(
+    tx: Tx, ctx: Context, journal: Journal, session: Object, private: Object, due: int, customer: Object | None
+) -> Object:
+    """Give the session's one intent; further attempts use it again."""
+    customer_id = customer["id"] if customer else session["customer"]
+    intent = tx.get(ctx, "payment_intent", private.get("intent") or "")
+    data = private.get("payment_intent_data") or {}
+    if intent is None:
+        intent = payments.new_intent(
+            tx,
+            ctx,
+            amount=due,
+            currency=session["currency"],
+            customer=customer_id,
+            description="Subscription creation" if session["mode"] == "subscription" else data.get("description"),
+            metadata=data.get("metadata"),
+            receipt_email=data.get("receipt_email"),
+            setup_future_usage="off_session" if session["mode"] == "subscription" else data.get("setup_future_usage"),
+        )
+        private["intent"] = intent["id"]
+        journal.add("payment_intent.created", intent)
+    intent |= {"customer": customer_id, "amount": due}
+    return tx.save(ctx, intent)

@@ -7,7 +7,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from .. import ids
-from ..billing.catalog import new_product
+from ..billing import subscribing
+from ..billing.catalog import new_product, plan_of
 from ..errors import invalid, not_simulated, requires
 from ..events import changes, emit
 from ..fields import merged_metadata, required, supported
@@ -149,6 +150,7 @@ def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     tx.save(ctx, price)
     previous = changes(before, price)
     if previous:
+        subscribing.refresh_price(tx, ctx, price)
         emit(tx, ctx, "price.updated", price, previous)
         plan_fields = {key: value for key, value in previous.items() if key in ("active", "metadata", "nickname")}
         if price["type"] == "recurring" and plan_fields:
@@ -173,32 +175,6 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     keys = list(params.get("lookup_keys") or [])
     where = f" AND json_extract(json, '$.lookup_key') IN ({','.join('?' * len(keys))})" if keys else ""
     return page(tx, ctx, "price", params, "/v1/prices", equal, where, keys)
-
-
-def plan_of(price: Object) -> Object:
-    """Show a recurring price as the legacy plan that subscriptions still echo."""
-    recurring = price["recurring"]
-    return {
-        "id": price["id"],
-        "object": "plan",
-        "active": price["active"],
-        "amount": price["unit_amount"],
-        "amount_decimal": price["unit_amount_decimal"],
-        "billing_scheme": price["billing_scheme"],
-        "created": price["created"],
-        "currency": price["currency"],
-        "interval": recurring["interval"],
-        "interval_count": recurring["interval_count"],
-        "livemode": price["livemode"],
-        "metadata": price["metadata"],
-        "meter": None,
-        "nickname": price["nickname"],
-        "product": price["product"],
-        "tiers_mode": None,
-        "transform_usage": None,
-        "trial_period_days": None,
-        "usage_type": recurring["usage_type"],
-    }
 
 
 ROUTES = [

@@ -1,0 +1,200 @@
+"""What a paid checkout session brings about: customer, subscription and invoice, or a one-time payment."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ..events import Journal
+from ..resources import customers
+from ..store import Context, Tx
+from . import cards, invoicing, lines, payments, subscribing
+from .periods import DAY_SECONDS, period_after
+
+Object = dict[str, Any]
+
+# The order in which these arrive from Stripe, as recorded; Stripe promises none.
+SUBSCRIPTION_ORDER = (
+    "charge.succeeded",
+    "payment_method.attached",
+    "customer.created",
+    "checkout.session.completed",
+    "customer.updated",
+    "customer.subscription.created",
+    "customer.subscription.trial_will_end",
+    "payment_intent.succeeded",
+    "payment_intent.created",
+    "invoice.created",
+    "invoice.finalized",
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "invoice_payment.paid",
+)
+PAYMENT_ORDER = (
+    "charge.succeeded",
+    "payment_method.attached",
+    "customer.created",
+    "payment_intent.succeeded",
+    "payment_intent.created",
+    "checkout.session.completed",
+    "charge.updated",
+)
+
+
+def amount_due(tx: Tx, ctx: Context, session: Object) -> int:
+    """Work out what the card is charged: the total, less a subscriber's credit balance."""
+    total = int(session["amount_total"])
+    customer = tx.get(ctx, "customer", session["customer"] or "")
+    if session["mode"] != "subscription" or customer is None:
+        return total
+    probe: Object = {"total": total}
+    invoicing.settle_amounts(probe, customer["balance"])
+    return int(probe["amount_due"])
+
+
+def customer_for(tx: Tx, ctx: Context, session: Object, private: Object) -> Object | None:
+    """Give the session's customer, made now when the session calls for one; None for a guest."""
+    if session["customer"]:
+        return tx.get(ctx, "customer", session["customer"])
+    if session["mode"] == "payment" and session["customer_creation"] != "always":
+        return None
+    details = private["details"]
+    customer = customers.new_customer(tx, ctx, {"email": details["email"], "name": details["name"]})
+    customer["address"] = details["address"]
+    private["new_customer"] = True
+    return tx.save(ctx, customer)
+
+
+def complete(
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    session: Object,
+    private: Object,
+    customer: Object | None,
+    payment_method: Object,
+    intent: Object | None,
+    charge: Object | None,
+) -> None:
+    """Complete a session after its payment and record everything in Stripe's order."""
+    if private.pop("new_customer", False):
+        journal.add("customer.created", customer or {})
+    subscribes = session["mode"] == "subscription"
+    if subscribes:
+        assert customer is not None
+        cards.attach_quietly(tx, ctx, journal, payment_method, customer["id"])
+        _subscribe(tx, ctx, journal, session, private, customer, payment_method, intent)
+    else:
+        if customer and intent and intent["setup_future_usage"]:
+            cards.attach_quietly(tx, ctx, journal, payment_method, customer["id"])
+        session["payment_intent"] = intent["id"] if intent else None
+        if charge:
+            payments.late_capture(tx, ctx, journal, charge)
+    details = private["details"]
+    session |= {
+        "collected_information": {"business_name": None, "individual_name": None, "shipping_details": None},
+        "customer": customer["id"] if customer else None,
+        "customer_details": {
+            "address": details["address"],
+            "business_name": None,
+            "email": details["email"],
+            "individual_name": None,
+            "name": details["name"],
+            "phone": None,
+            "tax_exempt": "none",
+            "tax_ids": [],
+        },
+        # The session says "paid" also when nothing was due now; a deferred payment is told apart by its trial.
+        "payment_status": "no_payment_required" if intent is None else "paid",
+        "status": "complete",
+        "url": None,
+    }
+    tx.save(ctx, session)
+    tx.save_private(ctx, "checkout.session", session["id"], {**private, "awaiting": None})
+    tx.schedule(ctx, "checkout.session", session["id"], None)
+    journal.add("checkout.session.completed", session)
+    journal.release(tx, ctx, SUBSCRIPTION_ORDER if subscribes else PAYMENT_ORDER)
+
+
+def _subscribe(
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    session: Object,
+    private: Object,
+    customer: Object,
+    payment_method: Object,
+    intent: Object | None,
+) -> None:
+    before = copy.deepcopy(customer)
+    recurring = [item for item in private["line_items"] if item["price"]["recurring"]]
+    trial_days = private.get("trial_days")
+    trial_end = ctx.now + trial_days * DAY_SECONDS if trial_days else None
+    anchor = trial_end or ctx.now
+    period = (ctx.now, trial_end) if trial_end else period_after(ctx.now, recurring[0]["price"]["recurring"], ctx.now)
+    data = private.get("subscription_data") or {}
+    subscription = subscribing.new_subscription(
+        tx,
+        ctx,
+        customer=customer["id"],
+        prices=[(item["price"], item["quantity"]) for item in recurring],
+        period=period,
+        anchor=anchor,
+        status="trialing" if trial_end else "active",
+        metadata=data.get("metadata"),
+        description=data.get("description"),
+        default_payment_method=payment_method["id"],
+        trial_end=trial_end,
+    )
+    customer["currency"] = customer["currency"] or subscription["currency"]
+    invoice_lines = [
+        lines.recurring_line(tx, ctx, subscription, item, period, trial=bool(trial_end))
+        for item in subscription["items"]["data"]
+    ]
+    invoice_lines += _one_time_lines(tx, ctx, private, subscription)
+    invoice = invoicing.new_invoice(
+        tx,
+        ctx,
+        journal,
+        customer=customer,
+        currency=subscription["currency"],
+        lines=invoice_lines,
+        billing_reason="subscription_create",
+        # Recorded: the first invoice's own period is the instant of creation.
+        period=(ctx.now, ctx.now),
+        subscription=subscription,
+    )
+    invoicing.finalize(tx, ctx, journal, invoice, customer)
+    if intent:
+        invoicing.link_payment(tx, ctx, invoice, intent)
+    invoicing.mark_paid(tx, ctx, journal, invoice, intent)
+    subscription["latest_invoice"] = invoice["id"]
+    subscribing.save(tx, ctx, subscription)
+    session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
+    journal.add("customer.subscription.created", subscription)
+    if trial_end and trial_end - ctx.now <= subscribing.TRIAL_NOTICE_SECONDS:
+        journal.add("customer.subscription.trial_will_end", subscription)
+    journal.add_updated("customer.updated", before, customer, ignore=("next_invoice_sequence",))
+
+
+def _one_time_lines(tx: Tx, ctx: Context, private: Object, subscription: Object) -> list[Object]:
+    found = []
+    for item in private["line_items"]:
+        if item["price"]["recurring"]:
+            continue
+        price = item["price"]
+        pending = lines.new_item(
+            ctx,
+            customer=subscription["customer"],
+            amount=item["amount_total"],
+            currency=item["currency"],
+            description=item["description"],
+            period=(ctx.now, ctx.now),
+            price=price,
+            quantity=item["quantity"],
+            subscription=subscription["id"],
+            unit_amount_decimal=price["unit_amount_decimal"],
+        )
+        tx.insert(ctx, pending)
+        found.append(lines.line_of_item(ctx, pending))
+    return found

@@ -1,0 +1,411 @@
+"""Invoices: made as drafts, finalized (numbered, customer balance applied), then paid, failed or voided.
+
+Source of the amounts: a total below zero or below the smallest charge moves to the customer's balance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ids
+from ..accounts import account_name
+from ..errors import CardError, StripeError
+from ..events import Journal
+from ..store import Context, Tx
+from . import cards, payments
+from .payments import Attempt
+
+Object = dict[str, Any]
+
+DRAFT_SECONDS = 3600
+# Stripe's smallest charge in dollars; other currencies have their own, for which this figure stands in.
+SMALLEST_CHARGE = 50
+RETRY_SECONDS = 32 * 3600
+
+
+def new_invoice(
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    *,
+    customer: Object,
+    currency: str,
+    lines: list[Object],
+    billing_reason: str,
+    period: tuple[int, int],
+    subscription: Object | None = None,
+    auto_advance: bool = True,
+    metadata: Object | None = None,
+) -> Object:
+    """Add a draft invoice over the given lines, with its event."""
+    invoice = draft(
+        tx,
+        ctx,
+        customer=customer,
+        currency=currency,
+        lines=lines,
+        billing_reason=billing_reason,
+        period=period,
+        subscription=subscription,
+    )
+    invoice |= {"auto_advance": auto_advance, "metadata": metadata or {}}
+    tx.insert(ctx, invoice)
+    for item_id in _item_ids(lines):
+        item = tx.get(ctx, "invoiceitem", item_id)
+        if item is not None:
+            tx.save(ctx, {**item, "invoice": invoice["id"]})
+    journal.add("invoice.created", invoice)
+    return invoice
+
+
+def pending_items(tx: Tx, ctx: Context, subscription: Object) -> list[Object]:
+    """Find what waits for the next invoice of a subscription, oldest first."""
+    found = tx.find_by(ctx, "invoiceitem", "customer", subscription["customer"])
+    return [item for item in found if item["invoice"] is None and _belongs(item, subscription)]
+
+
+def _belongs(item: Object, subscription: Object) -> bool:
+    details = (item["parent"] or {}).get("subscription_details")
+    if details is None:
+        return bool(item["currency"] == subscription["currency"])
+    return bool(details["subscription"] == subscription["id"])
+
+
+def _item_ids(lines: list[Object]) -> list[str]:
+    found = []
+    for line in lines:
+        parent = line["parent"] or {}
+        details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+        if details.get("invoice_item"):
+            found.append(details["invoice_item"])
+    return found
+
+
+def draft(
+    tx: Tx,
+    ctx: Context,
+    *,
+    customer: Object,
+    currency: str,
+    lines: list[Object],
+    billing_reason: str,
+    period: tuple[int, int],
+    subscription: Object | None = None,
+) -> Object:
+    """Make a draft's object without storing it (previews are that and nothing more)."""
+    invoice_id = ids.new_id("invoice")
+    total = sum(line["amount"] for line in lines)
+    for line in lines:
+        line["invoice"] = invoice_id
+    return {
+        "id": invoice_id,
+        "object": "invoice",
+        "account_country": "US",
+        "account_name": account_name(tx, ctx.account_id),
+        "account_tax_ids": None,
+        "amount_due": max(total, 0),
+        "amount_overpaid": 0,
+        "amount_paid": 0,
+        "amount_remaining": max(total, 0),
+        "amount_shipping": 0,
+        "application": None,
+        "attempt_count": 0,
+        "attempted": False,
+        "auto_advance": True,
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
+        "automatically_finalizes_at": ctx.now + DRAFT_SECONDS + 1,
+        "billing_reason": billing_reason,
+        "collection_method": "charge_automatically",
+        "created": ctx.now,
+        "currency": currency,
+        "custom_fields": None,
+        "customer": customer["id"],
+        "customer_account": None,
+        "customer_address": customer["address"],
+        "customer_email": customer["email"],
+        "customer_name": customer["name"],
+        "customer_phone": customer["phone"],
+        "customer_shipping": customer["shipping"],
+        "customer_tax_exempt": customer["tax_exempt"],
+        "customer_tax_ids": [],
+        "default_payment_method": None,
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": None,
+        "discounts": [],
+        "due_date": None,
+        "effective_at": None,
+        "ending_balance": None,
+        "footer": None,
+        "from_invoice": None,
+        "hosted_invoice_url": None,
+        "invoice_pdf": None,
+        "issuer": {"type": "self"},
+        "last_finalization_error": None,
+        "latest_revision": None,
+        "lines": {
+            "object": "list",
+            "data": lines,
+            "has_more": False,
+            "total_count": len(lines),
+            "url": f"/v1/invoices/{invoice_id}/lines",
+        },
+        "livemode": ctx.livemode,
+        "metadata": {},
+        "next_payment_attempt": ctx.now + DRAFT_SECONDS,
+        "number": None,
+        "on_behalf_of": None,
+        "parent": _parent(subscription),
+        "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
+        "period_end": period[1],
+        "period_start": period[0],
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "receipt_number": None,
+        "rendering": None,
+        "shipping_cost": None,
+        "shipping_details": None,
+        "starting_balance": customer["balance"],
+        "statement_descriptor": None,
+        "status": "draft",
+        "status_transitions": {
+            "finalized_at": None,
+            "marked_uncollectible_at": None,
+            "paid_at": None,
+            "voided_at": None,
+        },
+        "subtotal": total,
+        "subtotal_excluding_tax": total,
+        "test_clock": None,
+        "total": total,
+        "total_discount_amounts": [],
+        "total_excluding_tax": total,
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+        "webhooks_delivered_at": ctx.now,
+    }
+
+
+def _parent(subscription: Object | None) -> Object | None:
+    if subscription is None:
+        return None
+    return {
+        "quote_details": None,
+        "subscription_details": {"metadata": subscription["metadata"], "subscription": subscription["id"]},
+        "type": "subscription_details",
+    }
+
+
+def settle_amounts(invoice: Object, balance: int) -> None:
+    """Work out what is due from the total and the customer's balance (below zero: credit)."""
+    owed = invoice["total"] + balance
+    due = owed if owed >= SMALLEST_CHARGE else 0
+    invoice |= {
+        "starting_balance": balance,
+        "ending_balance": owed - due,
+        "amount_due": due,
+        "amount_remaining": due,
+    }
+
+
+def finalize(
+    tx: Tx, ctx: Context, journal: Journal, invoice: Object, customer: Object, *, use_balance: bool = True
+) -> Object:
+    """Number an invoice and apply the customer's balance, with its event; nothing is charged yet."""
+    settle_amounts(invoice, customer["balance"])
+    if not use_balance:
+        invoice["ending_balance"] = customer["balance"]
+    change = invoice["ending_balance"] - customer["balance"]
+    number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+    customer |= {"next_invoice_sequence": customer["next_invoice_sequence"] + 1, "balance": invoice["ending_balance"]}
+    tx.save(ctx, customer)
+    if change:
+        _record_balance(tx, ctx, customer, invoice, change)
+    invoice |= {
+        "automatically_finalizes_at": None,
+        "effective_at": ctx.now,
+        "hosted_invoice_url": f"{tx.store.public_url}/i/{invoice['id']}",
+        "invoice_pdf": f"{tx.store.public_url}/i/{invoice['id']}/pdf",
+        "next_payment_attempt": None,
+        "number": number,
+        "status": "open",
+    }
+    invoice["status_transitions"]["finalized_at"] = ctx.now
+    tx.save(ctx, invoice)
+    journal.add("invoice.finalized", invoice)
+    return invoice
+
+
+def _record_balance(tx: Tx, ctx: Context, customer: Object, invoice: Object, amount: int) -> None:
+    tx.insert(
+        ctx,
+        {
+            "id": ids.new_id("customer_balance_transaction"),
+            "object": "customer_balance_transaction",
+            "amount": amount,
+            "checkout_session": None,
+            "created": ctx.now,
+            "credit_note": None,
+            "currency": invoice["currency"],
+            "customer": customer["id"],
+            "customer_account": None,
+            "description": None,
+            "ending_balance": customer["balance"],
+            "invoice": invoice["id"],
+            "livemode": ctx.livemode,
+            "metadata": {},
+            "type": "applied_to_invoice",
+        },
+    )
+
+
+def mark_paid(tx: Tx, ctx: Context, journal: Journal, invoice: Object, intent: Object | None) -> Object:
+    """Mark an open invoice as paid, with its events."""
+    attempts = invoice["attempt_count"]
+    # attempt_count counts charges: a retry adds to it, an invoice that needed none keeps zero.
+    if intent is not None and attempts == 0:
+        attempts = 1
+    invoice |= {
+        "amount_paid": invoice["amount_due"],
+        "amount_remaining": 0,
+        "attempt_count": attempts,
+        "attempted": True,
+        "auto_advance": False,
+        "next_payment_attempt": None,
+        "status": "paid",
+    }
+    invoice["status_transitions"]["paid_at"] = ctx.now
+    tx.save(ctx, invoice)
+    journal.add("invoice.paid", invoice)
+    journal.add("invoice.payment_succeeded", invoice)
+    if intent is not None:
+        _pay_invoice_payment(tx, ctx, journal, invoice, intent)
+    return invoice
+
+
+def link_payment(tx: Tx, ctx: Context, invoice: Object, intent: Object) -> Object:
+    """Add the invoice_payment that ties an intent to its invoice (an intent has no invoice field)."""
+    return tx.insert(
+        ctx,
+        {
+            "id": ids.new_id("invoice_payment"),
+            "object": "invoice_payment",
+            "amount_paid": None,
+            "amount_requested": invoice["amount_due"],
+            "created": ctx.now,
+            "currency": invoice["currency"],
+            "invoice": invoice["id"],
+            "is_default": True,
+            "livemode": ctx.livemode,
+            "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
+            "status": "open",
+            "status_transitions": {"canceled_at": None, "paid_at": None},
+        },
+    )
+
+
+def payment_of(tx: Tx, ctx: Context, intent_id: str) -> Object | None:
+    """Find the invoice_payment of an intent."""
+    found = tx.find_by(ctx, "invoice_payment", "payment.payment_intent", intent_id)
+    return found[-1] if found else None
+
+
+def intent_of(tx: Tx, ctx: Context, invoice: Object) -> Object | None:
+    """Find the intent with which an invoice is being paid."""
+    found = tx.find_by(ctx, "invoice_payment", "invoice", invoice["id"])
+    return tx.get(ctx, "payment_intent", found[-1]["payment"]["payment_intent"]) if found else None
+
+
+def _pay_invoice_payment(tx: Tx, ctx: Context, journal: Journal, invoice: Object, intent: Object) -> None:
+    payment = payment_of(tx, ctx, intent["id"]) or link_payment(tx, ctx, invoice, intent)
+    payment |= {"amount_paid": invoice["amount_due"], "status": "paid"}
+    payment["status_transitions"]["paid_at"] = ctx.now
+    tx.save(ctx, payment)
+    # Stripe sends this one to twenty seconds later; here it follows at once, as the last.
+    journal.add("invoice_payment.paid", payment)
+
+
+def collect(
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    invoice: Object,
+    payment_method: Object | None,
+    *,
+    description: str | None = None,
+    off_session: bool = False,
+    forced: str | None = None,
+) -> Attempt | None:
+    """Charge an open invoice; None when nothing was due and it is paid for that reason.
+
+    A failure leaves the invoice open and is noted; what it means for a subscription is the caller's affair.
+    """
+    if invoice["amount_due"] == 0:
+        mark_paid(tx, ctx, journal, invoice, None)
+        return None
+    intent = intent_of(tx, ctx, invoice)
+    if intent is None:
+        intent = payments.new_intent(
+            tx,
+            ctx,
+            amount=invoice["amount_due"],
+            currency=invoice["currency"],
+            customer=invoice["customer"],
+            description=description,
+            setup_future_usage=None if off_session else "off_session",
+        )
+        journal.add("payment_intent.created", intent)
+        link_payment(tx, ctx, invoice, intent)
+    if payment_method is None:
+        _note_failure(tx, ctx, journal, invoice, off_session=off_session)
+        return Attempt("declined", intent, None, _no_payment_method())
+    # Recorded: also a renewal asks for authentication instead of declining for the lack of it.
+    result = payments.attempt(tx, ctx, journal, intent, payment_method, forced=forced)
+    if result.kind == "paid":
+        mark_paid(tx, ctx, journal, invoice, result.intent)
+    elif result.kind == "declined":
+        _note_failure(tx, ctx, journal, invoice, off_session=off_session)
+    else:
+        # Authentication that is asked for is no attempt: attempt_count stays, attempted becomes true.
+        invoice["attempted"] = True
+        tx.save(ctx, invoice)
+        journal.add("invoice.payment_action_required", invoice)
+    return result
+
+
+def _no_payment_method() -> CardError:
+    return CardError("Cannot charge a customer that has no active card", code="missing")
+
+
+def _note_failure(tx: Tx, ctx: Context, journal: Journal, invoice: Object, *, off_session: bool) -> None:
+    before = {"attempt_count": invoice["attempt_count"], "attempted": invoice["attempted"]}
+    invoice |= {"attempt_count": invoice["attempt_count"] + 1, "attempted": True}
+    if off_session:
+        before["next_payment_attempt"] = invoice["next_payment_attempt"]
+        invoice["next_payment_attempt"] = ctx.now + RETRY_SECONDS
+    tx.save(ctx, invoice)
+    journal.add("invoice.payment_failed", invoice)
+    if off_session:
+        journal.add("invoice.updated", invoice, before)
+
+
+def void(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> Object:
+    """Void an open invoice, with its event, and cancel its intent. Raises: StripeError 400."""
+    if invoice["status"] not in ("open", "uncollectible"):
+        raise StripeError(f"You can only pass in open invoices. This invoice isn't open: it is {invoice['status']}.")
+    intent = intent_of(tx, ctx, invoice)
+    if intent and intent["status"] not in ("succeeded", "canceled"):
+        intent |= {"status": "canceled", "canceled_at": ctx.now, "cancellation_reason": "void_invoice"}
+        tx.save(ctx, intent)
+        journal.add("payment_intent.canceled", intent)
+    invoice |= {"status": "void", "auto_advance": False, "next_payment_attempt": None}
+    invoice["status_transitions"]["voided_at"] = ctx.now
+    tx.save(ctx, invoice)
+    journal.add("invoice.voided", invoice)
+    return invoice
+
+
+def payment_method_for(tx: Tx, ctx: Context, invoice: Object, subscription: Object | None) -> Object | None:
+    """Find what an invoice would be charged to."""
+    customer = tx.get(ctx, "customer", invoice["customer"])
+    return cards.default_of(tx, ctx, customer, subscription) if customer else None

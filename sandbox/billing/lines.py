@@ -1,0 +1,201 @@
+"""Builds invoice lines and pending invoice items. Amounts are minor units."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import ids
+from ..fields import money
+from ..store import Context, Tx
+
+Object = dict[str, Any]
+
+
+def product_name(tx: Tx, ctx: Context, price: Object) -> str:
+    """Name the product of a price."""
+    product = tx.get(ctx, "product", price["product"], deleted=True)
+    return str(product["name"]) if product else "Subscription"
+
+
+def recurring_line(
+    tx: Tx, ctx: Context, subscription: Object, item: Object, period: tuple[int, int], *, trial: bool = False
+) -> Object:
+    """Make the line for one whole period of an item, free during a trial."""
+    price, quantity = item["price"], item.get("quantity", 1)
+    name = product_name(tx, ctx, price)
+    every = price["recurring"]["interval"]
+    if price["recurring"]["interval_count"] > 1:
+        every = f"{price['recurring']['interval_count']} {every}s"
+    text = f"{quantity} × {name} (at {money(price['unit_amount'], price['currency'])} / {every})"
+    if trial:
+        text = f"Free trial for {quantity} × {name}"
+    return _line(
+        ctx,
+        amount=0 if trial else price["unit_amount"] * quantity,
+        currency=price["currency"],
+        description=text,
+        discountable=True,
+        metadata=subscription["metadata"],
+        parent=_item_parent(subscription["id"], item["id"], None, proration=False, credited=None),
+        period=period,
+        price=price,
+        unit_amount_decimal="0" if trial else price["unit_amount_decimal"],
+        quantity=quantity,
+        subscription=subscription["id"],
+    )
+
+
+def _item_parent(subscription: str, item: str, invoice_item: str | None, *, proration: bool, credited: Any) -> Object:
+    return {
+        "invoice_item_details": None,
+        "subscription_item_details": {
+            "invoice_item": invoice_item,
+            "proration": proration,
+            "proration_details": {"credited_items": credited},
+            "subscription": subscription,
+            "subscription_item": item,
+        },
+        "type": "subscription_item_details",
+    }
+
+
+def line_of_item(ctx: Context, invoice_item: Object) -> Object:
+    """Make the invoice line of a pending invoice item."""
+    details = (invoice_item["parent"] or {}).get("subscription_details")
+    if details and details.get("subscription_item"):
+        parent = _item_parent(
+            details["subscription"],
+            details["subscription_item"],
+            invoice_item["id"],
+            proration=invoice_item["proration"],
+            credited=(invoice_item.get("proration_details") or {}).get("credited_items"),
+        )
+    else:
+        parent = {
+            "invoice_item_details": {
+                "invoice_item": invoice_item["id"],
+                "proration": invoice_item["proration"],
+                "proration_details": {"credited_items": None},
+                "subscription": details["subscription"] if details else None,
+            },
+            "subscription_item_details": None,
+            "type": "invoice_item_details",
+        }
+    line = _line(
+        ctx,
+        amount=invoice_item["amount"],
+        currency=invoice_item["currency"],
+        description=invoice_item["description"],
+        discountable=invoice_item["discountable"],
+        metadata=invoice_item["metadata"] or {},
+        parent=parent,
+        period=(invoice_item["period"]["start"], invoice_item["period"]["end"]),
+        price=None,
+        unit_amount_decimal=None,
+        quantity=invoice_item["quantity"],
+        subscription=details["subscription"] if details else None,
+    )
+    line["pricing"] = invoice_item["pricing"]
+    return line
+
+
+def _line(
+    ctx: Context,
+    *,
+    amount: int,
+    currency: str,
+    description: str | None,
+    discountable: bool,
+    metadata: Object,
+    parent: Object,
+    period: tuple[int, int],
+    price: Object | None,
+    unit_amount_decimal: str | None,
+    quantity: int,
+    subscription: str | None,
+) -> Object:
+    return {
+        "id": ids.new_id("line_item"),
+        "object": "line_item",
+        "amount": amount,
+        "currency": currency,
+        "description": description,
+        "discount_amounts": [],
+        "discountable": discountable,
+        "discounts": [],
+        "invoice": None,
+        "livemode": ctx.livemode,
+        "metadata": metadata,
+        "parent": parent,
+        "period": {"start": period[0], "end": period[1]},
+        "pretax_credit_amounts": [],
+        "pricing": _pricing(price, unit_amount_decimal) if price else None,
+        "quantity": quantity,
+        "quantity_decimal": str(quantity),
+        "subscription": subscription,
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def _pricing(price: Object, unit_amount_decimal: str | None) -> Object:
+    return {
+        "price_details": {"price": price["id"], "product": price["product"]},
+        "type": "price_details",
+        "unit_amount_decimal": unit_amount_decimal,
+    }
+
+
+def new_item(
+    ctx: Context,
+    *,
+    customer: str,
+    amount: int,
+    currency: str,
+    description: str | None,
+    period: tuple[int, int],
+    price: Object | None = None,
+    quantity: int = 1,
+    proration: bool = False,
+    discountable: bool = True,
+    subscription: str | None = None,
+    subscription_item: str | None = None,
+    metadata: Object | None = None,
+    unit_amount_decimal: str | None = None,
+) -> Object:
+    """Make a pending invoice item; the caller inserts it."""
+    details: Object | None = None
+    if subscription:
+        details = {"subscription": subscription}
+        if subscription_item:
+            details["subscription_item"] = subscription_item
+    return {
+        "id": ids.new_id("invoiceitem"),
+        "object": "invoiceitem",
+        "amount": amount,
+        "currency": currency,
+        "customer": customer,
+        "customer_account": None,
+        "date": ctx.now,
+        "description": description,
+        "discountable": discountable,
+        "discounts": [],
+        "invoice": None,
+        "livemode": ctx.livemode,
+        "metadata": metadata or {},
+        "net_amount": amount,
+        "parent": {"subscription_details": details, "type": "subscription_details"} if details else None,
+        "period": {"start": period[0], "end": period[1]},
+        "pricing": _pricing(price, unit_amount_decimal) if price else None,
+        "proration": proration,
+        "quantity": quantity,
+        "quantity_decimal": str(quantity),
+        "tax_rates": [],
+        "test_clock": None,
+    }
+
+
+def day(at: int) -> str:
+    """Write a date as line descriptions do: 05 Nov 2026."""
+    return datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")

@@ -1,0 +1,127 @@
+"""What a payment means for the subscription whose invoice it pays, or fails to pay."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ..errors import CardError, StripeError
+from ..events import Journal
+from ..store import Context, Tx
+from . import cards, invoicing, subscribing
+from .payments import Attempt
+
+Object = dict[str, Any]
+
+PAYMENT_ORDER = (
+    "charge.succeeded",
+    "charge.failed",
+    "payment_intent.created",
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.requires_action",
+    "invoice.finalized",
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "invoice.payment_failed",
+    "invoice.payment_action_required",
+    "invoice.updated",
+    "customer.subscription.updated",
+    "invoice_payment.paid",
+)
+# What an unpaid invoice turns a subscription's status into.
+AFTER_FAILURE = {"active": "past_due", "trialing": "past_due"}
+
+
+def subscription_of(tx: Tx, ctx: Context, invoice: Object) -> Object | None:
+    """Find the subscription that an invoice belongs to."""
+    details = (invoice["parent"] or {}).get("subscription_details")
+    return tx.get(ctx, "subscription", details["subscription"]) if details else None
+
+
+def after_payment(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> None:
+    """Make a subscription active again by paying its latest invoice; that takes no other call."""
+    subscription = subscription_of(tx, ctx, invoice)
+    if subscription is None or subscription["latest_invoice"] != invoice["id"]:
+        return
+    if subscription["status"] in ("incomplete", "past_due", "unpaid"):
+        before = copy.deepcopy(subscription)
+        subscription["status"] = "active"
+        subscribing.save(tx, ctx, subscription)
+        journal.add_updated("customer.subscription.updated", before, subscription)
+
+
+def after_intent(tx: Tx, ctx: Context, journal: Journal, intent: Object) -> None:
+    """Settle the invoice of an intent that has just succeeded by itself (confirmed by the customer)."""
+    link = invoicing.payment_of(tx, ctx, intent["id"])
+    invoice = tx.get(ctx, "invoice", link["invoice"]) if link else None
+    if invoice is None or invoice["status"] != "open":
+        return
+    invoicing.mark_paid(tx, ctx, journal, invoice, intent)
+    after_payment(tx, ctx, journal, invoice)
+
+
+def after_failure(tx: Tx, ctx: Context, journal: Journal, subscription: Object) -> None:
+    """Note that the latest invoice of a subscription is not paid."""
+    status = AFTER_FAILURE.get(subscription["status"])
+    if status is None:
+        return
+    before = copy.deepcopy(subscription)
+    subscription["status"] = status
+    subscribing.save(tx, ctx, subscription)
+    journal.add_updated("customer.subscription.updated", before, subscription)
+
+
+def pay_invoice(tx: Tx, ctx: Context, invoice: Object, wanted: str | None) -> Object:
+    """Charge an invoice on request. Raises: StripeError 400 (paid, void, no card), CardError 402."""
+    if invoice["status"] == "paid":
+        raise StripeError("Invoice is already paid")
+    if invoice["status"] not in ("draft", "open"):
+        raise StripeError(f"This invoice can no longer be paid: it is {invoice['status']}.")
+    subscription = subscription_of(tx, ctx, invoice)
+    if wanted:
+        payment_method: Object | None = cards.resolve(tx, ctx, wanted)
+    else:
+        payment_method = invoicing.payment_method_for(tx, ctx, invoice, subscription)
+    journal = Journal()
+    customer = tx.get(ctx, "customer", invoice["customer"])
+    if invoice["status"] == "draft":
+        assert customer is not None
+        invoicing.finalize(tx, ctx, journal, invoice, customer)
+    if payment_method is None and invoice["amount_due"]:
+        raise no_payment_method()
+    result = invoicing.collect(tx, ctx, journal, invoice, payment_method)
+    if result is None or result.kind == "paid":
+        after_payment(tx, ctx, journal, invoice)
+    elif subscription is not None:
+        after_failure(tx, ctx, journal, subscription)
+    journal.release(tx, ctx, PAYMENT_ORDER)
+    refuse_unpaid(result, "invoice_payment_intent_requires_action", f"invoice {invoice['id']}")
+    return invoice
+
+
+def refuse_unpaid(result: Attempt | None, action_code: str, what: str, *, keep_effects: bool = True) -> None:
+    """Answer 402 when a payment did not go through. Raises: CardError."""
+    if result is None or result.kind == "paid":
+        return
+    if result.kind == "declined":
+        assert result.error is not None
+        result.error.keep_effects = keep_effects
+        raise result.error
+    error = CardError(
+        "Payment requires additional user action before it can be completed successfully. Payment can be completed "
+        f"using the PaymentIntent associated with {what}.",
+        code=action_code,
+    )
+    error.keep_effects = keep_effects
+    raise error
+
+
+def no_payment_method() -> StripeError:
+    """Make the error for a customer without any card."""
+    return StripeError(
+        "This customer has no attached payment source or default payment method. Please consider adding a default "
+        "payment method. For more information, visit https://stripe.com/docs/billing/subscriptions/"
+        "payment-methods-setting#payment-method-priority.",
+        code="resource_missing",
+    )

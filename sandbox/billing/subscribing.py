@@ -1,0 +1,188 @@
+"""Subscription objects: how one is made, kept and shown. The period lives on the items only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ids
+from ..store import Context, Tx
+from .catalog import plan_of
+
+Object = dict[str, Any]
+
+# Statuses that time and payments do not change any more.
+TERMINAL = ("canceled", "incomplete_expired")
+INCOMPLETE_SECONDS = 23 * 3600
+TRIAL_NOTICE_SECONDS = 3 * 24 * 3600
+
+
+def new_item(ctx: Context, subscription_id: str, price: Object, quantity: int, period: tuple[int, int]) -> Object:
+    """Make one item of a subscription."""
+    return {
+        "id": ids.new_id("subscription_item"),
+        "object": "subscription_item",
+        "billing_thresholds": None,
+        "created": ctx.now,
+        "current_period_end": period[1],
+        "current_period_start": period[0],
+        "current_trial": None,
+        "discounts": [],
+        "metadata": {},
+        "plan": plan_of(price),
+        "price": price,
+        "quantity": quantity,
+        "subscription": subscription_id,
+        "tax_rates": [],
+    }
+
+
+def new_subscription(
+    tx: Tx,
+    ctx: Context,
+    *,
+    customer: str,
+    prices: list[tuple[Object, int]],
+    period: tuple[int, int],
+    anchor: int,
+    status: str,
+    metadata: Object | None = None,
+    description: str | None = None,
+    default_payment_method: str | None = None,
+    trial_end: int | None = None,
+) -> Object:
+    """Add a subscription without its event; `prices` are (price, quantity)."""
+    subscription_id = ids.new_id("subscription")
+    items = [new_item(ctx, subscription_id, price, quantity, period) for price, quantity in prices]
+    subscription: Object = {
+        "id": subscription_id,
+        "object": "subscription",
+        "application": None,
+        "application_fee_percent": None,
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "billing_cycle_anchor": anchor,
+        "billing_cycle_anchor_config": None,
+        "billing_mode": {
+            "flexible": {"proration_discounts": "included"},
+            "type": "flexible",
+            "updated_at": ctx.now,
+        },
+        "billing_schedules": [],
+        "billing_thresholds": None,
+        "cancel_at": None,
+        "cancel_at_period_end": False,
+        "canceled_at": None,
+        "cancellation_details": {"comment": None, "feedback": None, "feedback_option": None, "reason": None},
+        "collection_method": "charge_automatically",
+        "created": ctx.now,
+        "currency": prices[0][0]["currency"],
+        "customer": customer,
+        "customer_account": None,
+        "days_until_due": None,
+        "default_payment_method": default_payment_method,
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": description,
+        "discounts": [],
+        "ended_at": None,
+        "invoice_settings": {
+            "account_tax_ids": None,
+            "custom_fields": None,
+            "description": None,
+            "footer": None,
+            "issuer": {"type": "self"},
+        },
+        "items": {
+            "object": "list",
+            "data": items,
+            "has_more": False,
+            "total_count": len(items),
+            "url": f"/v1/subscription_items?subscription={subscription_id}",
+        },
+        "latest_invoice": None,
+        "livemode": ctx.livemode,
+        "managed_payments": {"enabled": False},
+        "metadata": metadata or {},
+        "next_pending_invoice_item_invoice": None,
+        "on_behalf_of": None,
+        "pause_collection": None,
+        "payment_settings": {
+            "payment_method_options": None,
+            "payment_method_types": None,
+            "save_default_payment_method": "off",
+        },
+        "pending_invoice_item_interval": None,
+        "pending_setup_intent": None,
+        "pending_update": None,
+        "schedule": None,
+        "start_date": ctx.now,
+        "status": status,
+        "test_clock": None,
+        "transfer_data": None,
+        "trial_end": trial_end,
+        "trial_settings": {
+            "end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}
+        },
+        "trial_start": ctx.now if trial_end else None,
+    }
+    echo_legacy_plan(subscription)
+    debited = {item["id"]: item["price"]["unit_amount"] * item["quantity"] for item in items}
+    tx.insert(ctx, subscription, {"debited": debited})
+    for item in items:
+        tx.insert(ctx, item)
+    plan_ahead(tx, ctx, subscription)
+    return subscription
+
+
+def echo_legacy_plan(subscription: Object) -> None:
+    """Keep the plan and quantity that this version still shows at the top of subscriptions with one item."""
+    items = subscription["items"]["data"]
+    subscription["plan"] = items[0]["plan"] if len(items) == 1 else None
+    subscription["quantity"] = items[0]["quantity"] if len(items) == 1 else None
+
+
+def save(tx: Tx, ctx: Context, subscription: Object) -> Object:
+    """Write a subscription and its items back, and plan what time will do to it."""
+    items = subscription["items"]["data"]
+    subscription["items"]["total_count"] = len(items)
+    echo_legacy_plan(subscription)
+    tx.save(ctx, subscription)
+    kept = {item["id"] for item in items}
+    for old in tx.find_by(ctx, "subscription_item", "subscription", subscription["id"]):
+        if old["id"] not in kept:
+            tx.mark_deleted(ctx, "subscription_item", old["id"])
+    for item in items:
+        if tx.get(ctx, "subscription_item", item["id"]) is None:
+            tx.insert(ctx, item)
+        else:
+            tx.save(ctx, item)
+    plan_ahead(tx, ctx, subscription)
+    return subscription
+
+
+def period_of(subscription: Object) -> tuple[int, int]:
+    """Give the current period: of all items, which share it here."""
+    item = subscription["items"]["data"][0]
+    return item["current_period_start"], item["current_period_end"]
+
+
+def plan_ahead(tx: Tx, ctx: Context, subscription: Object) -> None:
+    """Say when time will next change this subscription."""
+    status = subscription["status"]
+    at: int | None = period_of(subscription)[1]
+    if status in (*TERMINAL, "paused"):
+        at = None
+    elif status == "incomplete":
+        at = subscription["created"] + INCOMPLETE_SECONDS
+    elif subscription["cancel_at"]:
+        at = min(at or subscription["cancel_at"], subscription["cancel_at"])
+    tx.schedule(ctx, "subscription", subscription["id"], at)
+
+
+def refresh_price(tx: Tx, ctx: Context, price: Object) -> None:
+    """Show a changed price in the subscriptions that hold it."""
+    for subscription in tx.find(ctx, "subscription", " AND json LIKE ?", (f'%"{price["id"]}"%',)):
+        for item in subscription["items"]["data"]:
+            if item["price"]["id"] == price["id"]:
+                item["price"] = price
+                item["plan"] = plan_of(price)
+        save(tx, ctx, subscription)

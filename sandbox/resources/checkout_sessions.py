@@ -1,0 +1,343 @@
+"""Checkout sessions for subscriptions and one-time payments, on the hosted page only."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from .. import ids
+from ..billing import lines, sessions
+from ..errors import StripeError, invalid, not_simulated, requires
+from ..fields import merged_metadata, required, supported
+from ..lookup import referred
+from ..lookup import retrieve as find_one
+from ..paging import page, page_of
+from ..store import Context, Tx
+from .customers import existing
+from .prices import new_price
+
+Object = dict[str, Any]
+
+CREATABLE = {
+    "allow_promotion_codes", "automatic_tax", "billing_address_collection", "cancel_url", "client_reference_id",
+    "currency", "customer", "customer_creation", "customer_email", "customer_update", "expires_at", "invoice_creation",
+    "line_items", "locale", "metadata", "mode", "payment_intent_data", "payment_method_collection",
+    "payment_method_types", "phone_number_collection", "submit_type", "subscription_data", "success_url",
+    "tax_id_collection", "ui_mode",
+}  # fmt: skip
+SUBSCRIPTION_DATA = {"description", "metadata", "trial_period_days", "trial_settings"}
+PAYMENT_INTENT_DATA = {"description", "metadata", "receipt_email", "setup_future_usage"}
+MAX_LINE_ITEMS = {"subscription": 20, "payment": 100}
+LIFE_SECONDS = 24 * 3600
+SHORTEST_LIFE_SECONDS = 30 * 60
+SMALLEST_PAYMENT = 50
+
+
+def create(tx: Tx, ctx: Context, params: Object) -> Object:
+    """POST /v1/checkout/sessions."""
+    supported(params, CREATABLE)
+    mode = required(params, "mode")
+    if mode == "setup":
+        raise not_simulated("mode")
+    _check_switches(params, mode)
+    customer = existing(tx, ctx, params["customer"]) if params.get("customer") else None
+    line_items = _line_items(tx, ctx, params.get("line_items") or [], mode)
+    total = sum(item["amount_total"] for item in line_items)
+    trial_days = (params.get("subscription_data") or {}).get("trial_period_days")
+    if trial_days:
+        total = sum(item["amount_total"] for item in line_items if not item["price"]["recurring"])
+    if mode == "payment" and total < SMALLEST_PAYMENT:
+        raise invalid(
+            "The Checkout Session's total amount must convert to at least 50 cents. "
+            f"This Checkout Session's total is {total} {line_items[0]['currency']}.",
+            code="amount_too_small",
+        )
+    session = _session(tx, ctx, params, mode, customer, line_items[0]["currency"], total)
+    private = {
+        "line_items": line_items,
+        "trial_days": trial_days,
+        "subscription_data": _with_metadata(params.get("subscription_data")),
+        "payment_intent_data": _with_metadata(params.get("payment_intent_data")),
+    }
+    tx.insert(ctx, session, private)
+    tx.schedule(ctx, "checkout.session", session["id"], session["expires_at"])
+    return session
+
+
+def _with_metadata(data: Object | None) -> Object:
+    return {**(data or {}), "metadata": merged_metadata({}, (data or {}).get("metadata"))}
+
+
+def _check_switches(params: Object, mode: str) -> None:
+    """Refuse combinations that Stripe refuses and switches that would do nothing here."""
+    if params.get("ui_mode", "hosted_page") != "hosted_page":
+        raise not_simulated("ui_mode")
+    if params.get("customer") and params.get("customer_email"):
+        raise invalid("You may only specify one of these parameters: customer, customer_email.")
+    if params.get("customer_creation") and mode != "payment":
+        raise invalid("`customer_creation` can only be used in `payment` mode.", "customer_creation")
+    if params.get("customer_creation") and params.get("customer"):
+        raise invalid("You may only specify one of these parameters: customer, customer_creation.")
+    if params.get("subscription_data") and mode != "subscription":
+        raise invalid("You can not pass `subscription_data` in `payment` mode.", "subscription_data")
+    if params.get("payment_intent_data") and mode != "payment":
+        raise invalid("You can not pass `payment_intent_data` in `subscription` mode.", "payment_intent_data")
+    if params.get("submit_type") and mode != "payment":
+        raise invalid("`submit_type` can only be used in `payment` mode.", "submit_type")
+    if params.get("payment_method_collection") and mode != "subscription":
+        raise invalid("You can only set `payment_method_collection` if there are recurring prices.")
+    if any(kind != "card" for kind in params.get("payment_method_types") or []):
+        raise not_simulated("payment_method_types")
+    if (params.get("invoice_creation") or {}).get("enabled"):
+        raise not_simulated("invoice_creation")
+    supported(params.get("subscription_data") or {}, SUBSCRIPTION_DATA, "subscription_data")
+    supported(params.get("payment_intent_data") or {}, PAYMENT_INTENT_DATA, "payment_intent_data")
+    for name in ("success_url", "cancel_url"):
+        if params.get(name) is not None:
+            _check_url(params[name], name)
+    required(params, "success_url")
+
+
+def _check_url(url: str, param: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise invalid("Not a valid URL", param, "url_invalid")
+
+
+def _line_items(tx: Tx, ctx: Context, wanted: list[Object], mode: str) -> list[Object]:
+    if not wanted:
+        raise requires("line_items")
+    if len(wanted) > MAX_LINE_ITEMS[mode]:
+        raise invalid(f"You can have at most {MAX_LINE_ITEMS[mode]} line items.", "line_items")
+    found = [_line_item(tx, ctx, entry, f"line_items[{index}]") for index, entry in enumerate(wanted)]
+    recurring = [item for item in found if item["price"]["recurring"]]
+    if mode == "subscription" and not recurring:
+        raise invalid("You must provide at least one recurring price in `subscription` mode when using prices.")
+    if mode == "payment" and recurring:
+        raise invalid(
+            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or use "
+            "only one-time prices."
+        )
+    if len({item["currency"] for item in found}) > 1:
+        raise invalid("All line items must have the same currency.", "line_items")
+    if len({(i["price"]["recurring"]["interval"], i["price"]["recurring"]["interval_count"]) for i in recurring}) > 1:
+        raise invalid("All recurring prices of a Checkout Session must have the same interval.", "line_items")
+    return found
+
+
+def _line_item(tx: Tx, ctx: Context, wanted: Object, path: str) -> Object:
+    supported(wanted, {"adjustable_quantity", "metadata", "price", "price_data", "quantity"}, path)
+    if (wanted.get("adjustable_quantity") or {}).get("enabled"):
+        raise not_simulated(f"{path}[adjustable_quantity]")
+    if bool(wanted.get("price")) == bool(wanted.get("price_data")):
+        raise invalid(f"You must specify either `price` or `price_data` in `{path}`.", path)
+    if wanted.get("price"):
+        price = referred(tx, ctx, "price", wanted["price"], f"{path}[price]")
+        if not price["active"]:
+            raise invalid("The price specified is inactive. This field only accepts active prices.", f"{path}[price]")
+    else:
+        # A price made on the spot is inactive: it cannot be used again.
+        price = new_price(tx, ctx, wanted["price_data"], active=False)
+    quantity = wanted.get("quantity")
+    if quantity is None:
+        raise invalid(f"Quantity is required. Add `quantity` to `{path}`", path)
+    if quantity < 1:
+        raise invalid("This value must be greater than or equal to 1.", f"{path}[quantity]", "parameter_invalid_integer")
+    amount = price["unit_amount"] * quantity
+    return {
+        "id": ids.new_id("item"),
+        "object": "item",
+        "adjustable_quantity": None,
+        "amount_discount": 0,
+        "amount_subtotal": amount,
+        "amount_tax": 0,
+        "amount_total": amount,
+        "currency": price["currency"],
+        "description": lines.product_name(tx, ctx, price),
+        "metadata": merged_metadata({}, wanted.get("metadata")),
+        "price": price,
+        "quantity": quantity,
+    }
+
+
+def _expires_at(ctx: Context, params: Object) -> int:
+    wanted = params.get("expires_at")
+    if wanted is None:
+        return ctx.now + LIFE_SECONDS
+    if wanted < ctx.now + SHORTEST_LIFE_SECONDS - 60:
+        raise invalid(
+            "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.", "expires_at"
+        )
+    if wanted > ctx.now + LIFE_SECONDS + 60:
+        raise invalid(
+            "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.", "expires_at"
+        )
+    return int(wanted)
+
+
+def _session(
+    tx: Tx, ctx: Context, params: Object, mode: str, customer: Object | None, currency: str, total: int
+) -> Object:
+    session_id = ids.new_id("checkout.session", livemode=ctx.livemode)
+    payment_creation = params.get("customer_creation") or ("if_required" if not customer else None)
+    switched_on = {
+        name: bool((params.get(name) or {}).get("enabled"))
+        for name in ("automatic_tax", "phone_number_collection", "tax_id_collection")
+    }
+    return {
+        "id": session_id,
+        "object": "checkout.session",
+        "adaptive_pricing": {"enabled": False} if mode == "payment" else None,
+        "after_expiration": None,
+        "allow_promotion_codes": params.get("allow_promotion_codes"),
+        "amount_subtotal": total,
+        "amount_total": total,
+        "automatic_tax": {
+            "enabled": switched_on["automatic_tax"],
+            "liability": {"type": "self"} if switched_on["automatic_tax"] else None,
+            "provider": "stripe" if switched_on["automatic_tax"] else None,
+            "status": "complete" if switched_on["automatic_tax"] else None,
+        },
+        "billing_address_collection": params.get("billing_address_collection"),
+        "cancel_url": params.get("cancel_url"),
+        "client_reference_id": params.get("client_reference_id"),
+        "client_secret": None,
+        "collected_information": None,
+        "consent": None,
+        "consent_collection": None,
+        "created": ctx.now,
+        "currency": currency,
+        "currency_conversion": None,
+        "custom_fields": [],
+        "custom_text": {
+            "after_submit": None,
+            "shipping_address": None,
+            "submit": None,
+            "terms_of_service_acceptance": None,
+        },
+        "customer": customer["id"] if customer else None,
+        "customer_account": None,
+        "customer_creation": payment_creation if mode == "payment" else ("always" if not customer else None),
+        "customer_details": _known_details(params, customer),
+        "customer_email": params.get("customer_email"),
+        "discounts": [],
+        "expires_at": _expires_at(ctx, params),
+        "integration_identifier": None,
+        "invoice": None,
+        "invoice_creation": _no_invoice() if mode == "payment" else None,
+        "livemode": ctx.livemode,
+        "locale": params.get("locale"),
+        "managed_payments": {"enabled": False},
+        "metadata": merged_metadata({}, params.get("metadata")),
+        "mode": mode,
+        "origin_context": None,
+        "payment_intent": None,
+        "payment_link": None,
+        "payment_method_collection": params.get("payment_method_collection")
+        or ("always" if mode == "subscription" else "if_required"),
+        "payment_method_configuration_details": None,
+        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+        "payment_method_types": ["card"],
+        "payment_status": "unpaid",
+        "permissions": None,
+        "phone_number_collection": {"enabled": switched_on["phone_number_collection"]},
+        "recovered_from": None,
+        "saved_payment_method_options": None,
+        "setup_intent": None,
+        "shipping_address_collection": None,
+        "shipping_cost": None,
+        "shipping_options": [],
+        "status": "open",
+        "submit_type": params.get("submit_type"),
+        "subscription": None,
+        "success_url": params.get("success_url"),
+        "tax_id_collection": {"enabled": switched_on["tax_id_collection"], "required": "never"},
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "ui_mode": "hosted_page",
+        "url": f"{tx.store.public_url}/c/pay/{session_id}",
+        "wallet_options": None,
+    }
+
+
+def _known_details(params: Object, customer: Object | None) -> Object | None:
+    email = customer["email"] if customer else params.get("customer_email")
+    if not email:
+        return None
+    return {
+        "address": None,
+        "business_name": None,
+        "email": email,
+        "individual_name": None,
+        "name": None,
+        "phone": None,
+        "tax_exempt": "none",
+        "tax_ids": None,
+    }
+
+
+def _no_invoice() -> Object:
+    return {
+        "enabled": False,
+        "invoice_data": {
+            "account_tax_ids": None,
+            "custom_fields": None,
+            "description": None,
+            "footer": None,
+            "issuer": None,
+            "metadata": {},
+            "rendering_options": None,
+        },
+    }
+
+
+def retrieve(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """GET /v1/checkout/sessions/{id}."""
+    return find_one(tx, ctx, "checkout.session", id)
+
+
+def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/checkout/sessions/{id}: metadata only."""
+    supported(params, {"metadata"})
+    session = find_one(tx, ctx, "checkout.session", id)
+    session["metadata"] = merged_metadata(session["metadata"], params.get("metadata"))
+    return tx.save(ctx, session)
+
+
+def expire(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/checkout/sessions/{id}/expire."""
+    session = find_one(tx, ctx, "checkout.session", id)
+    if session["status"] != "open":
+        raise StripeError(
+            'Only Checkout Sessions with a status in ["open"] can be expired. '
+            f"This Checkout Session has a status of `{session['status']}`."
+        )
+    return sessions.expire(tx, ctx, session)
+
+
+def list_line_items(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """GET /v1/checkout/sessions/{id}/line_items."""
+    find_one(tx, ctx, "checkout.session", id)
+    items = tx.private(ctx, "checkout.session", id)["line_items"]
+    return page_of(items, params, f"/v1/checkout/sessions/{id}/line_items")
+
+
+def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
+    """GET /v1/checkout/sessions."""
+    supported(
+        params,
+        {"created", "customer", "customer_details", "limit", "starting_after", "ending_before", "payment_intent",
+         "status", "subscription"},
+    )  # fmt: skip
+    equal = {name: params.get(name) for name in ("customer", "payment_intent", "status", "subscription")}
+    equal["customer_details.email"] = (params.get("customer_details") or {}).get("email")
+    return page(tx, ctx, "checkout.session", params, "/v1/checkout/sessions", equal)
+
+
+ROUTES = [
+    ("POST", "/v1/checkout/sessions", create),
+    ("GET", "/v1/checkout/sessions", list_all),
+    ("GET", "/v1/checkout/sessions/{id}", retrieve),
+    ("POST", "/v1/checkout/sessions/{id}", update),
+    ("POST", "/v1/checkout/sessions/{id}/expire", expire),
+    ("GET", "/v1/checkout/sessions/{id}/line_items", list_line_items),
+]

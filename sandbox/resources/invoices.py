@@ -1,0 +1,259 @@
+"""Invoices: read, paid, voided, and previewed by doing the change and taking it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..billing import cards, invoicing, lines, settlement, starting, subscribing, updating
+from ..billing.periods import period_after
+from ..errors import StripeError, invalid, not_simulated
+from ..events import Journal
+from ..fields import merged_metadata, required, supported
+from ..lookup import referred
+from ..lookup import retrieve as find_one
+from ..paging import page, page_of
+from ..store import Context, Tx
+from .customers import existing
+
+Object = dict[str, Any]
+
+
+def create(tx: Tx, ctx: Context, params: Object) -> Object:
+    """POST /v1/invoices: a draft over the customer's pending items."""
+    supported(
+        params,
+        {"auto_advance", "collection_method", "currency", "customer", "description", "metadata",
+         "pending_invoice_items_behavior"},
+    )  # fmt: skip
+    if params.get("collection_method", "charge_automatically") != "charge_automatically":
+        raise not_simulated("collection_method")
+    customer = existing(tx, ctx, required(params, "customer"))
+    pending = [item for item in tx.find_by(ctx, "invoiceitem", "customer", customer["id"]) if item["invoice"] is None]
+    if params.get("pending_invoice_items_behavior", "exclude") == "exclude":
+        pending = []
+    currency = params.get("currency") or (pending[0]["currency"] if pending else customer["currency"]) or "usd"
+    journal = Journal()
+    invoice = invoicing.new_invoice(
+        tx,
+        ctx,
+        journal,
+        customer=customer,
+        currency=currency,
+        lines=[lines.line_of_item(ctx, item) for item in pending if item["currency"] == currency],
+        billing_reason="manual",
+        period=(ctx.now, ctx.now),
+        auto_advance=bool(params.get("auto_advance", False)),
+        metadata=merged_metadata({}, params.get("metadata")),
+    )
+    journal.release(tx, ctx)
+    return invoice
+
+
+def retrieve(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """GET /v1/invoices/{id}."""
+    return find_one(tx, ctx, "invoice", id)
+
+
+def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/invoices/{id}: metadata, description, auto_advance."""
+    supported(params, {"auto_advance", "description", "metadata"})
+    invoice = find_one(tx, ctx, "invoice", id)
+    before = {**invoice}
+    if "metadata" in params:
+        invoice["metadata"] = merged_metadata(invoice["metadata"], params["metadata"])
+    if "description" in params:
+        invoice["description"] = params["description"] or None
+    if "auto_advance" in params:
+        invoice["auto_advance"] = params["auto_advance"]
+    tx.save(ctx, invoice)
+    journal = Journal()
+    journal.add_updated("invoice.updated", before, invoice)
+    journal.release(tx, ctx)
+    return invoice
+
+
+def delete(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """DELETE /v1/invoices/{id}: only drafts that belong to no subscription."""
+    invoice = find_one(tx, ctx, "invoice", id)
+    if invoice["status"] != "draft" or invoice["parent"]:
+        raise StripeError("You can only delete draft invoices.")
+    tx.mark_deleted(ctx, "invoice", id)
+    for item in tx.find_by(ctx, "invoiceitem", "invoice", id):
+        tx.save(ctx, {**item, "invoice": None})
+    journal = Journal()
+    journal.add("invoice.deleted", invoice)
+    journal.release(tx, ctx)
+    return {"id": id, "object": "invoice", "deleted": True}
+
+
+def finalize(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/invoices/{id}/finalize."""
+    supported(params, {"auto_advance"})
+    invoice = find_one(tx, ctx, "invoice", id)
+    if invoice["status"] != "draft":
+        raise StripeError("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
+    journal = Journal()
+    invoicing.finalize(tx, ctx, journal, invoice, existing(tx, ctx, invoice["customer"]))
+    if invoice["amount_due"] == 0:
+        invoicing.mark_paid(tx, ctx, journal, invoice, None)
+    journal.release(tx, ctx)
+    return invoice
+
+
+def pay(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/invoices/{id}/pay."""
+    supported(params, {"off_session", "payment_method"})
+    return settlement.pay_invoice(tx, ctx, find_one(tx, ctx, "invoice", id), params.get("payment_method"))
+
+
+def void(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/invoices/{id}/void: only open or uncollectible ones."""
+    journal = Journal()
+    invoice = invoicing.void(tx, ctx, journal, find_one(tx, ctx, "invoice", id))
+    journal.release(tx, ctx)
+    return invoice
+
+
+def mark_uncollectible(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/invoices/{id}/mark_uncollectible: only open ones."""
+    invoice = find_one(tx, ctx, "invoice", id)
+    if invoice["status"] != "open":
+        raise StripeError(f"You can only mark open invoices as uncollectible. This invoice is {invoice['status']}.")
+    invoice |= {"status": "uncollectible", "auto_advance": False}
+    invoice["status_transitions"]["marked_uncollectible_at"] = ctx.now
+    tx.save(ctx, invoice)
+    journal = Journal()
+    journal.add("invoice.marked_uncollectible", invoice)
+    journal.release(tx, ctx)
+    return invoice
+
+
+def list_lines(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """GET /v1/invoices/{id}/lines."""
+    return page_of(find_one(tx, ctx, "invoice", id)["lines"]["data"], params, f"/v1/invoices/{id}/lines")
+
+
+def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
+    """GET /v1/invoices."""
+    supported(
+        params,
+        {"collection_method", "created", "customer", "limit", "starting_after", "ending_before", "status",
+         "subscription"},
+    )  # fmt: skip
+    equal = {name: params.get(name) for name in ("collection_method", "customer", "status")}
+    equal["parent.subscription_details.subscription"] = params.get("subscription")
+    return page(tx, ctx, "invoice", params, "/v1/invoices", equal)
+
+
+def create_preview(tx: Tx, ctx: Context, params: Object) -> Object:
+    """POST /v1/invoices/create_preview: the change is made, looked at and taken back, so the preview is exact."""
+    supported(params, {"customer", "preview_mode", "subscription", "subscription_details"})
+    details = params.get("subscription_details") or {}
+    supported(
+        details,
+        {"billing_cycle_anchor", "cancel_at", "cancel_at_period_end", "items", "proration_behavior", "proration_date"},
+        "subscription_details",
+    )
+    if params.get("preview_mode", "next") != "next":
+        raise not_simulated("preview_mode")
+    callbacks = list(tx.after_commit)
+    tx.execute("SAVEPOINT preview")
+    try:
+        if params.get("subscription"):
+            invoice = _preview_change(tx, ctx, params["subscription"], details)
+        else:
+            invoice = _preview_start(tx, ctx, existing(tx, ctx, required(params, "customer")), details)
+    finally:
+        tx.execute("ROLLBACK TO preview")
+        tx.execute("RELEASE preview")
+        tx.after_commit[:] = callbacks
+    preview_id = invoice["id"].replace("in_", "upcoming_in_", 1)
+    for line in invoice["lines"]["data"]:
+        line["invoice"] = preview_id
+    invoice["lines"]["url"] = f"/v1/invoices/{preview_id}/lines"
+    return {**invoice, "id": preview_id}
+
+
+def _preview_change(tx: Tx, ctx: Context, subscription_id: str, details: Object) -> Object:
+    subscription = referred(tx, ctx, "subscription", subscription_id, "subscription")
+    if subscription["status"] in subscribing.TERMINAL:
+        raise invalid("You cannot preview the upcoming invoice for a canceled subscription.", code="invoice_upcoming_none")
+    before = subscription["latest_invoice"]
+    wanted = {key: value for key, value in details.items() if value is not None}
+    if wanted:
+        subscription = updating.update(tx, ctx, subscription, wanted)
+    if subscription["latest_invoice"] != before:
+        # The change bills at once: that invoice is what is asked for, as it would be before it is paid.
+        made = tx.get(ctx, "invoice", subscription["latest_invoice"])
+        assert made is not None
+        return _as_draft(ctx, made)
+    if subscription["cancel_at"] and subscription["cancel_at"] <= subscribing.period_of(subscription)[1]:
+        raise invalid("No upcoming invoices for customer.", code="invoice_upcoming_none")
+    return _upcoming(tx, ctx, subscription)
+
+
+def _as_draft(ctx: Context, invoice: Object) -> Object:
+    invoice |= {
+        "amount_paid": 0,
+        "amount_remaining": invoice["amount_due"],
+        "attempt_count": 0,
+        "attempted": False,
+        "effective_at": None,
+        "hosted_invoice_url": None,
+        "invoice_pdf": None,
+        "number": None,
+        "status": "draft",
+        "status_transitions": {
+            "finalized_at": None,
+            "marked_uncollectible_at": None,
+            "paid_at": None,
+            "voided_at": None,
+        },
+    }
+    return invoice
+
+
+def _upcoming(tx: Tx, ctx: Context, subscription: Object) -> Object:
+    customer = existing(tx, ctx, subscription["customer"])
+    start, end = subscribing.period_of(subscription)
+    recurring = subscription["items"]["data"][0]["price"]["recurring"]
+    period = (end, period_after(subscription["billing_cycle_anchor"], recurring, end)[1])
+    found = [lines.line_of_item(ctx, item) for item in invoicing.pending_items(tx, ctx, subscription)]
+    found += [lines.recurring_line(tx, ctx, subscription, item, period) for item in subscription["items"]["data"]]
+    invoice = invoicing.draft(
+        tx,
+        ctx,
+        customer=customer,
+        currency=subscription["currency"],
+        lines=found,
+        billing_reason="upcoming",
+        period=(start, end),
+        subscription=subscription,
+    )
+    invoicing.settle_amounts(invoice, customer["balance"])
+    return invoice | {"created": end, "next_payment_attempt": end + invoicing.DRAFT_SECONDS}
+
+
+def _preview_start(tx: Tx, ctx: Context, customer: Object, details: Object) -> Object:
+    card = cards.new_payment_method(tx, ctx, cards.CARDS["4242424242424242"])
+    card["customer"] = customer["id"]
+    tx.save(ctx, card)
+    made = starting.start(tx, ctx, customer, {"items": details.get("items"), "default_payment_method": card["id"]})
+    invoice = tx.get(ctx, "invoice", made["latest_invoice"])
+    assert invoice is not None
+    return _as_draft(ctx, invoice) | {"default_payment_method": None}
+
+
+ROUTES = [
+    ("POST", "/v1/invoices", create),
+    ("GET", "/v1/invoices", list_all),
+    ("POST", "/v1/invoices/create_preview", create_preview),
+    ("GET", "/v1/invoices/{id}", retrieve),
+    ("POST", "/v1/invoices/{id}", update),
+    ("DELETE", "/v1/invoices/{id}", delete),
+    ("GET", "/v1/invoices/{id}/lines", list_lines),
+    ("POST", "/v1/invoices/{id}/finalize", finalize),
+    ("POST", "/v1/invoices/{id}/mark_uncollectible", mark_uncollectible),
+    ("POST", "/v1/invoices/{id}/pay", pay),
+    ("POST", "/v1/invoices/{id}/void", void),
+]

@@ -1,0 +1,100 @@
+"""Subscriptions: created, changed, canceled, resumed. The period is on the items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..billing import cancellation, renewals, starting, updating
+from ..errors import missing, not_simulated
+from ..fields import required, supported
+from ..lookup import retrieve as find_one
+from ..paging import page
+from ..store import Context, Tx
+from .customers import existing
+
+Object = dict[str, Any]
+
+CREATABLE = {
+    "automatic_tax", "billing_mode", "cancel_at", "cancel_at_period_end", "collection_method", "currency", "customer",
+    "default_payment_method", "description", "items", "metadata", "off_session", "payment_behavior",
+    "payment_settings", "proration_behavior", "trial_period_days",
+}  # fmt: skip
+ENDED = ("canceled", "incomplete_expired")
+
+
+def create(tx: Tx, ctx: Context, params: Object) -> Object:
+    """POST /v1/subscriptions."""
+    supported(params, CREATABLE)
+    if params.get("payment_behavior") == "pending_if_incomplete":
+        raise not_simulated("payment_behavior")
+    if params.get("collection_method", "charge_automatically") != "charge_automatically":
+        raise not_simulated("collection_method")
+    if (params.get("billing_mode") or {}).get("type", "flexible") != "flexible":
+        raise not_simulated("billing_mode[type]")
+    if (params.get("automatic_tax") or {}).get("enabled"):
+        raise not_simulated("automatic_tax")
+    customer = existing(tx, ctx, required(params, "customer"))
+    return starting.start(tx, ctx, customer, params)
+
+
+def retrieve(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """GET /v1/subscriptions/{id}."""
+    return find_one(tx, ctx, "subscription", id)
+
+
+def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/subscriptions/{id}."""
+    return updating.update(tx, ctx, find_one(tx, ctx, "subscription", id), params)
+
+
+def cancel(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """DELETE /v1/subscriptions/{id}. A second time answers 404, as for an id that never was."""
+    subscription = find_one(tx, ctx, "subscription", id)
+    if subscription["status"] in ENDED:
+        raise missing("subscription", id)
+    return cancellation.end_now(
+        tx,
+        ctx,
+        subscription,
+        details=params.get("cancellation_details"),
+        prorate=bool(params.get("prorate")),
+        invoice_now=bool(params.get("invoice_now")),
+    )
+
+
+def resume(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/subscriptions/{id}/resume: only for status `paused`."""
+    supported(params, {"billing_cycle_anchor", "proration_behavior"})
+    return renewals.resume(tx, ctx, id)
+
+
+def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
+    """GET /v1/subscriptions: without a status, canceled ones are left out."""
+    supported(
+        params,
+        {"automatic_tax", "collection_method", "created", "customer", "limit", "starting_after", "ending_before",
+         "price", "status"},
+    )  # fmt: skip
+    equal: Object = {"customer": params.get("customer"), "collection_method": params.get("collection_method")}
+    where, values = "", []
+    status = params.get("status")
+    if status is None:
+        where += " AND json_extract(json, '$.status') != 'canceled'"
+    elif status == "ended":
+        where += " AND json_extract(json, '$.status') IN ('canceled', 'incomplete_expired')"
+    elif status != "all":
+        equal["status"] = status
+    if params.get("price"):
+        where += " AND EXISTS (SELECT 1 FROM json_each(json, '$.items.data') i WHERE json_extract(i.value, '$.price.id') = ?)"
+        values.append(params["price"])
+    return page(tx, ctx, "subscription", params, "/v1/subscriptions", equal, where, values)
+
+
+ROUTES = [
+    ("POST", "/v1/subscriptions", create),
+    ("GET", "/v1/subscriptions", list_all),
+    ("GET", "/v1/subscriptions/{id}", retrieve),
+    ("POST", "/v1/subscriptions/{id}", update),
+    ("DELETE", "/v1/subscriptions/{id}", cancel),
+    ("POST", "/v1/subscriptions/{id}/resume", resume),
+]
