@@ -6,7 +6,6 @@ from typing import Any, Literal
 from allauth.idp.oidc.adapter import DefaultOIDCAdapter
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.core.exceptions import ValidationError
 
 ACCESS_TOKEN_TYP = "at+jwt"
 ACCESS_TOKEN_AUDIENCE = "payments-api"
@@ -45,10 +44,6 @@ class OidcAdapter(DefaultOIDCAdapter):
         if "profile" in granted and getattr(user, "full_name", ""):
             claims["name"] = getattr(user, "full_name", "")
         return claims
-
-    def validate_resource_uris(self, *, uris: list[str], **kwargs: Any) -> None:
-        """Refuse resource indicators (RFC 8707): every access token is for this API and nothing else."""
-        raise ValidationError("Tokens of this service are for its own API only; leave `resource` out.")
 
     def is_introspection_allowed(self, token: Any, *, caller_client: Any) -> bool:
         """Say that a token issued before the user's last password change is not active."""

@@ -26,7 +26,7 @@ class LoginSerializer(serializers.Serializer[Any]):
 class RefreshSerializer(serializers.Serializer[Any]):
     """POST /auth/refresh."""
 
-    refresh_token = PlainCharField(max_length=500, trim_whitespace=False, write_only=True)
+    refresh_token = PlainCharField(max_length=8192, trim_whitespace=False, write_only=True)
 
 
 class TokenSerializer(serializers.Serializer[Any]):

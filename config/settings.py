@@ -37,7 +37,9 @@ def env_required(name: str) -> str:
     """Read a value that the service cannot run without."""
     value = env.str(name, default="").replace("\\n", "\n").strip()
     if not value:
-        raise ImproperlyConfigured(f"{name} is not set. `make run` makes its own; in production set it (see .env.example).")
+        raise ImproperlyConfigured(
+            f"{name} is not set. `make run` makes its own; in production set it (see .env.example)."
+        )
     return value
 
 
@@ -54,7 +56,9 @@ parse_key_ring(ENCRYPTION_KEYS)
 if DEBUG and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
     raise ImproperlyConfigured("DEBUG is on while ALLOWED_HOSTS names a host that is not this machine; turn DEBUG off.")
 if not DEMO and (len(SECRET_KEY) < 40 or "insecure" in SECRET_KEY or SECRET_KEY in ENCRYPTION_KEYS):
-    raise ImproperlyConfigured("SECRET_KEY must be at least 40 random characters of its own, not a default and not an encryption key.")
+    raise ImproperlyConfigured(
+        "SECRET_KEY must be at least 40 random characters of its own, not a default and not an encryption key."
+    )
 
 INSTALLED_APPS = [
     "unfold",
@@ -88,6 +92,7 @@ INSTALLED_APPS = [
     "backoffice",
 ]
 MIDDLEWARE = [
+    "payments.webhook_middleware.NoCookiesOnWebhooks",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
@@ -163,7 +168,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["common.drf.NullableJSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["common.drf_parsers.PlainJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "common.drf.exception_handler",
     "UNAUTHENTICATED_USER": None,
@@ -253,6 +258,10 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
 }
 RUNNING_TESTS = "pytest" in sys.modules
+# Lets a test kill the process at named places (common/failpoints.py); never outside the demo and tests.
+FAILPOINTS = env_bool("FAILPOINTS", default=False)
+if FAILPOINTS and not (DEMO or RUNNING_TESTS):
+    raise ImproperlyConfigured("FAILPOINTS is for tests only: leave it unset.")
 
 # Celery. The database row is the record of work, a message is a hint: JSON only, no results, no waiting for a broker.
 CELERY_BROKER_URL = REDIS_URL

@@ -26,6 +26,8 @@ from common.strict_jwt import is_storable
 
 TOKEN_PER_ADDRESS = RateLimit("oauth-token-address", amount=300, seconds=300)
 GRANT_TYPES = [Client.GrantType.AUTHORIZATION_CODE, Client.GrantType.CLIENT_CREDENTIALS, Client.GrantType.REFRESH_TOKEN]
+# Every access token is for this API and nothing else (RFC 8707 is not offered).
+NO_RESOURCE = ("invalid_target", "Tokens of this service are for its own API only; leave resource out.")
 
 
 class ConfigurationView(View):
@@ -87,6 +89,8 @@ class TokenView(allauth_views.TokenView):
             )
         if request.POST.get("grant_type") not in GRANT_TYPES:
             return JsonResponse({"error": "unsupported_grant_type"}, status=HTTPStatus.BAD_REQUEST)
+        if "resource" in request.POST:
+            return JsonResponse(dict(zip(("error", "error_description"), NO_RESOURCE, strict=True)), status=HTTPStatus.BAD_REQUEST)
         response: HttpResponse = super().post(request)
         response["Cache-Control"] = "no-store"
         return response
@@ -135,6 +139,8 @@ def _address(name: str) -> str:
 def _authorization_error(request: HttpRequest) -> tuple[str, str] | None:
     if request.GET.get("response_type") != "code":
         return "unsupported_response_type", "Only response_type=code is offered."
+    if "resource" in request.GET:
+        return NO_RESOURCE
     if not request.GET.get("code_challenge") or request.GET.get("code_challenge_method") != "S256":
         return "invalid_request", "PKCE with code_challenge_method=S256 is required."
     return None
