@@ -1,8 +1,8 @@
 """Secrets at rest: AES-256-GCM under a key ring, bound to the row and field that they belong to.
 
-The only file that encrypts or decrypts. A stored value reads `v1:<key id>:<base64 of nonce + ciphertext>`. The associated data
-(table, project, mode, field) makes a ciphertext that was copied to another row or field unreadable. ENCRYPTION_KEYS lists
-`key id:base64 key` pairs; the first one writes, all of them read.
+The only file that encrypts or decrypts. A stored value reads `v1:<key id>:<base64 of nonce + ciphertext>`. The
+associated data (table, project, mode, field) makes a ciphertext that was copied to another row or field unreadable.
+ENCRYPTION_KEYS lists `key id:base64 key` pairs; the first one writes, all of them read.
 """
 
 import base64
@@ -46,12 +46,12 @@ class SecretContext:
 
 
 def parse_key_ring(text: str) -> dict[str, bytes]:
-    """Read `kid:base64,kid:base64`. Raises ImproperlyConfigured that names the wrong entry by position, never the key."""
+    """Read `kid:base64,kid:base64`. Raises ImproperlyConfigured, which names a wrong entry by position, never the key."""
     ring: dict[str, bytes] = {}
     for position, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
         key_id, separator, encoded = entry.partition(":")
         if not separator or not key_id.isalnum():
-            raise ImproperlyConfigured(f"ENCRYPTION_KEYS entry {position} must read kid:base64 with an alphanumeric kid.")
+            raise ImproperlyConfigured(f"ENCRYPTION_KEYS entry {position} must read kid:base64, the kid alphanumeric.")
         try:
             key = base64.b64decode(encoded, validate=True)
         except binascii.Error as error:
@@ -93,7 +93,8 @@ def decrypt(stored: str, context: SecretContext) -> str:
     key_id = key_id_of(stored)
     ring = parse_key_ring(settings.ENCRYPTION_KEYS)
     if key_id not in ring:
-        raise UnknownEncryptionKey(f"{context.table}.{context.field} was written with key {key_id!r}, which is not in the ring.")
+        place = f"{context.table}.{context.field}"
+        raise UnknownEncryptionKey(f"{place} was written with key {key_id!r}, which is not in the ring.")
     try:
         raw = base64.b64decode(stored.split(":", 2)[2], validate=True)
         plaintext = AESGCM(ring[key_id]).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], context.associated_data())

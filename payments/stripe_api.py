@@ -140,14 +140,20 @@ class StripeAccount:
         return self._request("post", _path(object_name, object_id), dict(params), idempotency_key)
 
     def action(
-        self, object_name: str, object_id: str, verb: str, params: Mapping[str, Any] | None = None, *, idempotency_key: str
+        self,
+        object_name: str,
+        object_id: str,
+        verb: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str,
     ) -> dict[str, Any]:
         """Carry out a verb on one object: `subscriptions/{id}/resume`, `checkout/sessions/{id}/expire`."""
-        return self._request("post", f"{_path(object_name, object_id)}/{quote(verb, safe='')}", dict(params or {}), idempotency_key)
+        return self._request(
+            "post", f"{_path(object_name, object_id)}/{quote(verb, safe='')}", dict(params or {}), idempotency_key
+        )
 
-    def delete(
-        self, object_name: str, object_id: str, params: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def delete(self, object_name: str, object_id: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Delete or cancel one object. A second one answers StripeObjectMissing."""
         return self._request("delete", _path(object_name, object_id), dict(params or {}))
 
@@ -169,7 +175,9 @@ class StripeAccount:
 
 def stripe_account(project_id: uuid.UUID, mode: str) -> StripeAccount:
     """Return the project's account in a mode. Raises StripeNotConfigured (404)."""
-    credentials = StripeCredentials.objects.for_project(project_id).usable().filter(mode=mode).exclude(secret_key="").first()
+    credentials = (
+        StripeCredentials.objects.for_project(project_id).usable().filter(mode=mode).exclude(secret_key="").first()
+    )
     if credentials is None:
         raise StripeNotConfigured()
     return account_of(credentials)

@@ -1,7 +1,7 @@
 """The caller × route matrix: one row for each method of each route. A route without a row makes the test fail.
 
-A row says who may call (the audience), whether the path names a project, and the lowest role that may. What every other caller
-must get follows from that: no valid token of the right kind 401, somebody else's project 404, too low a role 403.
+A row says who may call (the audience), whether the path names a project, and the lowest role that may. What every other
+caller must get follows from that: no valid token of the right kind 401, somebody else's project 404, too low a role 403.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def walk(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPatt
 
 
 def methods_of(path: str, pattern: URLPattern) -> list[str]:
-    """Name the methods that a route answers. A function view that FUNCTION_VIEWS does not know counts as all of them."""
+    """Name the methods that a route answers; a function view that FUNCTION_VIEWS does not know counts as all."""
     view_class = getattr(pattern.callback, "view_class", None) or getattr(pattern.callback, "cls", None)
     if view_class is RedirectView:
         return ["GET"]
