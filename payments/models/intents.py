@@ -1,4 +1,4 @@
-"""Calls to Stripe that a user waits for: committed before Stripe is called, so that none is ever made twice with a new key."""
+"""Calls to Stripe that a user waits for, committed before Stripe is called, so that none is repeated with a new key."""
 
 import uuid
 
@@ -10,14 +10,20 @@ from common.modes import MODE_CHOICES
 from projects.models import EndUser, Project
 
 
-class ProjectQuerySet(models.QuerySet[models.Model]):
-    def for_project(self, project: Project | uuid.UUID) -> "ProjectQuerySet":
-        """Keep one project's rows."""
+class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
+    def for_project(self, project: Project | uuid.UUID) -> "CheckoutSessionQuerySet":
+        """Keep one project's sessions."""
+        return self.filter(project=project)
+
+
+class StripeIntentQuerySet(models.QuerySet["StripeIntent"]):
+    def for_project(self, project: Project | uuid.UUID) -> "StripeIntentQuerySet":
+        """Keep one project's calls."""
         return self.filter(project=project)
 
 
 class CheckoutSession(models.Model):
-    """A checkout that an end user was sent to. At most one is open per user and purchase, so a double click opens one."""
+    """A checkout that an end user was sent to. At most one is open per user and purchase: a double click opens one."""
 
     class Status(models.TextChoices):
         CREATING = "creating"
@@ -49,7 +55,7 @@ class CheckoutSession(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
-    objects = ProjectQuerySet.as_manager()
+    objects = CheckoutSessionQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -95,7 +101,7 @@ class StripeIntent(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
-    objects = ProjectQuerySet.as_manager()
+    objects = StripeIntentQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -106,7 +112,9 @@ class StripeIntent(models.Model):
             )
         ]
         indexes = [
-            models.Index(fields=["created_at"], condition=Q(status__in=["open", "unknown"]), name="stripe_intent_unresolved")
+            models.Index(
+                fields=["created_at"], condition=Q(status__in=["open", "unknown"]), name="stripe_intent_unresolved"
+            )
         ]
 
     def __str__(self) -> str:

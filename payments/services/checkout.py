@@ -212,4 +212,6 @@ def _as_refusal(error: StripeRefused) -> ApiError:
     """Turn what Stripe refuses about the purchase itself into the caller's 400; the rest stays 502."""
     if (error.param or "").startswith("line_items"):
         return PriceNotFound(error.user_message or None)
+    if error.stripe_code in ("amount_too_small", "amount_too_large"):
+        return PriceDoesNotFit(error.user_message or "Stripe refuses this amount.")
     return error

@@ -39,9 +39,7 @@ def reconcile_open_intents(*, min_age: dt.timedelta = MIN_AGE, batch: int = BATC
     for intent in intents.filter(is_free()).select_related("project", "end_user").order_by("created_at")[:batch]:
         if take_intent(intent):
             settled += _guarded(_reconcile, intent, IntentOutcome(intent))
-    rows = CheckoutSession.objects.filter(
-        status=CheckoutSession.Status.CREATING, created_at__lte=Now() - min_age
-    )
+    rows = CheckoutSession.objects.filter(status=CheckoutSession.Status.CREATING, created_at__lte=Now() - min_age)
     for row in rows.filter(is_free()).select_related("project", "end_user").order_by("created_at")[:batch]:
         if take_session(row):
             settled += _guarded(_reconcile_session, row, SessionOutcome(row))

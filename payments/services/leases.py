@@ -37,7 +37,7 @@ class LeaseLost(Conflict):
     retryable = True
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lease:
     """One holding of a root; the token tells it from the holdings before and after."""
 
@@ -45,6 +45,7 @@ class Lease:
     mode: str
     root: str
     token: uuid.UUID
+    ended: bool = False
 
 
 # now() would be the time at which a surrounding transaction began; a lease counts from the statement itself.
@@ -85,11 +86,14 @@ def writing_under(lease: Lease, *, end: bool = False) -> Iterator[None]:
         if not _execute(_END if end else _CHECK, lease):
             raise LeaseLost()
         yield
+    lease.ended = lease.ended or end
 
 
 def end_lease(lease: Lease) -> None:
-    """Give a lease back; does nothing when it was lost."""
-    _execute(_END, lease)
+    """Give a lease back; does nothing when it was lost or given back already."""
+    if not lease.ended:
+        _execute(_END, lease)
+        lease.ended = True
 
 
 def purge_old_leases() -> None:

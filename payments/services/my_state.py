@@ -36,7 +36,8 @@ def read_my_subscription(*, project: Project, mode: str, end_user: EndUser) -> S
     credentials: Any = ordered.select_related("current__plan", "project").defer(*SECRETS).first()
     if credentials is None:
         raise StripeNotConfigured()
-    subscription: Subscription | None = credentials.current
+    # Django leaves the attribute away when nothing was joined.
+    subscription: Subscription | None = getattr(credentials, "current", None)
     if subscription is not None:
         subscription.end_user = end_user
     return subscription

@@ -21,20 +21,20 @@ class Snapshot:
     objects: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
     # Which invoice a payment intent pays: neither of the two names the other directly since 2025-03-31.
     invoice_of_payment: dict[str, str] = field(default_factory=dict)
+    # What another snapshot of the same moment read: taken from there, but only what is asked for becomes part of this one.
+    cache: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
 
     def read(self, object_name: str, object_id: str, *, expand: Sequence[str] = ()) -> StripeObject | None:
         """Return an object, reading it on the first call only; None when Stripe has none. Raises: StripeFailure."""
         key = (object_name, object_id)
+        if key not in self.objects and key in self.cache:
+            self.objects[key] = self.cache[key]
         if key not in self.objects:
             try:
                 self.objects[key] = self.account.retrieve(object_name, object_id, expand=expand)
             except StripeObjectMissing:
                 self.objects[key] = None
         return self.objects[key]
-
-    def has(self, object_name: str, object_id: str) -> bool:
-        """Say whether an object was read already."""
-        return (object_name, object_id) in self.objects
 
     def of_kind(self, object_name: str) -> dict[str, StripeObject | None]:
         """Return what was read of one kind, by id."""

@@ -21,6 +21,8 @@ from common import clock
 from common.errors import FieldError, NotFound
 from common.modes import MODES, Mode, mode_of
 from payments.models import StripeConfig, StripeCredentials, WebhookEvent
+from payments.secret_cache import forget_secrets
+from payments.services.inbox import resume_waiting_events
 from payments.stripe_api import StripeKeyRejected, read_account
 from projects.models import Project
 
@@ -109,6 +111,8 @@ def put_stripe_config(
                 if mode in accounts:
                     _keep_account(row, accounts[mode], confirmed=confirm_account_change)
                 _save_keys(row, locked, keys)
+    forget_secrets(project.pk)
+    resume_waiting_events(project_id=project.pk)
     stored = read_stripe_config(project=project)
     if stored is None:
         raise NotFound()
@@ -118,6 +122,7 @@ def put_stripe_config(
 def deactivate_stripe_config(*, project: Project) -> None:
     """Stop taking payments: history and keys stay, webhooks stop verifying. Raises StripeConfigMissing (404)."""
     changed = StripeConfig.objects.for_project(project).update(is_active=False, updated_at=clock.now())
+    forget_secrets(project.pk)
     if not changed:
         raise StripeConfigMissing()
 

@@ -1,4 +1,4 @@
-"""What an app's server does with a project API key, which decides project and mode: nothing in a request changes that."""
+"""What an app's server does with a project API key, which decides project and mode; nothing in a request changes it."""
 
 from typing import Any, cast
 
