@@ -7,6 +7,7 @@ reaches the caller, since the product's state does not depend on the mirror. See
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from django.db import DatabaseError, models, transaction
@@ -177,8 +178,8 @@ def _price_columns(writer: _Writer, found: StripeObject) -> dict[str, Any]:
 
 def _charge_columns(writer: _Writer, found: StripeObject) -> dict[str, Any]:
     return {
-        # The column holds units of the currency, as a decimal; what we compute with is in stripe_data.
-        "amount": found.get("amount") or 0,
+        # dj-stripe keeps a charge in hundredths of the minor-unit integer, whatever the currency.
+        "amount": Decimal(found.get("amount") or 0) / 100,
         "currency": found.get("currency") or "",
         "status": found.get("status") or "failed",
         "customer_id": writer._parent("customer", found.get("customer")),

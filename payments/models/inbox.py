@@ -71,6 +71,16 @@ class WebhookEvent(models.Model):
             models.Index(
                 fields=["next_attempt_at"], condition=Q(status__in=["pending", "processing"]), name="webhook_event_due"
             ),
+            models.Index(
+                fields=["project", "mode", "next_attempt_at"],
+                condition=Q(status__in=["pending", "processing"]),
+                name="webhook_event_due_of_account",
+            ),
+            models.Index(
+                fields=["project", "mode", "root"],
+                condition=Q(status__in=["pending", "processing"]),
+                name="webhook_event_due_of_root",
+            ),
             models.Index(fields=["project", "mode", "-received_at"], name="webhook_event_recent"),
             models.Index(fields=["project", "mode", "object_id"], name="webhook_event_object"),
         ]

@@ -1,0 +1,259 @@
+"""The inbox: one row per event, leased in batches, finished or tried again, never lost.
+
+Invariants: an event has one row, whatever is delivered twice; a leased row is simply not due until its lease ends, so a dead worker's
+rows come back by themselves; only the holder of the lease finishes a row. All times are the database's.
+"""
+
+import datetime as dt
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from common.errors import ApiError
+from common.ids import uuid7
+from common.logs import redact
+from payments.models import WebhookEvent
+
+Status = WebhookEvent.Status
+EVENTS_PER_GROUP_MAX = 100
+GROUPS_PER_ACCOUNT_MAX = 3
+ERROR_CHARS = 1000
+CONFIG_ERROR = "config_error"
+CONFIG_WAIT_SECONDS = 60
+BUSY_WAIT_SECONDS = 0.5
+TRANSIENT_WAIT_SECONDS_MAX = 30.0
+BACKOFF_SECONDS = 2.0
+BACKOFF_SECONDS_MAX = 600.0
+LEASING_LOCK = 7_310_002
+
+
+class UnknownProject(ApiError):
+    """404: the project was deleted while its event was on the way."""
+
+    status_code = 404
+
+
+class StoredEvent(Protocol):
+    """What the inbox stores of an event (payments/event_body.py)."""
+
+    event_id: str
+    type: str
+    api_version: str
+    account_id: str
+    created_at: dt.datetime | None
+    object_id: str
+    root: str
+    text: str
+
+
+@dataclass
+class EventGroup:
+    """The due events of one root, leased together so that one read from Stripe serves them all."""
+
+    project_id: uuid.UUID
+    mode: str
+    root: str
+    token: uuid.UUID
+    events: list[WebhookEvent] = field(default_factory=list)
+
+
+_STORE = """
+    INSERT INTO payments_webhookevent
+        (id, project_id, mode, event_id, type, api_version, stripe_account_id, stripe_created_at, object_id, root, payload,
+         status, attempts, error, wait_reason)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, 'pending', 0, '', '')
+    ON CONFLICT (project_id, mode, event_id) DO NOTHING
+"""
+
+
+def store_event(*, project_id: uuid.UUID, mode: str, event: StoredEvent) -> bool:
+    """Commit one event's row in one statement; False when it was there already. Raises: UnknownProject (404)."""
+    values = [
+        uuid7(), project_id, mode, event.event_id, event.type, event.api_version, event.account_id, event.created_at,
+        event.object_id, event.root, event.text,
+    ]  # fmt: skip
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_STORE, values)
+            return cursor.rowcount == 1
+    except IntegrityError:
+        raise UnknownProject() from None
+
+
+# Walks from account to account over the partial index, so that a tenant with a million rows costs no more than one with ten, and
+# takes each account's oldest roots up to what it may still hold: a slow tenant cannot occupy every worker.
+_LEASE = """
+    WITH RECURSIVE account AS (
+        (SELECT project_id, mode FROM payments_webhookevent WHERE status IN ('pending', 'processing')
+         ORDER BY project_id, mode LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM account, LATERAL (
+            SELECT e.project_id, e.mode FROM payments_webhookevent e
+            WHERE e.status IN ('pending', 'processing') AND (e.project_id, e.mode) > (account.project_id, account.mode)
+            ORDER BY e.project_id, e.mode LIMIT 1
+        ) following
+    ),
+    due AS MATERIALIZED (
+        SELECT account.project_id, account.mode, oldest.root, gen_random_uuid() AS token
+        FROM account
+        CROSS JOIN LATERAL (
+            SELECT count(DISTINCT root) AS roots FROM payments_webhookevent e
+            WHERE e.project_id = account.project_id AND e.mode = account.mode AND e.status = 'processing'
+              AND e.next_attempt_at > clock_timestamp()
+        ) held
+        CROSS JOIN LATERAL (
+            SELECT root, min(next_attempt_at) AS since FROM (
+                SELECT root, next_attempt_at FROM payments_webhookevent e
+                WHERE e.project_id = account.project_id AND e.mode = account.mode
+                  AND e.status IN ('pending', 'processing') AND e.next_attempt_at <= clock_timestamp()
+                ORDER BY e.next_attempt_at LIMIT 500
+            ) window_of_account GROUP BY root ORDER BY since LIMIT greatest(%s - held.roots, 0)
+        ) oldest
+        ORDER BY row_number() OVER (PARTITION BY account.project_id, account.mode ORDER BY oldest.since), oldest.since
+        LIMIT %s
+    )
+    UPDATE payments_webhookevent leased
+    SET status = 'processing', lease_token = wanted.token, wait_reason = '', lease_until = wanted.until,
+        next_attempt_at = wanted.until
+    FROM (
+        SELECT picked.id, due.token, clock_timestamp() + make_interval(secs => %s) AS until
+        FROM due
+        CROSS JOIN LATERAL (
+            SELECT e.id FROM payments_webhookevent e
+            WHERE e.project_id = due.project_id AND e.mode = due.mode AND e.root = due.root
+              AND e.status IN ('pending', 'processing') AND e.next_attempt_at <= clock_timestamp()
+            ORDER BY e.received_at LIMIT %s FOR UPDATE SKIP LOCKED
+        ) picked
+    ) wanted
+    WHERE leased.id = wanted.id
+    RETURNING leased.*
+"""
+
+
+def lease_due_groups(*, limit: int) -> list[EventGroup]:
+    """Lease the due events of at most `limit` roots, fairly over the accounts. Two statements.
+
+    Units: an account holds at most GROUPS_PER_ACCOUNT_MAX roots at a time, over all workers.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            # One at a time picks, or two pickers would each see room for the same account; picking takes a millisecond.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASING_LOCK])
+        values = [GROUPS_PER_ACCOUNT_MAX, limit, settings.EVENT_LEASE_SECONDS, EVENTS_PER_GROUP_MAX]
+        leased = sorted(WebhookEvent.objects.raw(_LEASE, values), key=lambda event: (event.received_at, event.id))
+    groups: dict[uuid.UUID, EventGroup] = {}
+    for event in leased:
+        token = event.lease_token
+        if token is not None:
+            group = groups.setdefault(token, EventGroup(event.project_id, event.mode, event.root, token))
+            group.events.append(event)
+    return list(groups.values())
+
+
+def finish_events(group: EventGroup, events: Sequence[WebhookEvent], *, status: str, reason: str = "") -> int:
+    """Mark leased events as done; rows that somebody else leased meanwhile are left to them."""
+    if not events:
+        return 0
+    return _held(group, events).update(
+        status=status, handled_at=Now(), lease_token=None, lease_until=None, error=reason, wait_reason=""
+    )
+
+
+def put_back(group: EventGroup, events: Sequence[WebhookEvent], *, seconds: float, wait_reason: str = "", error: str = "") -> None:
+    """Let leased events wait without using up an attempt."""
+    _held(group, events).update(
+        status=Status.PENDING,
+        next_attempt_at=Now() + dt.timedelta(seconds=seconds),
+        lease_token=None,
+        lease_until=None,
+        wait_reason=wait_reason,
+        error=_safe(error),
+    )
+
+
+def move_to_root(group: EventGroup, events: Sequence[WebhookEvent], *, root: str) -> None:
+    """Give events to the root that their object turned out to belong to; they are due at once."""
+    _held(group, events).update(
+        status=Status.PENDING, root=root, next_attempt_at=Now(), lease_token=None, lease_until=None
+    )
+
+
+def fail_events(group: EventGroup, events: Sequence[WebhookEvent], error: Exception) -> None:
+    """Note a failed attempt: tried again after a growing, jittered pause, or laid aside as dead with the error's text.
+
+    Trouble that passes by itself (Stripe away, too many calls, a busy row) never makes a dead letter.
+    """
+    transient = bool(getattr(error, "retryable", False)) or _is_database_trouble(error)
+    text = _safe(f"{type(error).__name__}: {error}")
+    for event in events:
+        attempts = event.attempts + 1
+        if not transient and attempts >= settings.EVENT_MAX_ATTEMPTS:
+            _held(group, [event]).update(
+                status=Status.DEAD, attempts=attempts, handled_at=Now(), lease_token=None, lease_until=None, error=text
+            )
+            continue
+        pause = dt.timedelta(seconds=pause_seconds(attempts, transient=transient))
+        _held(group, [event]).update(
+            status=Status.PENDING,
+            attempts=F("attempts") + 1,
+            next_attempt_at=Now() + pause,
+            lease_token=None,
+            lease_until=None,
+            error=text,
+        )
+
+
+def pause_seconds(attempts: int, *, transient: bool) -> float:
+    """Say how long to wait after so many attempts: doubled each time, between half and all of it at random, bounded."""
+    longest = TRANSIENT_WAIT_SECONDS_MAX if transient else BACKOFF_SECONDS_MAX
+    full = min(BACKOFF_SECONDS * 2 ** min(attempts - 1, 20), longest)
+    return full * random.uniform(0.5, 1.0)
+
+
+def hold_for_config(group: EventGroup, error: Exception) -> None:
+    """Let every due event of the account wait for a mended key, so that a thousand of them do not each ask Stripe."""
+    put_back(group, group.events, seconds=CONFIG_WAIT_SECONDS, wait_reason=CONFIG_ERROR, error=str(error))
+    due = WebhookEvent.objects.for_project(group.project_id).filter(mode=group.mode, status=Status.PENDING)
+    due.filter(next_attempt_at__lte=Now()).update(
+        next_attempt_at=Now() + dt.timedelta(seconds=CONFIG_WAIT_SECONDS), wait_reason=CONFIG_ERROR
+    )
+
+
+def resume_waiting_events(*, project_id: uuid.UUID) -> int:
+    """Make a project's events that waited for a mended key due at once; called when its configuration is saved."""
+    waiting = WebhookEvent.objects.for_project(project_id).filter(status=Status.PENDING, wait_reason=CONFIG_ERROR)
+    return waiting.update(next_attempt_at=Now(), wait_reason="")
+
+
+def replay_event(*, event: WebhookEvent) -> bool:
+    """Make a dead or ignored event due again; False when somebody else has just done so."""
+    rows = WebhookEvent.objects.for_project(event.project_id).filter(pk=event.pk)
+    return replay_events(rows) == 1
+
+
+def replay_events(rows: Any) -> int:
+    """Make dead and ignored events among these rows due again, each once however often this is called; returns how many."""
+    count: int = rows.filter(status__in=[Status.DEAD, Status.IGNORED]).update(
+        status=Status.PENDING, attempts=0, next_attempt_at=Now(), handled_at=None, error="", wait_reason=""
+    )
+    return count
+
+
+def _held(group: EventGroup, events: Sequence[WebhookEvent]) -> Any:
+    rows = WebhookEvent.objects.for_project(group.project_id)
+    return rows.filter(pk__in=[event.pk for event in events], lease_token=group.token)
+
+
+def _is_database_trouble(error: Exception) -> bool:
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def _safe(text: str) -> str:
+    return redact(text).replace("\x00", "\ufffd")[:ERROR_CHARS]

@@ -1,0 +1,194 @@
+"""Carries out one group of leased events: whose they are, one read per object, one write, and what is done about failures.
+
+Invariant: an event is marked as processed in the transaction that writes what was read for it, and its own failure never keeps the
+other events of the group from being processed.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Exists, OuterRef
+
+from common.encryption import DecryptionError
+from common.failpoints import failpoint
+from payments.models import StripeCredentials, StripeCustomer, WebhookEvent
+from payments.services.inbox import (
+    BUSY_WAIT_SECONDS,
+    EventGroup,
+    fail_events,
+    finish_events,
+    hold_for_config,
+    move_to_root,
+    put_back,
+)
+from payments.services.leases import Lease, LeaseLost, SyncBusy, end_lease, take_lease, writing_under
+from payments.services.ownership import Scope
+from payments.services.snapshot import Snapshot, root_of
+from payments.services.sync import Collect, write_mirror, write_snapshot
+from payments.stripe_api import StripeKeyRejected, StripeNotConfigured, account_of
+
+logger = logging.getLogger(__name__)
+
+Status = WebhookEvent.Status
+NO_HANDLER = "Nothing here follows events of this type."
+FOREIGN = "The event belongs to another project on the same Stripe account."
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What an event type makes us read, and why we listen to it at all."""
+
+    collect: Collect
+    retrieves: str
+    reason: str
+
+
+Handlers = Mapping[str, Handler]
+
+
+class ObjectMissingInEvent(Exception):
+    """An event of a type that we follow names no object."""
+
+
+def process_group(group: EventGroup, handlers: Handlers) -> None:
+    """Process the events of one leased group; every outcome is committed, and nothing but a lost database is raised."""
+    try:
+        credentials = _credentials(group)
+        ours = _sort_out(group, credentials, handlers)
+        if ours:
+            scope = Scope(group.project_id, group.mode, credentials.stripe_account_id)
+            _follow_under_lease(group, ours, handlers, Snapshot(account_of(credentials)), scope)
+    except (StripeNotConfigured, StripeKeyRejected, DecryptionError) as error:
+        hold_for_config(group, error)
+    except (SyncBusy, LeaseLost):
+        put_back(group, group.events, seconds=BUSY_WAIT_SECONDS)
+    except Exception as error:
+        _note_failure(group, group.events, error)
+
+
+def _follow_under_lease(
+    group: EventGroup, events: Sequence[WebhookEvent], handlers: Handlers, snapshot: Snapshot, scope: Scope
+) -> None:
+    lease = take_lease(project_id=group.project_id, mode=group.mode, root=group.root)
+    try:
+        _follow(group, events, handlers, snapshot, scope, lease)
+    finally:
+        end_lease(lease)
+
+
+def _credentials(group: EventGroup) -> StripeCredentials:
+    """Read the account's keys, and with them what tells whose an event is: one query. Raises: StripeNotConfigured."""
+    usable = StripeCredentials.objects.for_project(group.project_id).usable().filter(mode=group.mode)
+    customers = StripeCustomer.objects.for_project(group.project_id)
+    others = StripeCredentials.objects.usable().filter(mode=group.mode, stripe_account_id=OuterRef("stripe_account_id"))
+    found = usable.exclude(secret_key="").annotate(
+        customer_is_known=Exists(customers.filter(mode=group.mode, stripe_customer_id=group.root)),
+        account_is_shared=Exists(others.exclude(project=group.project_id).exclude(stripe_account_id="")),
+    )
+    row = found.first()
+    if row is None:
+        raise StripeNotConfigured()
+    return row
+
+
+def _sort_out(group: EventGroup, credentials: StripeCredentials, handlers: Handlers) -> list[WebhookEvent]:
+    """Lay aside what is another project's or of no interest; return the rest."""
+    everything_is_ours = credentials.customer_is_known or not credentials.account_is_shared  # type: ignore[attr-defined]
+    ours, foreign, unknown = [], [], []
+    for event in group.events:
+        if not (everything_is_ours or _names_project(event)):
+            foreign.append(event)
+        elif handler_of(event, handlers) is None:
+            unknown.append(event)
+        else:
+            ours.append(event)
+    finish_events(group, foreign, status=Status.IGNORED, reason=FOREIGN)
+    finish_events(group, unknown, status=Status.IGNORED, reason=NO_HANDLER)
+    return ours
+
+
+def handler_of(event: WebhookEvent, handlers: Handlers) -> Handler | None:
+    """Return what follows an event; a thin event of a v1 object is named `v1.` + its type."""
+    return handlers.get(event.type) or handlers.get(event.type.removeprefix("v1."))
+
+
+def _names_project(event: WebhookEvent) -> bool:
+    """Say whether the object's metadata names this project; an invoice carries its subscription's."""
+    data = (event.payload or {}).get("data")
+    found = data.get("object") if isinstance(data, dict) else None
+    if not isinstance(found, dict):
+        return False
+    parent = found.get("parent") if isinstance(found.get("parent"), dict) else {}
+    places = [found, (parent or {}).get("subscription_details"), found.get("subscription_details")]
+    named = [place["metadata"] for place in places if isinstance(place, dict) and isinstance(place.get("metadata"), dict)]
+    return any(metadata.get("project_id") == str(event.project_id) for metadata in named)
+
+
+def _follow(
+    group: EventGroup, events: Sequence[WebhookEvent], handlers: Handlers, snapshot: Snapshot, scope: Scope, lease: Lease
+) -> None:
+    """Read for all events, then write for all; when one of them spoils it, go event by event."""
+    read: list[WebhookEvent] = []
+    for event in events:
+        try:
+            root = _collect(event, handlers, snapshot)
+        except StripeKeyRejected:
+            raise
+        except Exception as error:
+            _note_failure(group, [event], error)
+            continue
+        if root and root != group.root:
+            move_to_root(group, [event], root=root)
+        else:
+            read.append(event)
+    if not read:
+        return
+    try:
+        _write(group, read, snapshot, scope, lease)
+    except LeaseLost:
+        raise
+    except Exception as error:
+        if len(read) == 1:
+            _note_failure(group, read, error)
+            return
+        for event in read:
+            _follow_alone(group, event, handlers, snapshot, scope, lease)
+        return
+    failpoint("handler.after_commit")
+    write_mirror(lease, scope, snapshot)
+
+
+def _follow_alone(
+    group: EventGroup, event: WebhookEvent, handlers: Handlers, together: Snapshot, scope: Scope, lease: Lease
+) -> None:
+    """Write what one event is about, in a transaction of its own; what was read already is not read again."""
+    alone = Snapshot(together.account, cache=together.objects)
+    try:
+        _collect(event, handlers, alone)
+        _write(group, [event], alone, Scope(scope.project_id, scope.mode, scope.account_id), lease)
+    except (LeaseLost, StripeKeyRejected):
+        raise
+    except Exception as error:
+        _note_failure(group, [event], error)
+
+
+def _collect(event: WebhookEvent, handlers: Handlers, snapshot: Snapshot) -> str:
+    """Read what an event is about; returns the root that its object belongs to, "" when Stripe has no such object."""
+    handler = handler_of(event, handlers)
+    if handler is None or not event.object_id:
+        raise ObjectMissingInEvent(f"{event.type} names no object")
+    found = handler.collect(snapshot, event.object_id)
+    return root_of(found) if found else ""
+
+
+def _write(group: EventGroup, events: Sequence[WebhookEvent], snapshot: Snapshot, scope: Scope, lease: Lease) -> None:
+    with writing_under(lease):
+        write_snapshot(scope, snapshot)
+        failpoint("handler.mid_tx")
+        finish_events(group, events, status=Status.PROCESSED)
+
+
+def _note_failure(group: EventGroup, events: Sequence[WebhookEvent], error: Exception) -> None:
+    logger.warning("events_failed project=%s root=%s error=%s", group.project_id, group.root, type(error).__name__)
+    fail_events(group, events, error)

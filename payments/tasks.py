@@ -1,0 +1,84 @@
+"""Celery tasks: they carry no data, since the rows in the database are the work.
+
+Time limits are not used: workers are threads (docs/adr/0007-worker-threads.md), and every wait inside is bounded by the time-outs of
+Stripe's client, the database's statement time-out and the leases.
+"""
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import structlog
+from celery import shared_task
+from django.db import connection
+
+from payments.services.inbox import EventGroup, lease_due_groups
+from payments.services.intents import reconcile_open_intents
+from payments.services.leases import purge_old_leases
+from payments.services.processing import process_group
+from payments.webhooks import HANDLERS
+
+log = structlog.get_logger(__name__)
+
+# Groups in work at once per process. Most of a group's time is waiting for Stripe.
+THREADS = 8
+LOOK_AGAIN_SECONDS = 0.25
+RUN_SECONDS_MAX = 300
+HOUSEKEEPING_SECONDS = 60.0
+
+_running = threading.Lock()
+_asked_again = threading.Event()
+_kept_house_at: float | None = None
+
+
+@shared_task(name="payments.tasks.process_due_events", acks_late=False, ignore_result=True)
+def process_due_events() -> None:
+    """Process what is due. One run per process at a time: a second call only makes the first one look again."""
+    _asked_again.set()
+    while _asked_again.is_set() and _running.acquire(blocking=False):
+        try:
+            _asked_again.clear()
+            _run_until_idle()
+        finally:
+            _running.release()
+
+
+@shared_task(name="payments.tasks.sweep_events", acks_late=False, ignore_result=True)
+def sweep_events() -> None:
+    """Own recovery: find due rows, also those of workers that died and of messages that were lost. Safe to run anywhere."""
+    global _kept_house_at
+    process_due_events()
+    now = time.monotonic()
+    if _kept_house_at is None or now - _kept_house_at > HOUSEKEEPING_SECONDS:
+        _kept_house_at = now
+        purge_old_leases()
+        reconcile_intents()
+
+
+@shared_task(name="payments.tasks.reconcile_intents", acks_late=False, ignore_result=True)
+def reconcile_intents() -> None:
+    """Settle calls to Stripe whose answer was lost: each row is held while it is settled, so two runs do not meet."""
+    reconcile_open_intents()
+
+
+def _run_until_idle() -> None:
+    """Lease and process until nothing is due, at most THREADS groups at once, for a bounded time."""
+    give_up_at = time.monotonic() + RUN_SECONDS_MAX
+    busy: set[Future[None]] = set()
+    with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="events") as pool:
+        while time.monotonic() < give_up_at:
+            groups = lease_due_groups(limit=THREADS - len(busy)) if len(busy) < THREADS else []
+            busy |= {pool.submit(_process, group) for group in groups}
+            if not busy:
+                return
+            _, busy = wait(busy, timeout=LOOK_AGAIN_SECONDS, return_when="FIRST_COMPLETED")
+
+
+def _process(group: EventGroup) -> None:
+    """Process one group on a thread of its own; what it could not commit comes back when its lease ends."""
+    try:
+        process_group(group, HANDLERS)
+    except Exception:
+        log.exception("group_failed", project=str(group.project_id), root=group.root)
+    finally:
+        connection.close()

@@ -1,0 +1,127 @@
+"""Takes Stripe's deliveries: verify, store one row, answer. Nothing else happens in the request.
+
+Invariants: 200 is only answered for an event whose row is committed; no call to Stripe or to the broker, no session and no cookie;
+one statement for a stored event, none for a bad signature once the secret is known. Hop list: docs/webhooks.md.
+"""
+
+import time
+import uuid
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from common.errors import ApiError, NotFound, error_response
+from common.failpoints import failpoint
+from common.modes import MODES, mode_of_livemode
+from payments.event_body import EventBody, MalformedEvent, read_event_body
+from payments.nudge import nudge_worker
+from payments.secret_cache import Verifier, shared_verifiers, verifier_of
+from payments.services.inbox import UnknownProject, store_event
+from payments.signatures import SignatureInvalid, check_timestamp, is_signed_by, parse_signature_header
+from payments.webhook_input import read_bounded_body
+
+
+class LivemodeContradiction(ApiError):
+    """400: an event of the other mode; nothing of it may reach this one."""
+
+    code = "livemode_mismatch"
+    detail = "The event's livemode contradicts the mode in the address."
+
+
+class StoreUnavailable(ApiError):
+    """503: the event could not be stored, so Stripe must send it again."""
+
+    status_code = 503
+    code = "not_stored"
+    detail = "The event could not be stored. Send it again."
+    retryable = True
+
+
+@csrf_exempt
+def project_webhook(request: HttpRequest, project_id: str, mode: str) -> HttpResponse:
+    """Take a delivery for one project and mode. Raises nothing: every refusal is an answer (docs/webhooks.md)."""
+    if request.method != "POST":
+        return _only_post()
+    try:
+        body = read_bounded_body(request)
+        return _take(body, request.headers.get("Stripe-Signature"), [_verifier_for(project_id, mode)])
+    except ApiError as error:
+        return error_response(error)
+    except (OperationalError, InterfaceError):
+        return _not_stored()
+
+
+@csrf_exempt
+def shared_webhook(request: HttpRequest) -> HttpResponse:
+    """Take a delivery for whichever opted-in project's secret verifies."""
+    if request.method != "POST":
+        return _only_post()
+    try:
+        body = read_bounded_body(request)
+        verifiers = shared_verifiers()
+        if not verifiers:
+            raise NotFound()
+        return _take(body, request.headers.get("Stripe-Signature"), verifiers)
+    except ApiError as error:
+        return error_response(error)
+    except (OperationalError, InterfaceError):
+        return _not_stored()
+
+
+def _verifier_for(project_id: str, mode: str) -> Verifier:
+    """Find who verifies. Unknown, unconfigured and deactivated answer alike. Raises: NotFound (404)."""
+    try:
+        known_id = uuid.UUID(project_id)
+    except ValueError:
+        raise NotFound() from None
+    verifier = verifier_of(known_id, mode) if mode in MODES else None
+    if verifier is None:
+        raise NotFound()
+    return verifier
+
+
+def _take(body: bytes, header_text: str | None, verifiers: list[Verifier]) -> HttpResponse:
+    """Verify, read and store one delivery. Raises: SignatureInvalid, MalformedEvent, LivemodeContradiction (400), NotFound."""
+    header = parse_signature_header(header_text)
+    check_timestamp(header, now=time.time())
+    signer = next((one for one in verifiers if is_signed_by(header, payload=body, secrets=one.secrets())), None)
+    if signer is None:
+        raise SignatureInvalid()
+    event = read_event_body(body)
+    if event.livemode is not None and mode_of_livemode(event.livemode) != signer.mode:
+        raise LivemodeContradiction()
+    failpoint("webhook.before_commit")
+    stored = _store(signer, event)
+    failpoint("webhook.after_commit")
+    if stored:
+        nudge_worker()
+    return JsonResponse({"received": True})
+
+
+def _store(signer: Verifier, event: EventBody) -> bool:
+    """Store the event; False when it was there already. A broken connection is replaced once: storing twice is harmless."""
+    for last_try in (False, True):
+        try:
+            return store_event(project_id=signer.project_id, mode=signer.mode, event=event)
+        except UnknownProject:
+            raise NotFound() from None
+        except (OperationalError, InterfaceError):
+            connection.close()
+            if last_try:
+                raise
+        except DatabaseError:
+            # Signed JSON that PostgreSQL cannot hold: sending it again would not help.
+            raise MalformedEvent() from None
+    raise AssertionError("the second try returns or raises")
+
+
+def _only_post() -> HttpResponse:
+    error = ApiError("Only POST is allowed.", code="method_not_allowed", headers={"Allow": "POST"})
+    error.status_code = 405
+    return error_response(error)
+
+
+def _not_stored() -> HttpResponse:
+    connection.close()
+    return error_response(StoreUnavailable())
