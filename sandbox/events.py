@@ -50,7 +50,9 @@ def changes(before: Object, after: Object) -> Object:
             previous[key] = None
         elif before[key] != after[key]:
             both_maps = isinstance(before[key], dict) and isinstance(after[key], dict)
-            previous[key] = changes(before[key], after[key]) if both_maps else before[key]
+            # Embedded objects and lists are given whole, plain maps by their changed keys.
+            plain = both_maps and "object" not in before[key]
+            previous[key] = changes(before[key], after[key]) if plain else before[key]
     for key in before:
         if key not in after:
             previous[key] = before[key]

@@ -69,7 +69,7 @@ def line_of_item(ctx: Context, invoice_item: Object) -> Object:
             details["subscription_item"],
             invoice_item["id"],
             proration=invoice_item["proration"],
-            credited=(invoice_item.get("proration_details") or {}).get("credited_items"),
+            credited=_credited_lines(invoice_item),
         )
     else:
         parent = {
@@ -98,6 +98,12 @@ def line_of_item(ctx: Context, invoice_item: Object) -> Object:
     )
     line["pricing"] = invoice_item["pricing"]
     return line
+
+
+def _credited_lines(invoice_item: Object) -> Object | None:
+    """Show what a credit gives back the way that lines do, which is not the way of invoice items."""
+    credited = (invoice_item.get("proration_details") or {}).get("credited_items")
+    return credited.get("invoice_line_item_details") if credited else None
 
 
 def _line(

@@ -32,6 +32,7 @@ def new_configuration(tx: Tx, ctx: Context, *, is_default: bool) -> Object:
                 "subscription_cancel": {
                     "cancellation_reason": {
                         "enabled": True,
+                        "feedback_options": [],
                         "options": ["too_expensive", "missing_features", "switched_service", "unused", "other"],
                     },
                     "enabled": True,

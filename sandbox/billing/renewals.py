@@ -19,13 +19,14 @@ from .periods import period_after
 Object = dict[str, Any]
 
 PAID_ORDER = (
-    "customer.subscription.updated",
     "invoice.created",
     "invoice.finalized",
     "charge.succeeded",
     "payment_intent.succeeded",
     "payment_intent.created",
     "invoice.paid",
+    # A recovery; the turn of the period itself is told before everything else.
+    "customer.subscription.updated",
     "invoice.payment_succeeded",
     "invoice_payment.paid",
 )
@@ -67,13 +68,14 @@ def renew(tx: Tx, ctx: Context, subscription_id: str, *, outcome: str | None = N
     _note_debits(tx, ctx, subscription)
     journal.add_updated("customer.subscription.updated", before, subscription)
     result = _collect(tx, ctx, journal, subscription, invoice, customer, outcome)
-    if result is None or result.kind == "paid":
-        settlement.after_payment(tx, ctx, journal, invoice)
-        journal.release(tx, ctx, PAID_ORDER)
-    else:
+    paid = result is None or result.kind == "paid"
+    if not paid:
         settlement.after_failure(tx, ctx, journal, subscription)
-        # The roll comes first and past_due last, so both updates stay in the order in which they happened.
-        _release_failed(tx, ctx, journal)
+    elif invoice["status"] == "paid":
+        settlement.after_payment(tx, ctx, journal, invoice)
+    roll, rest = journal.split_first("customer.subscription.updated")
+    roll.release(tx, ctx)
+    rest.release(tx, ctx, PAID_ORDER if paid else FAILED_ORDER)
     return tx.get(ctx, "subscription", subscription_id) or subscription
 
 
@@ -138,12 +140,6 @@ def _set_aside(tx: Tx, ctx: Context, journal: Journal, invoice: Object, behavior
     invoice["status_transitions"]["marked_uncollectible_at"] = ctx.now
     tx.save(ctx, invoice)
     journal.add("invoice.marked_uncollectible", invoice)
-
-
-def _release_failed(tx: Tx, ctx: Context, journal: Journal) -> None:
-    roll, rest = journal.split_first("customer.subscription.updated")
-    roll.release(tx, ctx)
-    rest.release(tx, ctx, FAILED_ORDER)
 
 
 def pause(tx: Tx, ctx: Context, subscription_id: str) -> Object:

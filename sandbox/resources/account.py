@@ -57,6 +57,8 @@ def _settings(name: str) -> Object:
             "statement_descriptor": None,
             "statement_descriptor_kana": None,
             "statement_descriptor_kanji": None,
+            "statement_descriptor_prefix_kana": None,
+            "statement_descriptor_prefix_kanji": None,
         },
     }
 
