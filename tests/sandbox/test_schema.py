@@ -155,7 +155,7 @@ def test_a_general_validator_gives_the_same_verdict_on_damaged_objects() -> None
         for _ in range(25):
             value = sample_object(name)
             field = chance.choice([key for key in value if key != "object"])
-            damage = chance.choice(["drop", None, 7, "x", [], {}, True])
+            damage: Any = chance.choice(["drop", None, 7, "x", [], {}, True])
             if damage == "drop":
                 del value[field]
             else:
