@@ -1,11 +1,16 @@
 """An app whose project is wired to an account of the sandbox: what it sells, and buyers who pay on Stripe's page."""
 
+import datetime as dt
+import threading
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from django.db import connections
 
 from payments.models import StripeConfig, StripeCredentials
 from projects.models import Project
@@ -22,6 +27,7 @@ VISA, DECLINED, INSUFFICIENT_FUNDS, ASKS = (
     "4000002500003155",
 )
 TIMEOUT = 20
+NO_TIME = dt.timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -129,3 +135,18 @@ def buy(shop: Shop, user: AppUser, price_id: str, *, query: str = "", **more: An
     answer = get(user, f"checkout-session/{opened['session_id']}", query)
     assert answer.status_code == 200, answer.content
     return dict(answer.json())
+
+
+def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
+    """Call from many threads that start together; returns what each got."""
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> Any:
+        barrier.wait(TIMEOUT)
+        try:
+            return call(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
