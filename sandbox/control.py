@@ -121,8 +121,7 @@ def _add_deliveries(pages: Blueprint, dispatcher: Dispatcher) -> None:
         paused = _body().get("paused")
         if not isinstance(paused, bool):
             raise ControlRefused("paused must be true or false")
-        with dispatcher.store.transaction() as tx:
-            delivery.set_paused(tx, paused)
+        delivery.set_paused(dispatcher.store, paused)
         return jsonify(paused=paused)
 
     @pages.get("/api/deliveries")

@@ -90,9 +90,7 @@ def _walk(tx: Tx, ctx: Context, value: Object, declared: Object | None, keys: li
     _descend(tx, ctx, value[key], None, rest, path)
 
 
-def _walk_array(
-    tx: Tx, ctx: Context, value: Object, key: str, declared: Object, rest: list[str], path: str
-) -> None:
+def _walk_array(tx: Tx, ctx: Context, value: Object, key: str, declared: Object, rest: list[str], path: str) -> None:
     types = _object_types(declared)
     if not types and not rest:
         raise _refused(path, value)

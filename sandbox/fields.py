@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from typing import Any
 
@@ -10,7 +11,7 @@ from .errors import not_simulated, requires
 Object = dict[str, Any]
 
 ZERO_DECIMAL_CURRENCIES = frozenset(
-    "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "cad": "CA$", "aud": "A$"}
 
@@ -48,10 +49,8 @@ def merged_metadata(old: Object | None, wanted: Any) -> Object:
 def money(amount: int, currency: str) -> str:
     """Write an amount in minor units for people, as Stripe's messages and line descriptions do."""
     symbol = SYMBOLS.get(currency)
-    if currency in ZERO_DECIMAL_CURRENCIES:
-        text = f"{abs(amount):,}"
-    else:
-        text = f"{abs(amount) // 100:,}.{abs(amount) % 100:02d}"
+    whole, rest = (abs(amount), "") if currency in ZERO_DECIMAL_CURRENCIES else divmod(abs(amount), 100)
+    text = f"{whole:,}" if rest == "" else f"{whole:,}.{rest:02d}"
     sign = "-" if amount < 0 else ""
     return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {currency.upper()}"
 
@@ -61,3 +60,10 @@ def apply_simple(obj: Object, params: Object, names: Collection[str]) -> None:
     for name in names:
         if name in params:
             obj[name] = blank_to_none(params[name])
+
+
+def filled(blank: Object, **values: Any) -> Object:
+    """Give a copy of an object's empty shape with values set, id and object first and the rest in order of name."""
+    whole = {**copy.deepcopy(blank), **values}
+    first = {name: whole.pop(name) for name in ("id", "object") if name in whole}
+    return {**first, **dict(sorted(whole.items()))}

@@ -292,5 +292,7 @@ def attached(tx: Tx, ctx: Context, wanted: str, customer_id: str, param: str) ->
 
 def default_of(tx: Tx, ctx: Context, customer: Object, subscription: Object | None = None) -> Object | None:
     """Find what a renewal would charge: the subscription's payment method, else the customer's default."""
-    wanted = (subscription or {}).get("default_payment_method") or customer["invoice_settings"]["default_payment_method"]
+    wanted = (subscription or {}).get("default_payment_method") or customer["invoice_settings"][
+        "default_payment_method"
+    ]
     return tx.get(ctx, "payment_method", wanted) if wanted else None

@@ -91,9 +91,7 @@ def _add_item(tx: Tx, ctx: Context, subscription: Object, entry: Object, path: s
         raise invalid(f"You must specify either `price` or `id` in `{path}`.", path)
     price = checked_price(tx, ctx, entry["price"], f"{path}[price]")
     if any(item["price"]["id"] == price["id"] for item in subscription["items"]["data"]):
-        raise invalid(
-            f"Cannot add multiple subscription items with the same plan: {price['id']}", f"{path}[price]"
-        )
+        raise invalid(f"Cannot add multiple subscription items with the same plan: {price['id']}", f"{path}[price]")
     period = subscribing.period_of(subscription)
     item = subscribing.new_item(ctx, subscription["id"], price, entry.get("quantity", 1), period)
     item["metadata"] = merged_metadata({}, entry.get("metadata"))

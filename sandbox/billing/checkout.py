@@ -156,7 +156,9 @@ def confirm_authentication(store: Store, session_id: str, success: bool) -> Outc
             journal = Journal()
             payments.fail_authentication(tx, ctx, journal, intent)
             journal.release(tx, ctx)
-        message = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+        message = (
+            "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+        )
         return Outcome("declined", message, "payment_intent_authentication_failure")
 
 

@@ -10,6 +10,7 @@ from .. import ids
 from ..accounts import account_name
 from ..errors import CardError
 from ..events import Journal, changes
+from ..fields import filled
 from ..resources import balance
 from ..store import Context, Tx
 from . import cards
@@ -30,6 +31,49 @@ class Attempt:
     error: CardError | None = None
 
 
+# What every new payment intent of this sandbox has in common.
+BLANK_INTENT: Object = {
+    "object": "payment_intent",
+    "allowed_payment_method_types": None,
+    "amount_capturable": 0,
+    "amount_details": {"tip": {}},
+    "amount_received": 0,
+    "application": None,
+    "application_fee_amount": None,
+    "canceled_at": None,
+    "cancellation_reason": None,
+    "capture_method": "automatic_async",
+    "confirmation_method": "automatic",
+    "customer_account": None,
+    "excluded_payment_method_types": None,
+    "last_payment_error": None,
+    "latest_charge": None,
+    "managed_payments": None,
+    "next_action": None,
+    "on_behalf_of": None,
+    "payment_method": None,
+    "payment_method_configuration_details": None,
+    "payment_method_options": {
+        "card": {
+            "installments": None,
+            "mandate_options": None,
+            "network": None,
+            "request_three_d_secure": "automatic",
+        }
+    },
+    "payment_method_types": ["card"],
+    "processing": None,
+    "review": None,
+    "shipping": None,
+    "source": None,
+    "statement_descriptor": None,
+    "statement_descriptor_suffix": None,
+    "status": "requires_payment_method",
+    "transfer_data": None,
+    "transfer_group": None,
+}
+
+
 def new_intent(
     tx: Tx,
     ctx: Context,
@@ -47,58 +91,21 @@ def new_intent(
     intent_id = ids.new_id("payment_intent")
     return tx.insert(
         ctx,
-        {
-            "id": intent_id,
-            "object": "payment_intent",
-            "allowed_payment_method_types": None,
-            "amount": amount,
-            "amount_capturable": 0,
-            "amount_details": {"tip": {}},
-            "amount_received": 0,
-            "application": None,
-            "application_fee_amount": None,
-            "automatic_payment_methods": automatic_payment_methods,
-            "canceled_at": None,
-            "cancellation_reason": None,
-            "capture_method": "automatic_async",
-            "client_secret": ids.client_secret(intent_id),
-            "confirmation_method": "automatic",
-            "created": ctx.now,
-            "currency": currency,
-            "customer": customer,
-            "customer_account": None,
-            "description": description,
-            "excluded_payment_method_types": None,
-            "last_payment_error": None,
-            "latest_charge": None,
-            "livemode": ctx.livemode,
-            "managed_payments": None,
-            "metadata": metadata or {},
-            "next_action": None,
-            "on_behalf_of": None,
-            "payment_method": None,
-            "payment_method_configuration_details": None,
-            "payment_method_options": {
-                "card": {
-                    "installments": None,
-                    "mandate_options": None,
-                    "network": None,
-                    "request_three_d_secure": "automatic",
-                }
-            },
-            "payment_method_types": ["card"],
-            "processing": None,
-            "receipt_email": receipt_email,
-            "review": None,
-            "setup_future_usage": setup_future_usage,
-            "shipping": None,
-            "source": None,
-            "statement_descriptor": None,
-            "statement_descriptor_suffix": None,
-            "status": "requires_payment_method",
-            "transfer_data": None,
-            "transfer_group": None,
-        },
+        filled(
+            BLANK_INTENT,
+            id=intent_id,
+            amount=amount,
+            automatic_payment_methods=automatic_payment_methods,
+            client_secret=ids.client_secret(intent_id),
+            created=ctx.now,
+            currency=currency,
+            customer=customer,
+            description=description,
+            livemode=ctx.livemode,
+            metadata=metadata or {},
+            receipt_email=receipt_email,
+            setup_future_usage=setup_future_usage,
+        ),
     )
 
 
@@ -155,7 +162,14 @@ def _paid(tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_method
     tx.insert(ctx, charge)
     fee = charge["amount"] * FEE_PERMILLE // 1000 + FEE_FIXED
     entry = balance.record(
-        tx, ctx, "charge", charge["amount"], charge["currency"], charge["id"], fee=fee, description=charge["description"]
+        tx,
+        ctx,
+        "charge",
+        charge["amount"],
+        charge["currency"],
+        charge["id"],
+        fee=fee,
+        description=charge["description"],
     )
     charge["balance_transaction"] = entry["id"]
     tx.save(ctx, charge)

@@ -65,7 +65,17 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
         configuration = _configuration(tx, ctx, session)
         subscriptions = tx.find_by(ctx, "subscription", "customer", customer["id"])
         invoices = tx.find_by(ctx, "invoice", "customer", customer["id"])
-        shown = ("id", "number", "created", "total", "amount_due", "currency", "status", "hosted_invoice_url", "invoice_pdf")
+        shown = (
+            "id",
+            "number",
+            "created",
+            "total",
+            "amount_due",
+            "currency",
+            "status",
+            "hosted_invoice_url",
+            "invoice_pdf",
+        )
         return {
             "account_name": account_name(tx, ctx.account_id),
             "livemode": ctx.livemode,

@@ -36,7 +36,12 @@ def expire(tx: Tx, ctx: Context, session: Object) -> Object:
     tx.schedule(ctx, "checkout.session", session["id"], None)
     emit(tx, ctx, "checkout.session.expired", session)
     if intent and intent["status"] not in ("succeeded", "canceled"):
-        intent |= {"status": "canceled", "canceled_at": ctx.now, "cancellation_reason": "automatic", "next_action": None}
+        intent |= {
+            "status": "canceled",
+            "canceled_at": ctx.now,
+            "cancellation_reason": "automatic",
+            "next_action": None,
+        }
         tx.save(ctx, intent)
         emit(tx, ctx, "payment_intent.canceled", intent)
     return session

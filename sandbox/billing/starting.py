@@ -80,7 +80,9 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
         status="trialing" if trial_end else "incomplete",
         metadata=merged_metadata({}, params.get("metadata")),
         description=params.get("description"),
-        default_payment_method=payment_method["id"] if payment_method and params.get("default_payment_method") else None,
+        default_payment_method=payment_method["id"]
+        if payment_method and params.get("default_payment_method")
+        else None,
         trial_end=trial_end,
     )
     for item, entry in zip(subscription["items"]["data"], params["items"], strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ids
+from ..fields import filled
 from ..store import Context, Tx
 from .catalog import plan_of
 
@@ -36,6 +37,53 @@ def new_item(ctx: Context, subscription_id: str, price: Object, quantity: int, p
     }
 
 
+# What every subscription of this sandbox has in common.
+BLANK: Object = {
+    "object": "subscription",
+    "application": None,
+    "application_fee_percent": None,
+    "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+    "billing_cycle_anchor_config": None,
+    "billing_schedules": [],
+    "billing_thresholds": None,
+    "cancel_at": None,
+    "cancel_at_period_end": False,
+    "canceled_at": None,
+    "cancellation_details": {"comment": None, "feedback": None, "feedback_option": None, "reason": None},
+    "collection_method": "charge_automatically",
+    "customer_account": None,
+    "days_until_due": None,
+    "default_source": None,
+    "default_tax_rates": [],
+    "discounts": [],
+    "ended_at": None,
+    "invoice_settings": {
+        "account_tax_ids": None,
+        "custom_fields": None,
+        "description": None,
+        "footer": None,
+        "issuer": {"type": "self"},
+    },
+    "latest_invoice": None,
+    "managed_payments": {"enabled": False},
+    "next_pending_invoice_item_invoice": None,
+    "on_behalf_of": None,
+    "pause_collection": None,
+    "payment_settings": {
+        "payment_method_options": None,
+        "payment_method_types": None,
+        "save_default_payment_method": "off",
+    },
+    "pending_invoice_item_interval": None,
+    "pending_setup_intent": None,
+    "pending_update": None,
+    "schedule": None,
+    "test_clock": None,
+    "transfer_data": None,
+    "trial_settings": {"end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}},
+}
+
+
 def new_subscription(
     tx: Tx,
     ctx: Context,
@@ -53,77 +101,34 @@ def new_subscription(
     """Add a subscription without its event; `prices` are (price, quantity)."""
     subscription_id = ids.new_id("subscription")
     items = [new_item(ctx, subscription_id, price, quantity, period) for price, quantity in prices]
-    subscription: Object = {
-        "id": subscription_id,
-        "object": "subscription",
-        "application": None,
-        "application_fee_percent": None,
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
-        "billing_cycle_anchor": anchor,
-        "billing_cycle_anchor_config": None,
-        "billing_mode": {
+    subscription: Object = filled(
+        BLANK,
+        id=subscription_id,
+        billing_cycle_anchor=anchor,
+        billing_mode={
             "flexible": {"proration_discounts": "included"},
             "type": "flexible",
             "updated_at": ctx.now,
         },
-        "billing_schedules": [],
-        "billing_thresholds": None,
-        "cancel_at": None,
-        "cancel_at_period_end": False,
-        "canceled_at": None,
-        "cancellation_details": {"comment": None, "feedback": None, "feedback_option": None, "reason": None},
-        "collection_method": "charge_automatically",
-        "created": ctx.now,
-        "currency": prices[0][0]["currency"],
-        "customer": customer,
-        "customer_account": None,
-        "days_until_due": None,
-        "default_payment_method": default_payment_method,
-        "default_source": None,
-        "default_tax_rates": [],
-        "description": description,
-        "discounts": [],
-        "ended_at": None,
-        "invoice_settings": {
-            "account_tax_ids": None,
-            "custom_fields": None,
-            "description": None,
-            "footer": None,
-            "issuer": {"type": "self"},
-        },
-        "items": {
+        created=ctx.now,
+        currency=prices[0][0]["currency"],
+        customer=customer,
+        default_payment_method=default_payment_method,
+        description=description,
+        items={
             "object": "list",
             "data": items,
             "has_more": False,
             "total_count": len(items),
             "url": f"/v1/subscription_items?subscription={subscription_id}",
         },
-        "latest_invoice": None,
-        "livemode": ctx.livemode,
-        "managed_payments": {"enabled": False},
-        "metadata": metadata or {},
-        "next_pending_invoice_item_invoice": None,
-        "on_behalf_of": None,
-        "pause_collection": None,
-        "payment_settings": {
-            "payment_method_options": None,
-            "payment_method_types": None,
-            "save_default_payment_method": "off",
-        },
-        "pending_invoice_item_interval": None,
-        "pending_setup_intent": None,
-        "pending_update": None,
-        "schedule": None,
-        "start_date": ctx.now,
-        "status": status,
-        "test_clock": None,
-        "transfer_data": None,
-        "trial_end": trial_end,
-        "trial_settings": {
-            "end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}
-        },
-        "trial_start": ctx.now if trial_end else None,
-    }
+        livemode=ctx.livemode,
+        metadata=metadata or {},
+        start_date=ctx.now,
+        status=status,
+        trial_end=trial_end,
+        trial_start=ctx.now if trial_end else None,
+    )
     echo_legacy_plan(subscription)
     debited = {item["id"]: item["price"]["unit_amount"] * item["quantity"] for item in items}
     tx.insert(ctx, subscription, {"debited": debited})

@@ -84,10 +84,14 @@ def _plain_fields(tx: Tx, ctx: Context, subscription: Object, params: Object) ->
     if "default_payment_method" in params:
         wanted = params["default_payment_method"]
         subscription["default_payment_method"] = (
-            cards.attached(tx, ctx, wanted, subscription["customer"], "default_payment_method")["id"] if wanted else None
+            cards.attached(tx, ctx, wanted, subscription["customer"], "default_payment_method")["id"]
+            if wanted
+            else None
         )
     if "payment_settings" in params:
-        supported(params["payment_settings"], {"payment_method_types", "save_default_payment_method"}, "payment_settings")
+        supported(
+            params["payment_settings"], {"payment_method_types", "save_default_payment_method"}, "payment_settings"
+        )
         subscription["payment_settings"] |= params["payment_settings"]
     if "pause_collection" in params:
         pause = params["pause_collection"]

@@ -64,7 +64,11 @@ def retrieve_balance(tx: Tx, ctx: Context, params: Object) -> Object:
 
     def amounts(available: bool) -> list[Object]:
         return [
-            {"amount": sums.get((each, available), 0), "currency": each, "source_types": {"card": sums.get((each, available), 0)}}
+            {
+                "amount": sums.get((each, available), 0),
+                "currency": each,
+                "source_types": {"card": sums.get((each, available), 0)},
+            }
             for each in currencies
         ]
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from .. import ids
 from ..billing import lines, sessions
 from ..errors import StripeError, invalid, not_simulated, requires
-from ..fields import merged_metadata, required, supported
+from ..fields import filled, merged_metadata, required, supported
 from ..lookup import referred
 from ..lookup import retrieve as find_one
 from ..paging import page, page_of
@@ -142,7 +142,9 @@ def _line_item(tx: Tx, ctx: Context, wanted: Object, path: str) -> Object:
     if quantity is None:
         raise invalid(f"Quantity is required. Add `quantity` to `{path}`", path)
     if quantity < 1:
-        raise invalid("This value must be greater than or equal to 1.", f"{path}[quantity]", "parameter_invalid_integer")
+        raise invalid(
+            "This value must be greater than or equal to 1.", f"{path}[quantity]", "parameter_invalid_integer"
+        )
     amount = price["unit_amount"] * quantity
     return {
         "id": ids.new_id("item"),
@@ -175,6 +177,49 @@ def _expires_at(ctx: Context, params: Object) -> int:
     return int(wanted)
 
 
+# What every new session of this sandbox has in common.
+BLANK: Object = {
+    "object": "checkout.session",
+    "after_expiration": None,
+    "client_secret": None,
+    "collected_information": None,
+    "consent": None,
+    "consent_collection": None,
+    "currency_conversion": None,
+    "custom_fields": [],
+    "custom_text": {
+        "after_submit": None,
+        "shipping_address": None,
+        "submit": None,
+        "terms_of_service_acceptance": None,
+    },
+    "customer_account": None,
+    "discounts": [],
+    "integration_identifier": None,
+    "invoice": None,
+    "managed_payments": {"enabled": False},
+    "origin_context": None,
+    "payment_intent": None,
+    "payment_link": None,
+    "payment_method_configuration_details": None,
+    "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+    "payment_method_types": ["card"],
+    "payment_status": "unpaid",
+    "permissions": None,
+    "recovered_from": None,
+    "saved_payment_method_options": None,
+    "setup_intent": None,
+    "shipping_address_collection": None,
+    "shipping_cost": None,
+    "shipping_options": [],
+    "status": "open",
+    "subscription": None,
+    "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+    "ui_mode": "hosted_page",
+    "wallet_options": None,
+}
+
+
 def _session(
     tx: Tx, ctx: Context, params: Object, mode: str, customer: Object | None, currency: str, total: int
 ) -> Object:
@@ -184,79 +229,42 @@ def _session(
         name: bool((params.get(name) or {}).get("enabled"))
         for name in ("automatic_tax", "phone_number_collection", "tax_id_collection")
     }
-    return {
-        "id": session_id,
-        "object": "checkout.session",
-        "adaptive_pricing": {"enabled": False} if mode == "payment" else None,
-        "after_expiration": None,
-        "allow_promotion_codes": params.get("allow_promotion_codes"),
-        "amount_subtotal": total,
-        "amount_total": total,
-        "automatic_tax": {
+    return filled(
+        BLANK,
+        id=session_id,
+        adaptive_pricing={"enabled": False} if mode == "payment" else None,
+        allow_promotion_codes=params.get("allow_promotion_codes"),
+        amount_subtotal=total,
+        amount_total=total,
+        automatic_tax={
             "enabled": switched_on["automatic_tax"],
             "liability": {"type": "self"} if switched_on["automatic_tax"] else None,
             "provider": "stripe" if switched_on["automatic_tax"] else None,
             "status": "complete" if switched_on["automatic_tax"] else None,
         },
-        "billing_address_collection": params.get("billing_address_collection"),
-        "cancel_url": params.get("cancel_url"),
-        "client_reference_id": params.get("client_reference_id"),
-        "client_secret": None,
-        "collected_information": None,
-        "consent": None,
-        "consent_collection": None,
-        "created": ctx.now,
-        "currency": currency,
-        "currency_conversion": None,
-        "custom_fields": [],
-        "custom_text": {
-            "after_submit": None,
-            "shipping_address": None,
-            "submit": None,
-            "terms_of_service_acceptance": None,
-        },
-        "customer": customer["id"] if customer else None,
-        "customer_account": None,
-        "customer_creation": payment_creation if mode == "payment" else ("always" if not customer else None),
-        "customer_details": _known_details(params, customer),
-        "customer_email": params.get("customer_email"),
-        "discounts": [],
-        "expires_at": _expires_at(ctx, params),
-        "integration_identifier": None,
-        "invoice": None,
-        "invoice_creation": _no_invoice() if mode == "payment" else None,
-        "livemode": ctx.livemode,
-        "locale": params.get("locale"),
-        "managed_payments": {"enabled": False},
-        "metadata": merged_metadata({}, params.get("metadata")),
-        "mode": mode,
-        "origin_context": None,
-        "payment_intent": None,
-        "payment_link": None,
-        "payment_method_collection": params.get("payment_method_collection")
+        billing_address_collection=params.get("billing_address_collection"),
+        cancel_url=params.get("cancel_url"),
+        client_reference_id=params.get("client_reference_id"),
+        created=ctx.now,
+        currency=currency,
+        customer=customer["id"] if customer else None,
+        customer_creation=payment_creation if mode == "payment" else ("always" if not customer else None),
+        customer_details=_known_details(params, customer),
+        customer_email=params.get("customer_email"),
+        expires_at=_expires_at(ctx, params),
+        invoice_creation=_no_invoice() if mode == "payment" else None,
+        livemode=ctx.livemode,
+        locale=params.get("locale"),
+        metadata=merged_metadata({}, params.get("metadata")),
+        mode=mode,
+        payment_method_collection=params.get("payment_method_collection")
         or ("always" if mode == "subscription" else "if_required"),
-        "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
-        "payment_status": "unpaid",
-        "permissions": None,
-        "phone_number_collection": {"enabled": switched_on["phone_number_collection"]},
-        "recovered_from": None,
-        "saved_payment_method_options": None,
-        "setup_intent": None,
-        "shipping_address_collection": None,
-        "shipping_cost": None,
-        "shipping_options": [],
-        "status": "open",
-        "submit_type": params.get("submit_type"),
-        "subscription": None,
-        "success_url": params.get("success_url"),
-        "tax_id_collection": {"enabled": switched_on["tax_id_collection"], "required": "never"},
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
-        "url": f"{tx.store.public_url}/c/pay/{session_id}",
-        "wallet_options": None,
-    }
+        phone_number_collection={"enabled": switched_on["phone_number_collection"]},
+        submit_type=params.get("submit_type"),
+        success_url=params.get("success_url"),
+        tax_id_collection={"enabled": switched_on["tax_id_collection"], "required": "never"},
+        url=f"{tx.store.public_url}/c/pay/{session_id}",
+    )
 
 
 def _known_details(params: Object, customer: Object | None) -> Object | None:

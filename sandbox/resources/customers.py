@@ -153,7 +153,7 @@ def list_payment_methods(tx: Tx, ctx: Context, params: Object, id: str) -> Objec
     return page(tx, ctx, "payment_method", params, f"/v1/customers/{id}/payment_methods", equal)
 
 
-def retrieve_payment_method(tx: Tx, ctx: Context, params: Object, customerId: str, id: str) -> Object:  # noqa: N803
+def retrieve_payment_method(tx: Tx, ctx: Context, params: Object, customerId: str, id: str) -> Object:
     """GET /v1/customers/{customer}/payment_methods/{id}."""
     find_one(tx, ctx, "customer", customerId)
     found = tx.get(ctx, "payment_method", id)

@@ -33,7 +33,9 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
         where = " AND (" + " OR ".join("json_extract(json, '$.type') GLOB ?" for _ in types) + ")"
         values = types
     if params.get("delivery_success") is not None:
-        owed = "EXISTS (SELECT 1 FROM deliveries d WHERE d.event = objects.id AND d.manual = 0 AND d.state != 'succeeded')"
+        owed = (
+            "EXISTS (SELECT 1 FROM deliveries d WHERE d.event = objects.id AND d.manual = 0 AND d.state != 'succeeded')"
+        )
         where += f" AND {'NOT ' if params['delivery_success'] else ''}{owed}"
     found = page(tx, ctx, "event", params, "/v1/events", None, where, values)
     found["data"] = [_counted(tx, event) for event in found["data"]]

@@ -19,7 +19,9 @@ Object = dict[str, Any]
 
 def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/invoiceitems: an amount with a currency, or a one-time price with a quantity."""
-    supported(params, {"amount", "currency", "customer", "description", "metadata", "pricing", "quantity", "subscription"})
+    supported(
+        params, {"amount", "currency", "customer", "description", "metadata", "pricing", "quantity", "subscription"}
+    )
     customer = existing(tx, ctx, required(params, "customer"))
     quantity = params.get("quantity", 1)
     price: Object | None = None

@@ -177,7 +177,9 @@ def create_preview(tx: Tx, ctx: Context, params: Object) -> Object:
 def _preview_change(tx: Tx, ctx: Context, subscription_id: str, details: Object) -> Object:
     subscription = referred(tx, ctx, "subscription", subscription_id, "subscription")
     if subscription["status"] in subscribing.TERMINAL:
-        raise invalid("You cannot preview the upcoming invoice for a canceled subscription.", code="invoice_upcoming_none")
+        raise invalid(
+            "You cannot preview the upcoming invoice for a canceled subscription.", code="invoice_upcoming_none"
+        )
     before = subscription["latest_invoice"]
     wanted = {key: value for key, value in details.items() if value is not None}
     if wanted:

@@ -80,9 +80,7 @@ def _confirm(tx: Tx, ctx: Context, intent: Object, params: Object) -> Object:
             code="payment_intent_unexpected_state",
         )
     journal = Journal()
-    result = payments.attempt(
-        tx, ctx, journal, intent, payment_method, off_session=bool(params.get("off_session"))
-    )
+    result = payments.attempt(tx, ctx, journal, intent, payment_method, off_session=bool(params.get("off_session")))
     if result.kind == "requires_action" and params.get("error_on_requires_action"):
         raise CardError(
             "Your card was declined. This transaction requires authentication.",

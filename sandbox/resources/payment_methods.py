@@ -58,9 +58,7 @@ def detach(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     found = find_one(tx, ctx, "payment_method", id)
     customer_id = found["customer"]
     if not customer_id:
-        raise StripeError(
-            "The payment method you provided is not attached to a customer so detachment is impossible."
-        )
+        raise StripeError("The payment method you provided is not attached to a customer so detachment is impossible.")
     found["customer"] = None
     tx.save(ctx, found)
     emit(tx, ctx, "payment_method.detached", found, {"customer": customer_id})

@@ -12,7 +12,8 @@ from ..billing.catalog import new_product, plan_of
 from ..errors import invalid, not_simulated, requires
 from ..events import changes, emit
 from ..fields import merged_metadata, required, supported
-from ..lookup import referred, retrieve as find_one
+from ..lookup import referred
+from ..lookup import retrieve as find_one
 from ..paging import page
 from ..store import Context, Tx
 

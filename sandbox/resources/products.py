@@ -9,7 +9,8 @@ from ..billing.catalog import SIMPLE_PRODUCT_FIELDS, new_product
 from ..errors import StripeError
 from ..events import changes, emit
 from ..fields import apply_simple, merged_metadata, supported
-from ..lookup import referred, retrieve as find_one
+from ..lookup import referred
+from ..lookup import retrieve as find_one
 from ..paging import page
 from ..store import Context, Tx
 from . import prices

@@ -28,9 +28,7 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     if not charge["paid"]:
         raise StripeError(f"Charge {charge['id']} has not been paid and cannot be refunded.")
     if charge["refunded"]:
-        raise StripeError(
-            f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
-        )
+        raise StripeError(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
     amount = params.get("amount", left)
     if amount < 1:
         raise invalid("Invalid positive integer", "amount", "parameter_invalid_integer")
@@ -69,9 +67,7 @@ def _charge(tx: Tx, ctx: Context, params: Object) -> Object:
 
 def _new_refund(tx: Tx, ctx: Context, charge: Object, amount: int, params: Object) -> Object:
     refund_id = ids.new_id("refund")
-    entry = balance.record(
-        tx, ctx, "refund", -amount, charge["currency"], refund_id, description="REFUND FOR CHARGE"
-    )
+    entry = balance.record(tx, ctx, "refund", -amount, charge["currency"], refund_id, description="REFUND FOR CHARGE")
     return tx.insert(
         ctx,
         {

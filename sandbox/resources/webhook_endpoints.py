@@ -44,7 +44,10 @@ def _checked_events(wanted: list[str]) -> list[str]:
     known = schema.spec()["events"]
     for index, name in enumerate(wanted):
         if name != "*" and name not in known:
-            raise invalid(f"Invalid enabled_events[{index}]: must be one of the event types, not {name}", f"enabled_events[{index}]")
+            raise invalid(
+                f"Invalid enabled_events[{index}]: must be one of the event types, not {name}",
+                f"enabled_events[{index}]",
+            )
     return list(wanted)
 
 
