@@ -11,7 +11,14 @@ from django.db.models.functions import Now
 
 from common.ids import stripe_row_id
 from payments.models import StripeCustomer, StripeIntent
-from payments.services.intent_rows import IntentOutcome, StripeObject, carry_out, claim_intent, settle_intent
+from payments.services.intent_rows import (
+    CallInProgress,
+    IntentOutcome,
+    StripeObject,
+    carry_out,
+    claim_intent,
+    settle_intent,
+)
 from payments.stripe_api import StripeAccount, stripe_account, unix
 from projects.models import EndUser, Project
 
@@ -19,6 +26,17 @@ CREATE_CUSTOMER = "customer_create"
 # Stripe forgets an idempotency key after a day at the earliest.
 KEY_LIFETIME = dt.timedelta(hours=23)
 SEARCH_MARGIN = dt.timedelta(minutes=10)
+
+
+class CustomerOutcome(IntentOutcome):
+    """Commits a customer's row together with the intent: nobody sees the one without the other."""
+
+    def succeeded(self, answer: StripeObject) -> None:
+        end_user = self.intent.end_user
+        with transaction.atomic():
+            if end_user is not None:
+                _record_customer(project=self.intent.project, mode=self.intent.mode, end_user=end_user, customer=answer)
+            super().succeeded(answer)
 
 
 def find_customer(*, project: Project, mode: str, end_user: EndUser) -> StripeCustomer | None:
@@ -50,7 +68,12 @@ def ensure_customer(*, project: Project, mode: str, end_user: EndUser) -> Stripe
     if known is not None:
         settle_intent(intent, status=StripeIntent.Status.FAILED, error="not sent: the customer is there already")
         return known
-    return _record_customer(project=project, mode=mode, end_user=end_user, customer=create_at_stripe(account, intent))
+    create_at_stripe(account, intent)
+    made = find_customer(project=project, mode=mode, end_user=end_user)
+    if made is None:
+        # Deleted again in the same moment, or its end user was.
+        raise CallInProgress()
+    return made
 
 
 def create_at_stripe(account: StripeAccount, intent: StripeIntent) -> StripeObject:
@@ -59,7 +82,7 @@ def create_at_stripe(account: StripeAccount, intent: StripeIntent) -> StripeObje
     def send() -> StripeObject:
         return account.create("customers", intent.params, idempotency_key=intent.stripe_idempotency_key)
 
-    return carry_out(IntentOutcome(intent), send=send, find_effect=lambda: find_created_customer(account, intent))
+    return carry_out(CustomerOutcome(intent), send=send, find_effect=lambda: find_created_customer(account, intent))
 
 
 def find_created_customer(account: StripeAccount, intent: StripeIntent) -> StripeObject | None:
@@ -74,13 +97,6 @@ def find_created_customer(account: StripeAccount, intent: StripeIntent) -> Strip
         if all(metadata.get(name) == wanted[name] for name in ("project_id", "end_user_id")):
             return customer
     return None
-
-
-def adopt_customer(*, intent: StripeIntent, customer: StripeObject) -> StripeCustomer | None:
-    """Write the customer that a reconciled row made; None when its end user is gone."""
-    if intent.end_user is None:
-        return None
-    return _record_customer(project=intent.project, mode=intent.mode, end_user=intent.end_user, customer=customer)
 
 
 def retire_customer(*, customer: StripeCustomer) -> None:

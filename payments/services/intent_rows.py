@@ -127,16 +127,16 @@ class IntentOutcome:
     """Commits to a StripeIntent."""
 
     def __init__(self, intent: StripeIntent) -> None:
-        self._intent = intent
+        self.intent = intent
 
     def succeeded(self, answer: StripeObject) -> None:
-        settle_intent(self._intent, status=StripeIntent.Status.SUCCEEDED, result_id=str(answer.get("id", "")))
+        settle_intent(self.intent, status=StripeIntent.Status.SUCCEEDED, result_id=str(answer.get("id", "")))
 
     def failed(self, error: str) -> None:
-        settle_intent(self._intent, status=StripeIntent.Status.FAILED, error=error)
+        settle_intent(self.intent, status=StripeIntent.Status.FAILED, error=error)
 
     def released(self, error: str) -> None:
-        release_intent(self._intent, error=error)
+        release_intent(self.intent, error=error)
 
 
 def carry_out(

@@ -74,14 +74,13 @@ def _reconcile(intent: StripeIntent) -> bool:
 
 def _reconcile_customer(account: StripeAccount, intent: StripeIntent) -> bool:
     if not _is_key_forgotten(intent):
-        customers.adopt_customer(intent=intent, customer=customers.create_at_stripe(account, intent))
+        customers.create_at_stripe(account, intent)
         return True
     found = customers.find_created_customer(account, intent)
     if found is None:
         settle_intent(intent, status=StripeIntent.Status.UNKNOWN, error=NEVER_FOUND)
         return True
-    IntentOutcome(intent).succeeded(found)
-    customers.adopt_customer(intent=intent, customer=found)
+    customers.CustomerOutcome(intent).succeeded(found)
     return True
 
 
