@@ -7,10 +7,10 @@ is replaced by U+FFFD, since losing a character beats losing the event.
 import datetime as dt
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from common.errors import ApiError
+from payments.services.inbox import IncomingEvent
 from payments.services.snapshot import id_of, root_of
 
 EVENT_OBJECTS = ("event", "v2.core.event")
@@ -30,22 +30,7 @@ class MalformedEvent(ApiError):
     detail = "The body is not a Stripe event."
 
 
-@dataclass(frozen=True)
-class EventBody:
-    """The columns of an event, and its JSON text as it is stored."""
-
-    event_id: str
-    type: str
-    livemode: bool | None
-    api_version: str
-    account_id: str
-    created_at: dt.datetime | None
-    object_id: str
-    root: str
-    text: str
-
-
-def read_event_body(body: bytes) -> EventBody:
+def read_event_body(body: bytes) -> IncomingEvent:
     """Read a v1 event, or a v2 one whose object is only named. Raises: MalformedEvent (400)."""
     try:
         text = _storable(body.decode("utf-8"))
@@ -72,7 +57,7 @@ def _finite_float(text: str) -> float:
     return number
 
 
-def _columns(event: Any, text: str) -> EventBody:
+def _columns(event: Any, text: str) -> IncomingEvent:
     if not isinstance(event, dict) or event.get("object") not in EVENT_OBJECTS:
         raise MalformedEvent()
     livemode = event.get("livemode")
@@ -83,7 +68,7 @@ def _columns(event: Any, text: str) -> EventBody:
     found = _object_of(event)
     object_id = id_of(found)
     event_id = _text(event, "id", ID_CHARS_MAX)
-    return EventBody(
+    return IncomingEvent(
         event_id=event_id,
         type=_text(event, "type", TYPE_CHARS_MAX),
         livemode=livemode,

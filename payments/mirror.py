@@ -141,13 +141,13 @@ class _Writer:
         key = mine.values_list("djstripe_id", flat=True).first()
         if key is None:
             values = self._values(kind, found or {"object": kind, "id": object_id})
-            row = model(
-                id=object_id, djstripe_owner_account_id=self._owner(), livemode=self._livemode, **values
-            )
+            row = model(id=object_id, djstripe_owner_account_id=self._owner(), livemode=self._livemode, **values)
             model._base_manager.bulk_create([row], ignore_conflicts=True)
             key = mine.values_list("djstripe_id", flat=True).first()
             if key is None:
-                raise MirrorRefused("Another account or mode has an object of this id, and the mirror keeps one per id.")
+                raise MirrorRefused(
+                    "Another account or mode has an object of this id, and the mirror keeps one per id."
+                )
         elif found is not None and not found.get("deleted"):
             mine.exclude(stripe_data=without_client_secrets(found)).update(**self._values(kind, found))
         if found is not None:

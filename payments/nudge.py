@@ -1,7 +1,7 @@
 """Tells a worker that events are waiting, without anybody waiting for the broker.
 
-A request only sets a flag; one background thread of the process publishes, many flags at once, with short time-outs. When the broker
-is away the message is lost and nothing else: the sweep finds the rows (payments/tasks.py).
+A request only sets a flag; one background thread of the process publishes, many flags at once, with short time-outs.
+When the broker is away the message is lost and nothing else: the sweep finds the rows (payments/tasks.py).
 """
 
 import os

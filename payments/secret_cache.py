@@ -74,7 +74,9 @@ def _cached(key: _Key) -> list[Verifier]:
 
 
 def _load(project_id: uuid.UUID, mode: str) -> list[Verifier]:
-    rows = StripeCredentials.objects.for_project(project_id).usable().filter(mode=mode, project__deleted_at__isnull=True)
+    rows = (
+        StripeCredentials.objects.for_project(project_id).usable().filter(mode=mode, project__deleted_at__isnull=True)
+    )
     return [verifier for row in rows if (verifier := _verifier(row)) is not None]
 
 

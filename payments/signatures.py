@@ -44,6 +44,7 @@ def parse_signature_header(header: str | None) -> SignatureHeader:
         name, separator, value = part.partition("=")
         if not separator:
             raise SignatureInvalid()
+        name = name.strip()
         if name == "t":
             times.append(value)
         elif name == "v1":

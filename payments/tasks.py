@@ -1,7 +1,7 @@
 """Celery tasks: they carry no data, since the rows in the database are the work.
 
-Time limits are not used: workers are threads (docs/adr/0007-worker-threads.md), and every wait inside is bounded by the time-outs of
-Stripe's client, the database's statement time-out and the leases.
+Celery's time limits are not used: workers are threads (docs/adr/0007-worker-threads.md), and every wait inside is
+bounded by the time-outs of Stripe's client, the database's statement time-out and the leases.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """The inbox: one row per event, leased in batches, finished or tried again, never lost.
 
-Invariants: an event has one row, whatever is delivered twice; a leased row is simply not due until its lease ends, so a dead worker's
-rows come back by themselves; only the holder of the lease finishes a row. All times are the database's.
+Invariants: an event has one row, whatever is delivered twice; a leased row is simply not due until its lease ends, so a
+dead worker's rows come back by themselves; only the holder of the lease finishes a row. All times are the database's.
 """
 
 import datetime as dt
@@ -9,7 +9,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
@@ -40,11 +40,13 @@ class UnknownProject(ApiError):
     status_code = 404
 
 
-class StoredEvent(Protocol):
-    """What the inbox stores of an event (payments/event_body.py)."""
+@dataclass(frozen=True)
+class IncomingEvent:
+    """A verified event as it is stored: its columns, and its JSON text (payments/event_body.py reads it)."""
 
     event_id: str
     type: str
+    livemode: bool | None
     api_version: str
     account_id: str
     created_at: dt.datetime | None
@@ -73,9 +75,9 @@ _STORE = """
 """
 
 
-def store_event(*, project_id: uuid.UUID, mode: str, event: StoredEvent) -> bool:
+def store_event(*, project_id: uuid.UUID, mode: str, event: IncomingEvent) -> bool:
     """Commit one event's row in one statement; False when it was there already. Raises: UnknownProject (404)."""
-    values = [
+    values: list[Any] = [
         uuid7(), project_id, mode, event.event_id, event.type, event.api_version, event.account_id, event.created_at,
         event.object_id, event.root, event.text,
     ]  # fmt: skip
@@ -87,8 +89,8 @@ def store_event(*, project_id: uuid.UUID, mode: str, event: StoredEvent) -> bool
         raise UnknownProject() from None
 
 
-# Walks from account to account over the partial index, so that a tenant with a million rows costs no more than one with ten, and
-# takes each account's oldest roots up to what it may still hold: a slow tenant cannot occupy every worker.
+# Walks from account to account over the partial index, so that a tenant with a million rows costs no more than one with
+# ten, and takes each account's oldest roots up to what it may still hold: a slow tenant cannot occupy every worker.
 _LEASE = """
     WITH RECURSIVE account AS (
         (SELECT project_id, mode FROM payments_webhookevent WHERE status IN ('pending', 'processing')
@@ -144,7 +146,7 @@ def lease_due_groups(*, limit: int) -> list[EventGroup]:
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
-            # One at a time picks, or two pickers would each see room for the same account; picking takes a millisecond.
+            # One at a time picks, or two pickers would each see room for the same account. It takes a millisecond.
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASING_LOCK])
         values = [GROUPS_PER_ACCOUNT_MAX, limit, settings.EVENT_LEASE_SECONDS, EVENTS_PER_GROUP_MAX]
         leased = sorted(WebhookEvent.objects.raw(_LEASE, values), key=lambda event: (event.received_at, event.id))
@@ -166,7 +168,9 @@ def finish_events(group: EventGroup, events: Sequence[WebhookEvent], *, status: 
     )
 
 
-def put_back(group: EventGroup, events: Sequence[WebhookEvent], *, seconds: float, wait_reason: str = "", error: str = "") -> None:
+def put_back(
+    group: EventGroup, events: Sequence[WebhookEvent], *, seconds: float, wait_reason: str = "", error: str = ""
+) -> None:
     """Let leased events wait without using up an attempt."""
     _held(group, events).update(
         status=Status.PENDING,

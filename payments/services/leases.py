@@ -102,7 +102,7 @@ def purge_old_leases() -> None:
         cursor.execute(_PURGE)
 
 
-def _execute(statement: str, lease: Lease, *more: object) -> bool:
+def _execute(statement: str, lease: Lease, *more: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(statement, [lease.project_id, lease.mode, lease.root, lease.token, *more])
+        cursor.execute(statement, (lease.project_id, lease.mode, lease.root, lease.token, *more))
         return cursor.fetchone() is not None

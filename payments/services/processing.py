@@ -121,12 +121,19 @@ def _names_project(event: WebhookEvent) -> bool:
         return False
     parent = found.get("parent") if isinstance(found.get("parent"), dict) else {}
     places = [found, (parent or {}).get("subscription_details"), found.get("subscription_details")]
-    named = [place["metadata"] for place in places if isinstance(place, dict) and isinstance(place.get("metadata"), dict)]
+    named = [
+        place["metadata"] for place in places if isinstance(place, dict) and isinstance(place.get("metadata"), dict)
+    ]
     return any(metadata.get("project_id") == str(event.project_id) for metadata in named)
 
 
 def _follow(
-    group: EventGroup, events: Sequence[WebhookEvent], handlers: Handlers, snapshot: Snapshot, scope: Scope, lease: Lease
+    group: EventGroup,
+    events: Sequence[WebhookEvent],
+    handlers: Handlers,
+    snapshot: Snapshot,
+    scope: Scope,
+    lease: Lease,
 ) -> None:
     """Read for all events, then write for all; when one of them spoils it, go event by event."""
     read: list[WebhookEvent] = []

@@ -7,17 +7,17 @@ one statement for a stored event, none for a bad signature once the secret is kn
 import time
 import uuid
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from common.errors import ApiError, NotFound, error_response
 from common.failpoints import failpoint
 from common.modes import MODES, mode_of_livemode
-from payments.event_body import EventBody, MalformedEvent, read_event_body
+from payments.event_body import MalformedEvent, read_event_body
 from payments.nudge import nudge_worker
 from payments.secret_cache import Verifier, shared_verifiers, verifier_of
-from payments.services.inbox import UnknownProject, store_event
+from payments.services.inbox import IncomingEvent, UnknownProject, store_event
 from payments.signatures import SignatureInvalid, check_timestamp, is_signed_by, parse_signature_header
 from payments.webhook_input import read_bounded_body
 
@@ -48,7 +48,7 @@ def project_webhook(request: HttpRequest, project_id: str, mode: str) -> HttpRes
         return _take(body, request.headers.get("Stripe-Signature"), [_verifier_for(project_id, mode)])
     except ApiError as error:
         return error_response(error)
-    except (OperationalError, InterfaceError):
+    except (DatabaseError, InterfaceError):
         return _not_stored()
 
 
@@ -65,7 +65,7 @@ def shared_webhook(request: HttpRequest) -> HttpResponse:
         return _take(body, request.headers.get("Stripe-Signature"), verifiers)
     except ApiError as error:
         return error_response(error)
-    except (OperationalError, InterfaceError):
+    except (DatabaseError, InterfaceError):
         return _not_stored()
 
 
@@ -99,7 +99,7 @@ def _take(body: bytes, header_text: str | None, verifiers: list[Verifier]) -> Ht
     return JsonResponse({"received": True})
 
 
-def _store(signer: Verifier, event: EventBody) -> bool:
+def _store(signer: Verifier, event: IncomingEvent) -> bool:
     """Store the event; False when it was there already. A broken connection is replaced once: storing twice is harmless."""
     for last_try in (False, True):
         try:
@@ -110,7 +110,7 @@ def _store(signer: Verifier, event: EventBody) -> bool:
             connection.close()
             if last_try:
                 raise
-        except DatabaseError:
+        except DataError:
             # Signed JSON that PostgreSQL cannot hold: sending it again would not help.
             raise MalformedEvent() from None
     raise AssertionError("the second try returns or raises")

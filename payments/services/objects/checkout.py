@@ -53,7 +53,9 @@ def buyer_of(scope: Scope, found: StripeObject) -> uuid.UUID | None:
 def write_checkout_session(scope: Scope, session_id: str, found: StripeObject | None, snapshot: Snapshot) -> None:
     """Follow a session's status in our row of it; sessions that were not opened here have none."""
     if found is None:
-        rows = CheckoutSession.objects.for_project(scope.project_id).filter(mode=scope.mode, stripe_session_id=session_id)
+        rows = CheckoutSession.objects.for_project(scope.project_id).filter(
+            mode=scope.mode, stripe_session_id=session_id
+        )
         rows.filter(status=Status.OPEN).update(status=Status.EXPIRED, updated_at=clock.now())
         return
     _row_of(scope, found).update(

@@ -1,7 +1,7 @@
 """Our row of one movement of money: one per PaymentIntent, else one per invoice that was paid outside Stripe.
 
-Invariant: amounts and refunds come from the retrieved PaymentIntent and its charge; a row is found by the Stripe id that it follows,
-so that no event and no order of events makes a second one.
+Invariant: amounts and refunds come from the retrieved PaymentIntent and its charge; a row is found by the Stripe id that
+it follows, so that no event and no order of events makes a second one.
 """
 
 import datetime as dt

@@ -64,7 +64,7 @@ def write_subscription(scope: Scope, subscription_id: str, found: StripeObject |
         ended_at=from_unix(found.get("ended_at")),
         pause_collection=found.get("pause_collection"),
         past_due_since=_past_due_since(found, before),
-        created_at=from_unix(found["created"]),
+        created_at=from_unix(found["created"]) or clock.now(),
         synced_at=clock.now(),
     )
     Subscription.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN_FIELDS)
@@ -103,7 +103,12 @@ def _end_missing(scope: Scope, subscription_id: str) -> None:
     """Stripe has no such subscription any more (deleted test data): what we have of it is over."""
     rows = Subscription.objects.for_project(scope.project_id).filter(pk=scope.row_id(subscription_id))
     rows.exclude(status__in=ENDED_STATUSES).update(
-        status="canceled", ended_at=Now(), cancel_at=None, cancel_at_period_end=False, past_due_since=None, synced_at=Now()
+        status="canceled",
+        ended_at=Now(),
+        cancel_at=None,
+        cancel_at_period_end=False,
+        past_due_since=None,
+        synced_at=Now(),
     )
 
 
