@@ -194,7 +194,7 @@ class Supervisor:
 
     def prepare_database(self) -> None:
         """Migrate and seed, unless this database says that it was done for this state of the code."""
-        key = schema_key()
+        key = self.preparation_key()
         with psycopg.connect(self.environment["DATABASE_URL"], connect_timeout=5) as connection:
             row = connection.execute(
                 "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
@@ -205,7 +205,8 @@ class Supervisor:
         arguments = ["manage.py", "bootstrap", "--schema-key", key]
         if self.own_sandbox and self.environment["DEMO"].lower() in {"1", "true", "yes", "on"}:
             arguments.append("--demo")
-        self.wait_for("sandbox", self.sandbox_port, "/_sandbox/health") if self.own_sandbox else None
+        if self.own_sandbox:
+            self.wait_for("The sandbox", self.sandbox_port, "/_sandbox/health")
         log_file = self.logs / "bootstrap.log"
         with log_file.open("ab") as sink:
             done = subprocess.Popen(
@@ -219,6 +220,11 @@ class Supervisor:
                 return
         if done.returncode != 0:
             raise CannotRun(f"The database could not be prepared; {log_file} ends with:\n{tail_of(log_file)}")
+
+    def preparation_key(self) -> str:
+        """Return what the database was prepared for: this code, at these addresses."""
+        addresses = [self.environment["PUBLIC_BASE_URL"], self.environment.get("STRIPE_API_BASE", "")]
+        return " ".join([schema_key(), *addresses])
 
     def start_service(self) -> None:
         """Start web, worker and beat."""

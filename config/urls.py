@@ -1,5 +1,6 @@
 """The map: which path is answered by which app. Nothing is routed elsewhere."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
@@ -17,3 +18,5 @@ urlpatterns = [
     path("", include("payments.urls")),
     path("", include("config.public_urls")),
 ]
+if settings.DEMO:
+    urlpatterns.append(path("", include("config.demo")))

@@ -1,0 +1,195 @@
+"""The demo shop of `make run`: buy a plan in the browser, then look at what the service knows. Routed only when DEMO is on.
+
+It stands for a developer's own app, so it uses nothing that an app could not do over HTTP: an end user is named, a
+checkout session is opened, the buyer comes back, and the app asks what the user is on.
+"""
+
+import json
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from backoffice.demo_seed import DEMO_SHOPPER, DEMO_SLUG
+from common.errors import ApiError
+from common.modes import TEST
+from entitlements.models import Plan, PlanPrice
+from payments.models import Subscription, Transaction
+from payments.serializers import payments_with_relations, render_payment, render_subscription
+from payments.services.checkout import Purchase, open_checkout_session, read_checkout_session
+from payments.services.portal import open_portal
+from payments.services.subscription_changes import update_subscription
+from projects.models import ApiKey, EndUser, Project
+from projects.principals import ServerPrincipal
+from projects.services.end_user_tokens import EndUserToken, mint_end_user_token
+
+SHOPPER_COOKIE = "demo_shopper"
+TOKEN_SECONDS = 3600
+TEST_CARDS = (
+    ("4242 4242 4242 4242", "pays"),
+    ("4000 0000 0000 0002", "is declined"),
+    ("4000 0000 0000 9995", "has insufficient funds"),
+    ("4000 0025 0000 3155", "asks the buyer to confirm"),
+)
+
+
+def _project() -> Project:
+    """Return the demo's project. Raises Http404 when the demo was not seeded."""
+    project = Project.objects.existing().filter(slug=DEMO_SLUG).first()
+    if project is None:
+        raise Http404("There is no demo project here: manage.py seed demo")
+    return project
+
+
+def _token(request: HttpRequest, project: Project) -> EndUserToken:
+    """Mint what an app's server would mint for its signed-in user; each browser may have a shopper of its own."""
+    server = ServerPrincipal(ApiKey(project=project, is_test_mode=True), project, TEST)
+    user_id = request.COOKIES.get(SHOPPER_COOKIE, "")
+    if not user_id.startswith(f"{DEMO_SHOPPER}-") or len(user_id) > len(DEMO_SHOPPER) + 33:
+        user_id = DEMO_SHOPPER
+    return mint_end_user_token(
+        server=server, user_id=user_id, email=f"{user_id}@demo.example", ttl_seconds=TOKEN_SECONDS, test_only=True
+    )
+
+
+def _money(amount_cents: int, currency: str) -> str:
+    """Write an amount for reading. The sample plans are in dollars, which have two digits."""
+    return f"{amount_cents / 100:,.2f} {currency.upper()}"
+
+
+def _plans(project: Project, current: Subscription | None) -> list[dict[str, Any]]:
+    prices = PlanPrice.objects.for_project(project).filter(mode=TEST, active=True).select_related("plan")
+    plans: dict[Plan, list[dict[str, Any]]] = {}
+    for price in prices.order_by("plan__rank", "interval"):
+        plans.setdefault(price.plan, []).append(
+            {
+                "id": price.stripe_price_id,
+                "amount": _money(price.amount_cents, price.currency),
+                "interval": price.interval,
+                "current": current is not None and current.stripe_price_id == price.stripe_price_id,
+            }
+        )
+    return [{"plan": plan, "prices": offered} for plan, offered in plans.items()]
+
+
+def _current(end_user: EndUser) -> Subscription | None:
+    found = Subscription.objects.for_project(end_user.project_id).current_for(end_user, TEST)
+    return found if found is not None and found.status not in ("canceled", "incomplete_expired", "incomplete") else None
+
+
+def _page(request: HttpRequest, template: str, project: Project, token: EndUserToken, **more: Any) -> HttpResponse:
+    """Render a page with what both pages show: the subscription and the payments, as the API answers them."""
+    current = _current(token.end_user)
+    rows = Transaction.objects.for_project(project).in_mode(TEST).filter(end_user=token.end_user)
+    payments = [render_payment(row) for row in payments_with_relations(rows).order_by("-created_at")[:10]]
+    subscription = render_subscription(current) if current else None
+    context = {
+        "project": project,
+        "shopper": token.end_user,
+        "token": token.access_token,
+        "base_url": settings.PUBLIC_BASE_URL,
+        "plans": _plans(project, current),
+        "current": current,
+        "subscription_json": json.dumps(subscription, indent=2, default=str),
+        "payments": [{**each, "money": _money(each["amount_cents"], each["currency"])} for each in payments],
+        "payments_json": json.dumps(payments, indent=2, default=str),
+        "cards": TEST_CARDS,
+        **more,
+    }
+    return render(request, template, context)
+
+
+def _refused(request: HttpRequest, project: Project, token: EndUserToken, error: ApiError) -> HttpResponse:
+    """Show the shop again with what the service said."""
+    response = _page(request, "demo/shop.html", project, token, problem=error.detail)
+    response.status_code = error.status_code
+    return response
+
+
+@require_safe
+def shop(request: HttpRequest) -> HttpResponse:
+    """Show the plans, and what this shopper has."""
+    project = _project()
+    return _page(request, "demo/shop.html", project, _token(request, project))
+
+
+@require_POST
+def buy(request: HttpRequest) -> HttpResponse:
+    """Open a checkout session for a price, or move the subscription to it, and go there."""
+    project = _project()
+    token = _token(request, project)
+    price_id = request.POST.get("price_id", "")
+    here = settings.PUBLIC_BASE_URL
+    purchase = Purchase(
+        price_id=price_id,
+        success_url=f"{here}{reverse('demo-return')}?session_id={{CHECKOUT_SESSION_ID}}",
+        cancel_url=f"{here}{reverse('demo')}",
+    )
+    try:
+        session = open_checkout_session(project=project, mode=TEST, end_user=token.end_user, purchase=purchase)
+    except ApiError as error:
+        return _refused(request, project, token, error)
+    return HttpResponseRedirect(session.url)
+
+
+@require_POST
+def change(request: HttpRequest) -> HttpResponse:
+    """Move the subscription to another price, prorated."""
+    project = _project()
+    token = _token(request, project)
+    try:
+        update_subscription(
+            project=project, mode=TEST, end_user=token.end_user, new_price_id=request.POST.get("price_id", "")
+        )
+    except ApiError as error:
+        return _refused(request, project, token, error)
+    return HttpResponseRedirect(reverse("demo"))
+
+
+@require_POST
+def portal(request: HttpRequest) -> HttpResponse:
+    """Go to the customer portal: cancel, resume, switch, invoices."""
+    project = _project()
+    token = _token(request, project)
+    back = f"{settings.PUBLIC_BASE_URL}{reverse('demo')}"
+    try:
+        return HttpResponseRedirect(open_portal(project=project, mode=TEST, end_user=token.end_user, return_url=back))
+    except ApiError as error:
+        return _refused(request, project, token, error)
+
+
+@require_safe
+def come_back(request: HttpRequest) -> HttpResponse:
+    """Where the checkout returns to: ask what became of the session, which is right even before the webhook."""
+    project = _project()
+    token = _token(request, project)
+    session_id = request.GET.get("session_id", "")
+    try:
+        session = read_checkout_session(project=project, mode=TEST, end_user=token.end_user, session_id=session_id)
+    except ApiError as error:
+        return _refused(request, project, token, error)
+    return _page(request, "demo/return.html", project, token, session=session)
+
+
+@require_POST
+def new_shopper(request: HttpRequest) -> HttpResponse:
+    """Begin again as somebody who has bought nothing."""
+    response = HttpResponseRedirect(reverse("demo"))
+    response.set_cookie(
+        SHOPPER_COOKIE, f"{DEMO_SHOPPER}-{uuid.uuid4().hex[:12]}", httponly=True, samesite="Lax", max_age=86400 * 30
+    )
+    return response
+
+
+urlpatterns = [
+    path("demo/", shop, name="demo"),
+    path("demo/buy", buy, name="demo-buy"),
+    path("demo/change", change, name="demo-change"),
+    path("demo/portal", portal, name="demo-portal"),
+    path("demo/return", come_back, name="demo-return"),
+    path("demo/new-shopper", new_shopper, name="demo-new-shopper"),
+]
