@@ -54,6 +54,16 @@ class UserSerializer(serializers.ModelSerializer[User]):
         return user.full_name or None
 
 
+class RegisteredSerializer(TokenSerializer):
+    """A new developer, signed in already."""
+
+    id = serializers.UUIDField()
+    email = serializers.CharField()
+    full_name = serializers.CharField(allow_null=True)
+    is_active = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
 class OAuthClientInputSerializer(serializers.Serializer[Any]):
     """POST /auth/clients."""
 

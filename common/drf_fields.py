@@ -32,6 +32,15 @@ class PlainCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class StrictBooleanField(serializers.BooleanField):
+    """A JSON boolean: no text, no number."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if type(data) is not bool:
+            self.fail("invalid", input=data)
+        return bool(data)
+
+
 class PlainEmailField(serializers.EmailField):
     """An e-mail address of at most 254 characters, stored in lower case."""
 

@@ -72,6 +72,9 @@ REFUSALS = {
     "422": ("ValidationError", "A field is wrong; `loc` names it."),
     "429": ("RateLimited", "Too many requests."),
 }
+UUID_PARAMETERS = ("project_id", "api_key_id", "end_user_id")
+# These answer null when there is nothing.
+NULLABLE_ANSWERS = ("read_stripe_config", "read_my_subscription")
 REFUSALS_OF_ALL = ("404", "422", "429")
 REFUSALS_OF_TOKENS = ("401", "403")
 REFUSALS_OF_BODIES = ("400", "413", "415")
@@ -149,16 +152,27 @@ def _public_document() -> Schema:
 
 def complete_document(result: Schema, generator: Any, request: Any, public: bool) -> Schema:
     """Add what no single view declares: refusals, the type of ids in paths, the paths that Stripe calls."""
-    result.setdefault("components", {}).setdefault("schemas", {}).update(copy.deepcopy(ERROR_COMPONENTS))
-    for path, operations in result["paths"].items():
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(copy.deepcopy(ERROR_COMPONENTS))
+    for name, schema in schemas.items():
+        if not name.endswith("Request"):
+            _require_defaults(schema)
+    for operations in result["paths"].values():
         for operation in operations.values():
-            _complete_operation(path, operation)
+            _complete_operation(operation)
     for path, operation in _webhook_operations().items():
         result["paths"].setdefault(path, {"post": operation})
     return result
 
 
-def _complete_operation(path: str, operation: Schema) -> None:
+def _require_defaults(schema: Schema) -> None:
+    """In an answer, a field that has a default is always there."""
+    defaults = [name for name, field in schema.get("properties", {}).items() if "default" in field]
+    if defaults:
+        schema["required"] = sorted({*schema.get("required", []), *defaults})
+
+
+def _complete_operation(operation: Schema) -> None:
     # An operation that lists no security scheme, or an empty one beside others, can be called without a token.
     secured = bool(operation.get("security")) and {} not in operation["security"]
     codes = [*REFUSALS_OF_ALL, *(REFUSALS_OF_TOKENS if secured else ())]
@@ -174,10 +188,10 @@ def _complete_operation(path: str, operation: Schema) -> None:
     for parameter in parameters:
         if parameter["in"] == "path" and parameter["name"] in UUID_PARAMETERS:
             parameter["schema"] = {"type": "string", "format": "uuid"}
+    if operation["operationId"] in NULLABLE_ANSWERS:
+        media = operation["responses"]["200"]["content"]["application/json"]
+        media["schema"] = {"allOf": [media["schema"]], "nullable": True}
     operation["responses"] = dict(sorted(operation["responses"].items()))
-
-
-UUID_PARAMETERS = ("project_id", "key_id", "member_id", "api_key_id")
 
 
 def _refusal(code: str) -> Schema:

@@ -190,7 +190,10 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "config.openapi.complete_document",
     ],
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {
+        "TransactionStatus": "payments.schema.PAYMENT_STATUSES",
+        "CheckoutMode": ["subscription", "payment"],
+    },
 }
 
 # Bodies over this size are refused before they are read.

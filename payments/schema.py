@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 
-from common.drf_fields import PlainCharField
+from common.drf_fields import PlainCharField, StrictBooleanField
 from payments.models import Transaction
 from payments.models.billing import STATUS_PRECEDENCE
 from payments.services.stripe_config import MAX_KEY_LENGTH
@@ -214,7 +214,7 @@ class ConfigChangeSerializer(serializers.Serializer[Any]):
     live_secret_key = _key("sk_live_... or rk_live_...")
     live_publishable_key = _key("pk_live_...")
     live_webhook_secret = _key("whsec_...")
-    confirm_account_change = serializers.BooleanField(
+    confirm_account_change = StrictBooleanField(
         required=False, default=False, help_text="Accept a key of another Stripe account than before."
     )
 
@@ -223,7 +223,7 @@ class CredentialsToValidateSerializer(serializers.Serializer[Any]):
     """A key to try out. It is not stored."""
 
     secret_key = PlainCharField(min_length=1, max_length=MAX_KEY_LENGTH, write_only=True)
-    is_test_mode = serializers.BooleanField(required=False, default=True)
+    is_test_mode = StrictBooleanField(required=False, default=True)
 
 
 class VerdictSerializer(serializers.Serializer[Any]):

@@ -1,6 +1,6 @@
 """What a developer reads and sets up, over all projects and in one of them."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import DeveloperAuthentication
+from accounts.authentication import DeveloperAuthentication, developer_of
 from accounts.models import User
 from common.modes import mode_of
 from common.paging import paginate
@@ -42,7 +42,7 @@ class DeveloperView(APIView):
     @property
     def developer(self) -> User:
         """Whose token this is."""
-        return cast(User, self.request.user)
+        return developer_of(self.request)
 
     def project(self, project_id: str | UUID, min_role: Role = Role.VIEWER) -> Project:
         """Return a project of the caller. Raises ProjectNotFound (404), RoleTooLow (403)."""

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -102,3 +102,18 @@ class ServerStatusView(ServerView):
                 "current_period_end": utc_text(status.current_period_end),
             }
         )
+
+
+@extend_schema_view(post=extend_schema(operation_id="checkout_for_user_of_app"))
+class AppCheckoutView(ServerCheckoutView):
+    """The same where the path names the project, which must be the key's."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="portal_for_user_of_app"))
+class AppPortalView(ServerPortalView):
+    """The same where the path names the project, which must be the key's."""
+
+
+@extend_schema_view(get=extend_schema(operation_id="status_of_user_of_app"))
+class AppStatusView(ServerStatusView):
+    """The same where the path names the project, which must be the key's."""

@@ -1,0 +1,373 @@
+"""The OpenAPI document says the same as the contract, field by field.
+
+The contract is written here as data. A type is `uuid`, `string`, `integer`, `boolean`, `time`, `object`, `any`, the name of a
+shape, or `[...]` for a list of it; `?` marks what may be null or absent; `=` gives a default, `{a,b}` an enumeration,
+`(n..m)` the limits. Fields marked (+) in the contract are listed like the others.
+"""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import call_command
+from django.test import Client
+
+Shape = dict[str, str]
+
+SUBSCRIPTION: Shape = {
+    "id": "uuid", "project_id": "uuid", "user_id": "uuid?", "is_test_mode": "boolean", "subscription_id": "string",
+    "customer_id": "string?", "status": "string", "plan_name": "string?", "quantity": "integer",
+    "current_period_start": "time?", "current_period_end": "time?", "cancel_at": "time?", "cancelled_at": "time?",
+    "created_at": "time", "external_user_id": "string?", "price_id": "string?", "plan_code": "string?",
+    "cancel_at_period_end": "boolean", "trial_end": "time?", "plan_active": "boolean", "plan_expires": "time?",
+}  # fmt: skip
+PAYMENT: Shape = {
+    "id": "uuid", "project_id": "uuid", "subscription_id": "uuid?", "user_id": "uuid?", "is_test_mode": "boolean",
+    "payment_intent_id": "string", "status": "string{succeeded,pending,failed,canceled,refunded,partially_refunded}",
+    "amount_cents": "integer", "currency": "string", "description": "string?", "refunded_amount_cents": "integer=0",
+    "created_at": "time", "external_user_id": "string?", "invoice_id": "string?", "receipt_url": "string?",
+    "invoice_pdf": "string?", "failure_code": "string?", "disputed": "boolean",
+}  # fmt: skip
+AGGREGATED: Shape = {"project_name": "string", "provider": "string{stripe}"}
+PAGE: Shape = {"total": "integer?", "page": "integer?", "page_size": "integer", "next_cursor": "string?"}
+CONFIG: Shape = {
+    "id": "uuid", "project_id": "uuid", "is_active": "boolean", "created_at": "time", "updated_at": "time?",
+} | {
+    f"{mode}_{name}": kind
+    for mode in ("test", "live")
+    for name, kind in {
+        "secret_key_masked": "string?", "publishable_key_masked": "string?", "webhook_secret_masked": "string?",
+        "configured_at": "time?", "account_id": "string?", "last_event_at": "time?", "webhook_status": "string?",
+    }.items()
+} | {"has_test_credentials": "boolean", "has_live_credentials": "boolean"}  # fmt: skip
+PROJECT: Shape = {
+    "id": "uuid", "name": "string", "slug": "string", "description": "string?", "is_active": "boolean",
+    "allowed_origins": "[string]", "created_at": "time", "updated_at": "time?",
+}  # fmt: skip
+SHAPES: dict[str, Shape] = {
+    "Subscription": SUBSCRIPTION,
+    "Subscription+": SUBSCRIPTION | AGGREGATED,
+    "Payment": PAYMENT,
+    "Payment+": PAYMENT | AGGREGATED,
+    "Subscriptions+": PAGE | {"subscriptions": "[Subscription+]"},
+    "Payments+": PAGE | {"payments": "[Payment+]"},
+    "Subscriptions": PAGE | {"subscriptions": "[Subscription]"},
+    "Payments": PAGE | {"payments": "[Payment]"},
+    "Config": CONFIG,
+    "ConfigChange": {
+        f"{mode}_{name}": "string?"
+        for mode in ("test", "live")
+        for name in ("secret_key", "publishable_key", "webhook_secret")
+    },
+    "DeveloperProject": {
+        "id": "uuid", "name": "string", "description": "string?", "has_payment_config": "boolean",
+        "has_test_credentials": "boolean", "has_live_credentials": "boolean", "test_configured_at": "time?",
+        "live_configured_at": "time?", "is_active": "boolean", "created_at": "time",
+    },
+    "DeveloperProjects": {"projects": "[DeveloperProject]", "total": "integer"},
+    "CurrencyStats": {
+        "currency": "string", "revenue_cents": "integer", "refunded_cents": "integer", "payments": "integer",
+    },
+    "Stats": dict.fromkeys(
+        [
+            "total_projects", "projects_with_config", "projects_with_test", "projects_with_live", "total_subscriptions",
+            "active_subscriptions", "total_payments", "successful_payments", "total_revenue_cents",
+        ],
+        "integer",
+    ) | {"currency": "string{usd}", "by_currency": "[CurrencyStats]"},
+    "WebhookUrls": {"test_webhook_url": "string", "live_webhook_url": "string"},
+    "Credentials": {"secret_key": "string(1..)", "is_test_mode": "boolean=true"},
+    "Verdict": {"valid": "boolean", "message": "string"},
+    "Checkout": {
+        # Left out only where `plan`, which the contract allows as an addition, names what is bought.
+        "price_id": "string?", "success_url": "string(1..)", "cancel_url": "string(1..)",
+        "mode": "string{subscription,payment}=subscription", "quantity": "integer(1..)=1", "metadata": "object?",
+        "allow_existing_subscription": "boolean=false", "plan": "string?", "interval": "any?", "promo_code": "string?",
+        "trial": "boolean?",
+    },
+    "CheckoutAnswer": {"session_id": "string", "checkout_url": "string"},
+    "CheckoutState": {
+        "session_id": "string", "status": "string", "payment_status": "string", "subscription": "Subscription?",
+        "payment": "Payment?",
+    },
+    "Portal": {"return_url": "string(1..)", "flow": "any?"},
+    "PortalAnswer": {"portal_url": "string"},
+    "Cancel": {"cancel_immediately": "boolean=false", "reason": "string?", "comment": "string?"},
+    "CancelAnswer": {
+        "subscription_id": "string", "status": "string", "message": "string", "cancel_at": "time?", "cancelled_at": "time?",
+    },
+    "Update": {
+        "new_price_id": "string", "proration_date": "any?",
+        "proration_behavior": "string{create_prorations,none,always_invoice}=create_prorations",
+    },
+    "UpdateAnswer": {"subscription_id": "string", "status": "string", "price_id": "string", "message": "string"},
+    "ServerCheckout": {
+        "user_id": "string", "email": "string", "tier": "string", "interval": "any?", "promo_code": "string?",
+        "success_url": "string?", "cancel_url": "string?",
+    },
+    "ServerPortal": {"user_id": "string", "return_url": "string?"},
+    "Status": {
+        "app_id": "string", "user_id": "string", "tier": "string", "stripe_customer_id": "string?",
+        "stripe_subscription_id": "string?", "plan_active": "boolean", "plan_expires": "time?",
+        "current_period_end": "time?",
+    },
+    "MintToken": {
+        "user_id": "string(..255)", "email": "string?", "ttl_seconds": "integer(..86400)=900", "test_only": "boolean?",
+    },
+    "EndUserToken": {
+        "access_token": "string", "token_type": "string{bearer}", "expires_in": "integer", "end_user_id": "uuid",
+    },
+    "Register": {"email": "string", "password": "string(8..)", "full_name": "string?"},
+    "Login": {"email": "string", "password": "string"},
+    "Token": {"access_token": "string", "refresh_token": "string?", "token_type": "string{bearer}"},
+    "Project": PROJECT,
+    "CreateProject": {
+        "name": "string(1..255)", "description": "string(..1000)?", "slug": "string?", "allowed_origins": "[string]?",
+        "default_success_url": "string?", "default_cancel_url": "string?", "default_return_url": "string?",
+    },
+    "NewApiKey": {
+        "id": "uuid", "name": "string", "key": "string", "key_prefix": "string", "is_test_mode": "boolean",
+        "is_active": "boolean", "created_at": "time",
+    },
+}  # fmt: skip
+PAYMENTS = "/api/v1/payments"
+STRIPE = f"{PAYMENTS}/stripe"
+OF_PROJECT = f"{STRIPE}/projects/{{project_id}}"
+PAGING: Shape = {"page": "integer(1..)=1?", "page_size": "integer(1..100)=50?", "cursor": "string?"}
+ONE_MODE: Shape = {"test_mode": "boolean=true?"}
+FILTERS: Shape = {"project_id": "uuid?", "test_mode": "boolean?", "status": "string?"}
+DEVELOPER, END_USER, SERVER, ANYBODY = "developerToken", "endUserToken", "projectApiKey", ""
+# method, path, whose token, query, body, status, answer
+ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
+    ("get", f"{PAYMENTS}/subscriptions", DEVELOPER, FILTERS | PAGING, None, "200", "Subscriptions+"),
+    ("get", f"{PAYMENTS}/transactions", DEVELOPER, FILTERS | PAGING, None, "200", "Payments+"),
+    ("get", f"{PAYMENTS}/projects", DEVELOPER, {}, None, "200", "DeveloperProjects"),
+    ("get", f"{PAYMENTS}/stats", DEVELOPER, ONE_MODE, None, "200", "Stats"),
+    ("get", f"{OF_PROJECT}/config", DEVELOPER, {}, None, "200", "Config?"),
+    ("put", f"{OF_PROJECT}/config", DEVELOPER, {}, "ConfigChange", "200", "Config"),
+    ("delete", f"{OF_PROJECT}/config", DEVELOPER, {}, None, "204", None),
+    ("get", f"{OF_PROJECT}/webhook-urls", DEVELOPER, {}, None, "200", "WebhookUrls"),
+    ("post", f"{OF_PROJECT}/validate-credentials", DEVELOPER, {}, "Credentials", "200", "Verdict"),
+    ("get", f"{OF_PROJECT}/subscriptions", DEVELOPER, ONE_MODE | PAGING, None, "200", "Subscriptions"),
+    ("get", f"{OF_PROJECT}/payments", DEVELOPER, ONE_MODE | PAGING, None, "200", "Payments"),
+    ("post", f"{STRIPE}/checkout-session", END_USER, ONE_MODE, "Checkout", "200", "CheckoutAnswer"),
+    ("get", f"{STRIPE}/checkout-session/{{session_id}}", END_USER, ONE_MODE, None, "200", "CheckoutState"),
+    ("get", f"{STRIPE}/my-subscription", END_USER, ONE_MODE, None, "200", "Subscription?"),
+    ("get", f"{STRIPE}/my-payments", END_USER, ONE_MODE | PAGING, None, "200", "Payments"),
+    ("post", f"{STRIPE}/customer-portal", END_USER, ONE_MODE, "Portal", "200", "PortalAnswer"),
+    ("post", f"{STRIPE}/cancel-subscription", END_USER, ONE_MODE, "Cancel", "200", "CancelAnswer"),
+    ("post", f"{STRIPE}/update-subscription", END_USER, ONE_MODE, "Update", "200", "UpdateAnswer"),
+    ("post", f"{STRIPE}/resume-subscription", END_USER, ONE_MODE, None, "200", "CancelAnswer"),
+    ("post", "/checkout/{app}", SERVER, {}, "ServerCheckout", "200", "CheckoutAnswer"),
+    ("post", "/portal/{app}", SERVER, {}, "ServerPortal", "200", "PortalAnswer"),
+    ("get", "/status/{app}/{user_id}", SERVER, {}, None, "200", "Status"),
+    ("post", f"{PAYMENTS}/checkout", SERVER, {}, "ServerCheckout", "200", "CheckoutAnswer"),
+    ("post", f"{PAYMENTS}/portal", SERVER, {}, "ServerPortal", "200", "PortalAnswer"),
+    ("get", f"{PAYMENTS}/status/{{user_id}}", SERVER, {}, None, "200", "Status"),
+    ("post", "/api/v1/projects/{project_id}/end-user-tokens", SERVER, {}, "MintToken", "200", "EndUserToken"),
+    ("post", "/api/v1/auth/register", ANYBODY, {}, "Register", "201", "Token"),
+    ("post", "/api/v1/auth/login", ANYBODY, {}, "Login", "200", "Token"),
+    ("post", "/api/v1/auth/refresh", ANYBODY, {}, None, "200", "Token"),
+    ("get", "/api/v1/auth/me", DEVELOPER, {}, None, "200", None),
+    ("get", "/api/v1/projects/", DEVELOPER, {}, None, "200", None),
+    ("post", "/api/v1/projects/", DEVELOPER, {}, "CreateProject", "201", "Project"),
+    ("get", "/api/v1/projects/{project_id}", DEVELOPER, {}, None, "200", "Project"),
+    ("put", "/api/v1/projects/{project_id}", DEVELOPER, {}, None, "200", "Project"),
+    ("delete", "/api/v1/projects/{project_id}", DEVELOPER, {}, None, "204", None),
+    ("get", "/api/v1/projects/{project_id}/api-keys", DEVELOPER, {}, None, "200", None),
+    ("post", "/api/v1/projects/{project_id}/api-keys", DEVELOPER, {}, None, "201", "NewApiKey"),
+    ("delete", "/api/v1/projects/{project_id}/api-keys/{api_key_id}", DEVELOPER, {}, None, "204", None),
+    ("post", f"{STRIPE}/webhooks/{{project_id}}/{{mode}}", ANYBODY, {}, None, "200", None),
+    ("post", "/webhook/stripe", ANYBODY, {}, None, "200", None),
+]
+TYPE = re.compile(
+    r"(?P<name>\[?[\w+]+\]?)(\{(?P<enum>[^}]*)\})?(\((?P<least>\d*)\.\.(?P<most>\d*)\))?(=(?P<default>\w+))?(?P<null>\?)?"
+)
+JSON_TYPES = {
+    "uuid": ("string", "uuid"),
+    "time": ("string", "date-time"),
+    "string": ("string", None),
+    "integer": ("integer", None),
+    "boolean": ("boolean", None),
+    "object": ("object", None),
+}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    response = Client().get("/openapi.json", headers={"Accept": "application/json"})
+    assert response.status_code == 200
+    found: dict[str, Any] = json.loads(response.content)
+    return found
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow references, and the one-element allOf that carries a default or null beside a reference."""
+    while "$ref" in schema or len(schema.get("allOf", [])) == 1:
+        if "$ref" in schema:
+            schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        else:
+            rest = {name: value for name, value in schema.items() if name != "allOf"}
+            schema = resolved(document, schema["allOf"][0]) | rest
+    return schema
+
+
+def problems_of_type(document: dict[str, Any], found: dict[str, Any], wanted: str, where: str) -> Iterator[str]:
+    """Yield how a field's schema differs from the contract's type."""
+    parts = TYPE.fullmatch(wanted)
+    assert parts is not None, wanted
+    name = parts["name"]
+    found = resolved(document, found)
+    if name.startswith("["):
+        if found.get("type") != "array":
+            yield f"{where}: not a list"
+            return
+        yield from problems_of_type(document, found["items"], name[1:-1], f"{where}[]")
+    elif name in SHAPES:
+        yield from problems_of_shape(document, found, SHAPES[name], where, exact=True)
+    elif name != "any":
+        json_type, text_format = JSON_TYPES[name]
+        if found.get("type") != json_type or (text_format and found.get("format") != text_format):
+            yield f"{where}: {found.get('type')}/{found.get('format')} instead of {wanted}"
+    if parts["enum"] and set(found.get("enum", [])) != set(parts["enum"].split(",")):
+        yield f"{where}: {found.get('enum')} instead of {parts['enum']}"
+    if parts["default"] and str(found.get("default")).lower() != parts["default"]:
+        yield f"{where}: default {found.get('default')} instead of {parts['default']}"
+    for limit, text_name, number_name in (("least", "minLength", "minimum"), ("most", "maxLength", "maximum")):
+        if parts[limit] and found.get(text_name, found.get(number_name)) != int(parts[limit]):
+            yield f"{where}: {limit} {found.get(text_name, found.get(number_name))} instead of {parts[limit]}"
+
+
+def problems_of_shape(
+    document: dict[str, Any], found: dict[str, Any], wanted: Shape, where: str, *, exact: bool
+) -> Iterator[str]:
+    """Yield how an object's schema differs from a shape; `exact` also for answers' required fields."""
+    found = resolved(document, found)
+    properties = found.get("properties", {})
+    for name, kind in wanted.items():
+        if name not in properties:
+            yield f"{where}.{name}: missing"
+            continue
+        field = resolved(document, properties[name])
+        yield from problems_of_type(document, field, kind, f"{where}.{name}")
+        optional = kind.endswith("?")
+        required = name in found.get("required", [])
+        may_be_null = bool(field.get("nullable")) or {"$ref": "#/components/schemas/NullEnum"} in field.get("oneOf", [])
+        # An answer may promise more than the contract; a body may not ask for more.
+        if optional and required and not may_be_null and not exact:
+            yield f"{where}.{name}: can be neither null nor left out"
+        if not optional and may_be_null:
+            yield f"{where}.{name}: may be null"
+        if not optional and not required and (exact or "=" not in kind):
+            yield f"{where}.{name}: not required"
+
+
+def json_of(holder: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = holder["content"]["application/json"]["schema"]
+    return schema
+
+
+@pytest.mark.parametrize(("method", "path", "token", "query", "body", "status", "answer"), ENDPOINTS)
+def test_an_endpoint_is_documented_as_the_contract_has_it(
+    document: dict[str, Any],
+    method: str,
+    path: str,
+    token: str,
+    query: Shape,
+    body: str | None,
+    status: str,
+    answer: str | None,
+) -> None:
+    operation = document["paths"][path][method]
+    problems: list[str] = []
+    parameters = {one["name"]: one for one in operation.get("parameters", []) if one["in"] == "query"}
+    for name, kind in query.items():
+        if name not in parameters:
+            problems.append(f"?{name}: missing")
+            continue
+        problems += problems_of_type(document, parameters[name]["schema"], kind, f"?{name}")
+        if parameters[name].get("required"):
+            problems.append(f"?{name}: required")
+    if body is not None:
+        problems += problems_of_shape(document, json_of(operation["requestBody"]), SHAPES[body], "body", exact=False)
+    if answer is not None:
+        schema = json_of(operation["responses"][status])
+        if bool(schema.get("nullable")) != answer.endswith("?"):
+            problems.append("answer: null or not is wrong")
+        problems += problems_of_shape(document, schema, SHAPES[answer.rstrip("?")], "answer", exact=True)
+    assert status in operation["responses"]
+    assert [name for one in operation.get("security", []) for name in one] == ([token] if token else [])
+    assert problems == []
+
+
+def test_no_answer_has_a_field_that_the_contract_does_not_know(document: dict[str, Any]) -> None:
+    """Additions are allowed; this pins them, so that none slips in unseen."""
+    additions: dict[str, set[str]] = {}
+    for method, path, _, _, _, status, answer in ENDPOINTS:
+        if answer is None:
+            continue
+        schema = resolved(document, json_of(document["paths"][path][method]["responses"][status]))
+        extra = set(schema["properties"]) - set(SHAPES[answer.rstrip("?")])
+        if extra:
+            additions.setdefault(answer, set()).update(extra)
+    assert additions == {
+        "Project": {"default_success_url", "default_cancel_url", "default_return_url", "shared_webhook"},
+        "Token": {"expires_in", "id", "email", "full_name", "is_active", "created_at"},
+    }
+
+
+ERROR: Shape = {"detail": "string", "code": "string", "action": "string?"}
+FIELD_PROBLEM: Shape = {"msg": "string", "type": "string"}
+
+
+def test_every_operation_documents_its_refusals_in_the_contracts_shapes(document: dict[str, Any]) -> None:
+    problems: list[str] = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            webhook = "webhook" in path and "webhook-urls" not in path
+            secured = bool(operation.get("security"))
+            wanted = {"404"} if webhook else {"404", "422", "429"} | ({"401", "403"} if secured else set())
+            if "requestBody" in operation:
+                wanted |= {"400", "413"}
+            problems += [f"{where}: {code} missing" for code in sorted(wanted - set(operation["responses"]))]
+            for code, response in operation["responses"].items():
+                if code.startswith(("4", "5")):
+                    problems += problems_of_refusal(document, code, response, where)
+    assert problems == []
+
+
+def problems_of_refusal(document: dict[str, Any], code: str, response: dict[str, Any], where: str) -> Iterator[str]:
+    schema = resolved(document, json_of(response))
+    if code == "422":
+        rows = resolved(document, schema["properties"]["detail"])
+        yield from problems_of_shape(document, rows["items"], FIELD_PROBLEM, f"{where} 422", exact=True)
+        if resolved(document, rows["items"])["properties"]["loc"]["type"] != "array":
+            yield f"{where}: loc is no list"
+        return
+    wanted = {"detail": "string", "retry_after": "integer"} if code == "429" else ERROR
+    yield from problems_of_shape(document, schema, wanted, f"{where} {code}", exact=True)
+    if code == "429" and not {"Retry-After", "X-RateLimit-Limit"} <= set(response.get("headers", {})):
+        yield f"{where}: 429 without its headers"
+
+
+def test_both_formats_are_one_document(document: dict[str, Any]) -> None:
+    response = Client().get("/openapi.yaml")
+    assert response.status_code == 200
+    assert yaml.safe_load(response.content) == document
+
+
+def test_the_document_is_made_without_a_warning() -> None:
+    call_command("spectacular", "--fail-on-warn", "--validate", stdout=io.StringIO(), stderr=io.StringIO())
+
+
+def test_the_document_needs_no_token_and_names_no_secret() -> None:
+    response = Client().get("/openapi.json")
+    assert response.status_code == 200
+    assert not re.search(
+        rb"(sk|rk)_(test|live)_[A-Za-z0-9]{8,}|whsec_[A-Za-z0-9]{8,}|ak_[A-Za-z0-9_-]{16,}", response.content
+    )
