@@ -46,6 +46,13 @@ def read_bearer(request: Request) -> str:
     return value
 
 
+def developer_of(request: Request) -> User:
+    """Return the developer of a request that DeveloperAuthentication let through."""
+    if not isinstance(request.user, User):
+        raise NotAuthenticated
+    return request.user
+
+
 class DeveloperAuthentication(BaseAuthentication):
     """`typ=at+jwt, aud=payments-api`, and still in the token store."""
 

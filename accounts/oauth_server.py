@@ -46,11 +46,15 @@ class RequestValidator(OAuthLibRequestValidator):
         """Require PKCE of confidential clients too."""
         return True
 
-    def validate_redirect_uri(self, client_id: Any, redirect_uri: Any, request: Request, *args: Any, **kwargs: Any) -> bool:
+    def validate_redirect_uri(
+        self, client_id: Any, redirect_uri: Any, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
         """Compare redirect addresses as text, exactly."""
         return redirect_uri in request.client.get_redirect_uris()
 
-    def validate_code(self, client_id: Any, code: Any, client: Any, request: Request, *args: Any, **kwargs: Any) -> bool:
+    def validate_code(
+        self, client_id: Any, code: Any, client: Any, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
         """Let a code through once, also when two requests carry it at the same moment."""
         # The code itself is deleted only after its use; adding a mark is atomic.
         claimed = cache.add(
@@ -58,7 +62,9 @@ class RequestValidator(OAuthLibRequestValidator):
         )
         return bool(claimed) and super().validate_code(client_id, code, client, request, *args, **kwargs)
 
-    def validate_refresh_token(self, refresh_token: Any, client: Any, request: Request, *args: Any, **kwargs: Any) -> bool:
+    def validate_refresh_token(
+        self, refresh_token: Any, client: Any, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
         """Claim the refresh token; its second use ends the sign-in that it came from."""
         if not isinstance(refresh_token, str):
             return False
@@ -115,4 +121,3 @@ def oauth_server(**options: Any) -> Server:
         token_expires_in=app_settings.ACCESS_TOKEN_EXPIRES_IN,
         **options,
     )
-

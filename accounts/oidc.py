@@ -7,6 +7,8 @@ from allauth.idp.oidc.adapter import DefaultOIDCAdapter
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 
+from accounts.models import User
+
 ACCESS_TOKEN_TYP = "at+jwt"
 ACCESS_TOKEN_AUDIENCE = "payments-api"
 FIRST_PARTY_CLIENT_ID = "payments-service"
@@ -39,10 +41,11 @@ class OidcAdapter(DefaultOIDCAdapter):
         """Return who the user is, from the one e-mail address that a user has here."""
         granted = set(scopes)
         claims: dict[str, Any] = {"sub": self.get_user_sub(client, user)}
-        if "email" in granted:
-            claims |= {"email": getattr(user, "email", ""), "email_verified": False}
-        if "profile" in granted and getattr(user, "full_name", ""):
-            claims["name"] = getattr(user, "full_name", "")
+        if "email" in granted and isinstance(user, User):
+            claims["email"] = user.email
+            claims["email_verified"] = False
+        if "profile" in granted and isinstance(user, User) and user.full_name:
+            claims["name"] = user.full_name
         return claims
 
     def is_introspection_allowed(self, token: Any, *, caller_client: Any) -> bool:

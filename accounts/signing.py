@@ -44,7 +44,5 @@ def verify_own_token(token: ParsedToken, *, typ: str, audience: str) -> dict[str
     for key in adapter.list_private_keys(is_active=True):
         kid, _, public_key = _load(key.pem)
         if kid == token.kid:
-            return verify(
-                token, key=public_key, algorithms=[ALGORITHM], audience=audience, issuer=adapter.get_issuer()
-            )
+            return verify(token, key=public_key, algorithms=[ALGORITHM], audience=audience, issuer=adapter.get_issuer())
     raise TokenRefused("signed by a key that is not ours")

@@ -32,7 +32,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], list[str]]
 
-_HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$")
+_HOST_NAME = re.compile(
+    r"^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$"
+)
 _NUMERIC_LABEL = re.compile(r"^(?:\d+|0x[0-9a-f]*)$")
 _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 _REFUSED_NETWORKS = tuple(
@@ -92,7 +94,7 @@ def check_url(url: str) -> Target:
     host = (parts.hostname or "").lower()
     port = DEFAULT_PORTS[parts.scheme] if port is None else port
     opened = is_opened_by_operator(host, port)
-    if _literal(host) is None and (not _HOST_NAME.match(host) or _NUMERIC_LABEL.match(host.rsplit(".", 1)[-1])):
+    if _literal(host) is None and (not _HOST_NAME.fullmatch(host) or _NUMERIC_LABEL.fullmatch(host.rsplit(".", 1)[-1])):
         raise OutgoingRefused("The host is not a plain domain name or IP address.")
     if not opened and port not in PUBLIC_PORTS:
         raise OutgoingRefused("That port is not open to outgoing calls.")
@@ -108,9 +110,9 @@ def is_opened_by_operator(host: str, port: int) -> bool:
 
 def is_public(address: Address) -> bool:
     """Say whether an address belongs to the public internet."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None or address.scope_id is not None or address not in _GLOBAL_IPV6:
-            return False
+    if isinstance(address, ipaddress.IPv6Address) and (address.scope_id is not None or address not in _GLOBAL_IPV6):
+        # Everything else wraps IPv4 (mapped, NAT64) or belongs to this network.
+        return False
     if any(address.version == network.version and address in network for network in _REFUSED_NETWORKS):
         return False
     return address.is_global
@@ -158,13 +160,17 @@ def fetch(
     target = check_url(url)
     addresses = checked_addresses(target, resolver=resolver, timeout=timeout)
     backend = _PinnedBackend(addresses, deadline)
-    sent_headers = {"User-Agent": "payments/1", "Accept-Encoding": "identity", **(headers or {})}
-    sent_headers = {name: value for name, value in sent_headers.items() if name.lower() != "host"}
+    wanted = {"User-Agent": "payments/1", "Accept-Encoding": "identity", **(headers or {})}
+    sent_headers: list[tuple[bytes | str, bytes | str]] = [
+        (name, value) for name, value in wanted.items() if name.lower() != "host"
+    ]
     limit = {"connect": timeout, "read": timeout, "write": timeout, "pool": timeout}
     try:
         with (
             httpcore.ConnectionPool(ssl_context=_ssl_context(), network_backend=backend, retries=0) as pool,
-            pool.stream(method, url, headers=sent_headers, content=content or None, extensions={"timeout": limit}) as answer,
+            pool.stream(
+                method, url, headers=sent_headers, content=content or None, extensions={"timeout": limit}
+            ) as answer,
         ):
             return _read(answer, max_bytes=max_bytes)
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ssl.SSLError, OSError) as error:

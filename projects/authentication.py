@@ -1,4 +1,7 @@
-"""Who an end user's token or a server's key speaks for. One query each, so that bans and revocations hold from the next request on."""
+"""Who an end user's token or a server's key speaks for.
+
+One query each, so that bans and revocations hold from the next request on.
+"""
 
 import hashlib
 import uuid
@@ -98,6 +101,22 @@ class EndUserOrServerAuthentication(BaseAuthentication):
         return "Bearer"
 
 
+def end_user_of(request: Request) -> EndUserPrincipal:
+    """Return the end user of a request that EndUserAuthentication let through."""
+    principal: object = request.user
+    if not isinstance(principal, EndUserPrincipal):
+        raise InvalidToken
+    return principal
+
+
+def server_of(request: Request) -> ServerPrincipal:
+    """Return the server of a request that ApiKeyAuthentication let through."""
+    principal: object = request.user
+    if not isinstance(principal, ServerPrincipal):
+        raise InvalidToken
+    return principal
+
+
 def authenticate_server(request: Request, value: str) -> ServerPrincipal:
     """Look an API key up by its hash."""
     key_hash = hashlib.sha256(value.encode()).hexdigest()
@@ -121,7 +140,11 @@ def authenticate_end_user(request: Request, token: ParsedToken) -> EndUserPrinci
         claims = verify_own_token(token, typ=END_USER_TYP, audience=audience_of(project_id))
         if row is None or row.deleted_at is not None:
             raise ProjectNotFound
-        user_id, email, test_only = claims.get("sub"), plain_email(claims.get("email")), claims.get("test_only") is not False
+        user_id, email, test_only = (
+            claims.get("sub"),
+            plain_email(claims.get("email")),
+            claims.get("test_only") is not False,
+        )
     else:
         provider = _provider_of(row)
         claims = _verify_provider_token(provider, token)
@@ -141,7 +164,11 @@ def _project_id(request: Request, token: ParsedToken, *, is_own: bool) -> uuid.U
     """Say which project the token is for; every place that names one must name the same."""
     audience = token.claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
-    named = [text.removeprefix(AUDIENCE_PREFIX) for text in audiences if isinstance(text, str) and text.startswith(AUDIENCE_PREFIX)]
+    named = [
+        text.removeprefix(AUDIENCE_PREFIX)
+        for text in audiences
+        if isinstance(text, str) and text.startswith(AUDIENCE_PREFIX)
+    ]
     if "project_id" in token.claims:
         named.append(token.claims["project_id"])
     header = request.headers.get(PROJECT_HEADER)
@@ -169,7 +196,7 @@ def _refuse(reason: str) -> Any:
 def _candidates(token: ParsedToken, *, is_own: bool) -> list[str]:
     """List the claims that may turn out to be the user's id; which one it is, only the provider's row says."""
     if is_own:
-        return [value for value in [token.claims.get("sub")] if is_identifier(value)]
+        return [str(value) for value in [token.claims.get("sub")] if is_identifier(value)]
     texts = [value for value in token.claims.values() if is_identifier(value)]
     subject = token.claims.get("sub")
     return [*([subject] if is_identifier(subject) else []), *texts][:MAX_CANDIDATES]
@@ -182,7 +209,7 @@ def _load(project_id: uuid.UUID, external_ids: list[str]) -> tuple[Project | Non
     rows = list(
         Project.objects.filter(pk=project_id)
         .annotate(caller=FilteredRelation("end_users", condition=condition))
-        .select_related("identity_provider", "caller")
+        .select_related("identity_provider", "caller")  # type: ignore[misc]
     )
     callers = [getattr(row, "caller", None) for row in rows]
     return (rows[0] if rows else None), [caller for caller in callers if isinstance(caller, EndUser)]
@@ -198,7 +225,9 @@ def _end_user(project: Project, candidates: list[EndUser], external_id: str, ema
 
 def _provider_of(project: Project | None) -> IdentityProvider:
     # A project that is missing and one that has no provider answer alike: the token cannot be verified.
-    provider = getattr(project, "identity_provider", None) if project is not None and project.deleted_at is None else None
+    provider = (
+        getattr(project, "identity_provider", None) if project is not None and project.deleted_at is None else None
+    )
     if not isinstance(provider, IdentityProvider) or not provider.is_active:
         raise TokenRefused("the project has no identity provider")
     return provider

@@ -75,7 +75,9 @@ class StoredAnswer:
 
 def hash_request(*, method: str, path: str, query: str, body: Any) -> str:
     """Hash what makes two requests the same; the order of names in a JSON body does not matter."""
-    text = json.dumps([method, path, query, body], sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    text = json.dumps(
+        [method, path, query, body], sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -98,7 +100,7 @@ def claim_request(request: IdempotentRequest) -> Claim | StoredAnswer:
         # The conflicting row is locked here, so that two repeats cannot both take over an abandoned claim.
         row = (
             IdempotencyRecord.objects.select_for_update()
-            .filter(project_id=request.project_id, caller=request.caller, key=request.key)
+            .filter(project=request.project_id, caller=request.caller, key=request.key)
             .annotate(is_old=Q(created_at__lt=Now() - KEPT_FOR), is_abandoned=Q(lease_until__lt=Now()))
             .annotate(retry_after=F("lease_until") - Now())
             .get()

@@ -20,7 +20,9 @@ class ProjectQuerySet(models.QuerySet["Project"]):
 
     def for_user(self, user: Any) -> Self:
         """Keep the projects that the user is a member of."""
-        return self.filter(pk__in=Membership.objects.filter(user_id=user.pk).values("project_id"), deleted_at__isnull=True)
+        return self.filter(
+            pk__in=Membership.objects.filter(user_id=user.pk).values("project_id"), deleted_at__isnull=True
+        )
 
     def existing(self) -> Self:
         """Leave deleted projects out."""
@@ -153,7 +155,9 @@ class IdentityProvider(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(kind__in=ProviderKind.values), name="identity_provider_kind_known")
+            models.CheckConstraint(
+                condition=models.Q(kind__in=ProviderKind.values), name="identity_provider_kind_known"
+            )
         ]
 
     def __str__(self) -> str:
@@ -226,7 +230,9 @@ class IdempotencyRecord(models.Model):
     path = models.CharField(max_length=2048)
     request_hash = models.CharField(max_length=64)
     state = models.CharField(max_length=16, choices=IdempotencyState.choices, default=IdempotencyState.IN_FLIGHT)
-    claim = models.UUIDField(default=uuid.uuid4, editable=False, help_text="Whose attempt this is; a late one may not answer.")
+    claim = models.UUIDField(
+        default=uuid.uuid4, editable=False, help_text="Whose attempt this is; a late one may not answer."
+    )
     lease_until = models.DateTimeField()
     status_code = models.PositiveSmallIntegerField(null=True, blank=True)
     response_body = models.JSONField(null=True, blank=True)

@@ -12,7 +12,9 @@ from projects.models import Project
 
 MAX_URL_LENGTH = 2048
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_ORIGIN = re.compile(rf"^(?P<scheme>https?)://(?P<host>(?:{_LABEL})(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[1-9]\d{{0,4}}))?$")
+_ORIGIN = re.compile(
+    rf"^(?P<scheme>https?)://(?P<host>(?:{_LABEL})(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[1-9]\d{{0,4}}))?$"
+)
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # In test mode these are allowed on any port, so that a developer's laptop just works.
 _TEST_HOSTS = frozenset({"localhost", "127.0.0.1"})
@@ -28,9 +30,11 @@ class UrlNotAllowed(ApiError):
 
 def normalize_origin(text: str) -> str:
     """Return an origin in its one spelling. Raises ValueError that says what is wrong."""
-    match = _ORIGIN.match(text.lower())
+    match = _ORIGIN.fullmatch(text.lower())
     if match is None or int(match["port"] or 1) > 65535:
-        raise ValueError("Give an exact origin such as https://app.example or https://app.example:8443, without a path.")
+        raise ValueError(
+            "Give an exact origin such as https://app.example or https://app.example:8443, without a path."
+        )
     if match["scheme"] == "http" and match["host"] not in _LOCAL_HOSTS:
         raise ValueError("http is for localhost only; use https.")
     port = match["port"]
@@ -65,7 +69,7 @@ def is_allowed(*, allowed_origins: list[str], url: str, test_mode: bool) -> bool
     origin = origin_of(url)
     if origin is None:
         return False
-    match = _ORIGIN.match(origin)
+    match = _ORIGIN.fullmatch(origin)
     if test_mode and match is not None and match["scheme"] == "http" and match["host"] in _TEST_HOSTS:
         return True
     return origin in allowed_origins

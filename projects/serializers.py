@@ -10,6 +10,7 @@ from projects.services.end_user_tokens import DEFAULT_TTL_SECONDS, MAX_TTL_SECON
 from projects.services.end_users import is_external_id
 from projects.services.projects import clean_slug
 
+
 class SlugField(PlainCharField):
     """A project's name in addresses."""
 
@@ -71,7 +72,7 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
         read_only_fields = fields
         extra_kwargs = {"allowed_origins": {"help_text": "Exact origins, for instance https://app.example."}}
 
-    allowed_origins = serializers.ListField(child=serializers.CharField(), read_only=True)  # type: ignore[assignment]
+    allowed_origins = serializers.ListField(child=serializers.CharField(), read_only=True)
 
 
 class ProjectListSerializer(serializers.Serializer[Any]):

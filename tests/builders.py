@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import threading
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,10 @@ class Api:
         """Send JSON and return Django's response."""
         if self.token:
             headers = {"Authorization": f"Bearer {self.token}", **headers}
-        content = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
-        return DjangoClient().generic(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}, **content)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is None:
+            return DjangoClient().generic(method, path, headers=named)
+        return DjangoClient().generic(method, path, json.dumps(body), "application/json", headers=named)
 
     def get(self, path: str, **headers: str) -> Any:
         """GET."""
@@ -81,7 +84,7 @@ def join(project: Project, role: Role) -> User:
 
 def server_key(project: Project, *, is_test_mode: bool = True) -> tuple[ApiKey, Api]:
     """Create an API key and return it with a caller that uses it."""
-    owner = Membership.objects.for_project(project).filter(role=Role.OWNER).select_related("user").first()
+    owner = Membership.objects.for_project(project).filter(role=Role.OWNER).select_related("user")[0]
     row, key = create_api_key(project=project, created_by=owner.user, name="server", is_test_mode=is_test_mode)
     return row, Api(key)
 
@@ -104,3 +107,11 @@ def provider_claims(project: Project, **changes: Any) -> dict[str, Any]:
 def sign(claims: dict[str, Any], key: Any, *, algorithm: str = "HS256", **header: Any) -> str:
     """Sign a token as a provider would."""
     return jwt.encode(claims, key, algorithm=algorithm, headers=header or None)
+
+
+def run_all(threads: list[threading.Thread]) -> None:
+    """Start all threads and wait for them."""
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

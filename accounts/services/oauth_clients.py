@@ -34,7 +34,10 @@ def create_client(
     for position, uri in enumerate(redirect_uris):
         if not is_redirect_uri(uri):
             raise FieldError(
-                "body", "redirect_uris", position, msg="Give an https address, or http on a loopback address, without a fragment."
+                "body",
+                "redirect_uris",
+                position,
+                msg="Give an https address, or http on a loopback address, without a fragment.",
             )
     confidential = client_type == Client.Type.CONFIDENTIAL
     if not grant_types:

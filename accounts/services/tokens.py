@@ -103,7 +103,9 @@ def claim_refresh_token(value: str, *, client_id: str) -> ClaimedRefreshToken | 
     if known.used_at is not None:
         end_family(family=family, reason=REUSED)
         return None
-    token = Token.objects.valid().filter(type=Token.Type.REFRESH_TOKEN, hash=known.token_hash, client_id=client_id).first()
+    token = (
+        Token.objects.valid().filter(type=Token.Type.REFRESH_TOKEN, hash=known.token_hash, client_id=client_id).first()
+    )
     if token is None or not family.user.is_active or token.created_at < family.user.tokens_valid_from:
         return None
     return ClaimedRefreshToken(token=token, family=family)
@@ -119,7 +121,9 @@ def add_to_family(*, family: TokenFamily, access_token: str | None, refresh_toke
     """Remember which sign-in the tokens descend from."""
     rows = [(access_token, False), (refresh_token, True)]
     FamilyToken.objects.bulk_create(
-        FamilyToken(token_hash=hash_token(value), family=family, is_refresh=is_refresh) for value, is_refresh in rows if value
+        FamilyToken(token_hash=hash_token(value), family=family, is_refresh=is_refresh)
+        for value, is_refresh in rows
+        if value
     )
 
 

@@ -5,7 +5,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import DeveloperAuthentication
+from accounts.authentication import DeveloperAuthentication, developer_of
 from accounts.serializers import (
     NewOAuthClientSerializer,
     OAuthClientInputSerializer,
@@ -22,11 +22,13 @@ class OAuthClientsView(APIView):
     authentication_classes = [DeveloperAuthentication]
 
     @extend_schema(
-        operation_id="list_oauth_clients", tags=["auth"], responses={200: OAuthClientListSerializer, **error_responses(401)}
+        operation_id="list_oauth_clients",
+        tags=["auth"],
+        responses={200: OAuthClientListSerializer, **error_responses(401)},
     )
     def get(self, request: Request) -> Response:
         """List your OAuth2 clients."""
-        rows = list(clients_of(request.user))
+        rows = list(clients_of(developer_of(request)))
         return Response({"clients": OAuthClientSerializer(rows, many=True).data, "total": len(rows)})
 
     @extend_schema(
@@ -40,7 +42,7 @@ class OAuthClientsView(APIView):
         body = OAuthClientInputSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         client, secret = create_client(
-            owner=request.user,
+            owner=developer_of(request),
             name=body.validated_data["name"],
             client_type=body.validated_data["type"],
             redirect_uris=body.validated_data["redirect_uris"],
@@ -54,8 +56,10 @@ class OAuthClientView(APIView):
 
     authentication_classes = [DeveloperAuthentication]
 
-    @extend_schema(operation_id="delete_oauth_client", tags=["auth"], responses={204: None, **error_responses(401, 404)})
+    @extend_schema(
+        operation_id="delete_oauth_client", tags=["auth"], responses={204: None, **error_responses(401, 404)}
+    )
     def delete(self, request: Request, client_id: str) -> Response:
         """Delete an OAuth2 client; its tokens end at once."""
-        delete_client(owner=request.user, client_id=client_id)
+        delete_client(owner=developer_of(request), client_id=client_id)
         return Response(status=204)

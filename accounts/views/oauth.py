@@ -90,7 +90,9 @@ class TokenView(allauth_views.TokenView):
         if request.POST.get("grant_type") not in GRANT_TYPES:
             return JsonResponse({"error": "unsupported_grant_type"}, status=HTTPStatus.BAD_REQUEST)
         if "resource" in request.POST:
-            return JsonResponse(dict(zip(("error", "error_description"), NO_RESOURCE, strict=True)), status=HTTPStatus.BAD_REQUEST)
+            return JsonResponse(
+                dict(zip(("error", "error_description"), NO_RESOURCE, strict=True)), status=HTTPStatus.BAD_REQUEST
+            )
         response: HttpResponse = super().post(request)
         response["Cache-Control"] = "no-store"
         return response

@@ -1,23 +1,37 @@
 """/api/v1/auth: registering, tokens, and who am I."""
 
 from dataclasses import asdict
+from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import DeveloperAuthentication
-from accounts.serializers import LoginSerializer, RefreshSerializer, RegisterSerializer, TokenSerializer, UserSerializer
-from accounts.services.tokens import SIGNED_OUT, TokenPair, end_family_of_token, refresh_login_tokens
+from accounts.authentication import DeveloperAuthentication, developer_of, read_bearer
+from accounts.serializers import (
+    LoginSerializer,
+    RefreshSerializer,
+    RegisteredSerializer,
+    RegisterSerializer,
+    TokenSerializer,
+    UserSerializer,
+)
+from accounts.services.tokens import (
+    SIGNED_OUT,
+    TokenPair,
+    end_family_of_token,
+    issue_login_tokens,
+    refresh_login_tokens,
+)
 from accounts.services.users import register_user, sign_in
 from common.client_address import client_address
 from common.schema import error_responses
 
 
-def _tokens(pair: TokenPair) -> Response:
+def _tokens(pair: TokenPair, *, status: int = 200, **more: Any) -> Response:
     body = TokenSerializer({**asdict(pair), "token_type": "bearer"}).data
-    return Response(body, headers={"Cache-Control": "no-store"})
+    return Response(more | body, status=status, headers={"Cache-Control": "no-store"})
 
 
 class RegisterView(APIView):
@@ -28,10 +42,10 @@ class RegisterView(APIView):
         tags=["auth"],
         auth=[],
         request=RegisterSerializer,
-        responses={201: UserSerializer, **error_responses(400, 409, 415, 422, 429)},
+        responses={201: RegisteredSerializer, **error_responses(400, 409, 415, 422, 429)},
     )
     def post(self, request: Request) -> Response:
-        """Create a developer's account."""
+        """Create a developer's account and sign in."""
         body = RegisterSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         user = register_user(
@@ -40,7 +54,7 @@ class RegisterView(APIView):
             full_name=body.validated_data.get("full_name") or "",
             address=client_address(request),
         )
-        return Response(UserSerializer(user).data, status=201)
+        return _tokens(issue_login_tokens(user=user), status=201, **UserSerializer(user).data)
 
 
 class LoginView(APIView):
@@ -85,7 +99,7 @@ class LogoutView(APIView):
     @extend_schema(operation_id="logout", tags=["auth"], request=None, responses={204: None, **error_responses(401)})
     def post(self, request: Request) -> Response:
         """End this sign-in: its access and refresh tokens are refused from the next request on."""
-        end_family_of_token(value=request.auth.value, reason=SIGNED_OUT)
+        end_family_of_token(value=read_bearer(request), reason=SIGNED_OUT)
         return Response(status=204)
 
 
@@ -97,4 +111,4 @@ class MeView(APIView):
     @extend_schema(operation_id="me", tags=["auth"], responses={200: UserSerializer, **error_responses(401)})
     def get(self, request: Request) -> Response:
         """Return the developer whose token this is."""
-        return Response(UserSerializer(request.user).data)
+        return Response(UserSerializer(developer_of(request)).data)

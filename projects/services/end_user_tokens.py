@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.signing import sign_token
+from common.errors import Forbidden
 from projects.models import EndUser
 from projects.principals import ServerPrincipal
 from projects.services.end_users import ensure_end_user
-from common.errors import Forbidden
 
 END_USER_TYP = "eu+jwt"
 DEFAULT_TTL_SECONDS = 900

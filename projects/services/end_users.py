@@ -27,7 +27,8 @@ def ensure_end_user(*, project: Project, external_id: str, email: str | None) ->
     if isinstance(found, EndUser):
         return keep_email(end_user=found, email=email)
     EndUser.objects.bulk_create(
-        [EndUser(project=project, external_id=external_id, email=email, last_seen_at=timezone.now())], ignore_conflicts=True
+        [EndUser(project=project, external_id=external_id, email=email, last_seen_at=timezone.now())],
+        ignore_conflicts=True,
     )
     # Whoever won the race made the row that counts.
     return rows.get()

@@ -63,11 +63,11 @@ def _assign(provider: IdentityProvider, fields: dict[str, Any]) -> None:
     provider.audience = fields["audience"]
     if provider.issuer.rstrip("/") == settings.PUBLIC_BASE_URL:
         raise FieldError("body", "issuer", msg="This is the issuer of this service itself.")
-    if _RESERVED_AUDIENCES.match(provider.audience):
+    if _RESERVED_AUDIENCES.fullmatch(provider.audience):
         raise FieldError("body", "audience", msg="This audience is kept for this service's own tokens.")
     for name in ("user_id_claim", "email_claim"):
         if fields.get(name) is not None:
-            if not _CLAIM.match(fields[name]):
+            if not _CLAIM.fullmatch(fields[name]):
                 raise FieldError("body", name, msg="Name one claim, for instance sub.")
             setattr(provider, name, fields[name])
     for name in ("test_only", "is_active"):

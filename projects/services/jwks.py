@@ -40,7 +40,7 @@ def find_key(*, provider: IdentityProvider, token: ParsedToken) -> Any:
     if algorithm not in ASYMMETRIC_ALGORITHMS:
         raise TokenRefused("the algorithm is not allowed")
     kid = token.kid
-    if kid is not None and (not _PLAIN_KID.match(kid) or ".." in kid or "//" in kid):
+    if kid is not None and (not _PLAIN_KID.fullmatch(kid) or ".." in kid or "//" in kid):
         # No provider names a key like this, so nothing is fetched for it.
         raise TokenRefused("kid is not a plain name")
     if _is_due(provider):
@@ -55,7 +55,9 @@ def find_key(*, provider: IdentityProvider, token: ParsedToken) -> Any:
 
 def fetch_keys(url: str) -> dict[str, Any]:
     """Fetch and check a key set. Raises: OutgoingRefused, OutgoingFailed."""
-    answer = fetch("GET", url, headers={"Accept": "application/json"}, timeout=FETCH_TIMEOUT_SECONDS, max_bytes=MAX_BYTES)
+    answer = fetch(
+        "GET", url, headers={"Accept": "application/json"}, timeout=FETCH_TIMEOUT_SECONDS, max_bytes=MAX_BYTES
+    )
     if answer.status_code != 200:
         raise OutgoingFailed("The key set's address did not answer 200.")
     try:
@@ -67,7 +69,9 @@ def fetch_keys(url: str) -> dict[str, Any]:
         raise OutgoingFailed("The answer is not a key set.")
     # Only what a public signing key consists of is kept; a symmetric key has no business here.
     wanted = ("kty", "kid", "use", "alg", "n", "e", "crv", "x", "y")
-    plain = [{name: key[name] for name in wanted if isinstance(key.get(name), str)} for key in keys if isinstance(key, dict)]
+    plain = [
+        {name: key[name] for name in wanted if isinstance(key.get(name), str)} for key in keys if isinstance(key, dict)
+    ]
     if any("\x00" in value for key in plain for value in key.values()):
         raise OutgoingFailed("The key set holds NUL characters.")
     return {"keys": [key for key in plain if key.get("kty") in _KEY_TYPES.values() and key.get("use", "sig") == "sig"]}

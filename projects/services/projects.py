@@ -72,7 +72,7 @@ def delete_project(*, project: Project) -> None:
 
 def clean_slug(slug: str) -> str:
     """Return a slug that may be used. Raises ValueError that says what is wrong."""
-    if not SLUG.match(slug) or slug.startswith(DELETED_PREFIX):
+    if not SLUG.fullmatch(slug) or slug.startswith(DELETED_PREFIX):
         raise ValueError("Use 1 to 63 lower-case letters, digits and hyphens; no hyphen first or last.")
     return slug
 

@@ -7,13 +7,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import DeveloperAuthentication
+from accounts.authentication import DeveloperAuthentication, developer_of
 from common.errors import FieldError
 from common.paging import paginate
 from common.schema import IDEMPOTENCY_KEY, PAGING, error_responses
 from common.strict_jwt import is_storable
 from projects.access import ProjectNotFound, get_project_for
-from projects.authentication import FALSE_WORDS, TRUE_WORDS, ApiKeyAuthentication
+from projects.authentication import FALSE_WORDS, TRUE_WORDS, ApiKeyAuthentication, server_of
 from projects.idempotent_view import idempotent
 from projects.models import Role
 from projects.serializers import (
@@ -46,10 +46,12 @@ class EndUsersView(APIView):
     )
     def get(self, request: Request, project_id: uuid.UUID) -> Response:
         """List a project's end users, newest first."""
-        project = get_project_for(user=request.user, project_id=project_id)
+        project = get_project_for(user=developer_of(request), project_id=project_id)
         rows = list_end_users(project=project, search=_search(request), is_active=_is_active(request))
         return Response(
-            paginate(rows, request.query_params, key="users", render=lambda found: EndUserSerializer(found, many=True).data)
+            paginate(
+                rows, request.query_params, key="users", render=lambda found: EndUserSerializer(found, many=True).data
+            )
         )
 
 
@@ -58,10 +60,12 @@ class EndUserView(APIView):
 
     authentication_classes = [DeveloperAuthentication]
 
-    @extend_schema(operation_id="get_end_user", tags=["projects"], responses={200: EndUserSerializer, **error_responses(401, 404)})
+    @extend_schema(
+        operation_id="get_end_user", tags=["projects"], responses={200: EndUserSerializer, **error_responses(401, 404)}
+    )
     def get(self, request: Request, project_id: uuid.UUID, end_user_id: uuid.UUID) -> Response:
         """Return one end user."""
-        project = get_project_for(user=request.user, project_id=project_id)
+        project = get_project_for(user=developer_of(request), project_id=project_id)
         return Response(EndUserSerializer(get_end_user(project=project, end_user_id=end_user_id)).data)
 
     @extend_schema(
@@ -72,7 +76,7 @@ class EndUserView(APIView):
     )
     def patch(self, request: Request, project_id: uuid.UUID, end_user_id: uuid.UUID) -> Response:
         """Ban an end user or let them in again; it holds from their next request on."""
-        project = get_project_for(user=request.user, project_id=project_id, min_role=Role.DEVELOPER)
+        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.DEVELOPER)
         end_user = get_end_user(project=project, end_user_id=end_user_id)
         body = ChangeEndUserSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -95,24 +99,29 @@ class EndUserTokensView(APIView):
     @idempotent(holds_secret=True)
     def post(self, request: Request, project_id: uuid.UUID) -> Response:
         """Mint a token for one of your users. A test key's tokens never reach live mode."""
-        if request.user.project.pk != project_id:
+        server = server_of(request)
+        if server.project.pk != project_id:
             raise ProjectNotFound
         body = MintTokenSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         token = mint_end_user_token(
-            server=request.user,
+            server=server,
             user_id=body.validated_data["user_id"],
             email=body.validated_data.get("email"),
             ttl_seconds=body.validated_data["ttl_seconds"],
             test_only=body.validated_data["test_only"],
         )
-        return Response(EndUserTokenSerializer(token).data | {"token_type": "bearer"}, headers={"Cache-Control": "no-store"})
+        return Response(
+            EndUserTokenSerializer(token).data | {"token_type": "bearer"}, headers={"Cache-Control": "no-store"}
+        )
 
 
 def _search(request: Request) -> str:
     search: str = request.query_params.get("search", "")
     if len(search) > MAX_SEARCH_LENGTH or not is_storable(search):
-        raise FieldError("query", "search", msg=f"At most {MAX_SEARCH_LENGTH} characters, none of them control characters.")
+        raise FieldError(
+            "query", "search", msg=f"At most {MAX_SEARCH_LENGTH} characters, none of them control characters."
+        )
     return search
 
 

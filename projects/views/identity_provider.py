@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import DeveloperAuthentication
+from accounts.authentication import DeveloperAuthentication, developer_of
 from common.schema import error_responses
 from projects.access import get_project_for
 from projects.models import Role
@@ -27,7 +27,7 @@ class IdentityProviderView(APIView):
     )
     def get(self, request: Request, project_id: uuid.UUID) -> Response:
         """Return the project's identity provider, without its secret."""
-        project = get_project_for(user=request.user, project_id=project_id)
+        project = get_project_for(user=developer_of(request), project_id=project_id)
         return Response(IdentityProviderSerializer(get_identity_provider(project=project)).data)
 
     @extend_schema(
@@ -38,17 +38,19 @@ class IdentityProviderView(APIView):
     )
     def put(self, request: Request, project_id: uuid.UUID) -> Response:
         """Set whose tokens the project accepts for its end users."""
-        project = get_project_for(user=request.user, project_id=project_id, min_role=Role.DEVELOPER)
+        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.DEVELOPER)
         body = PutIdentityProviderSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         provider = put_identity_provider(project=project, fields=body.validated_data)
         return Response(IdentityProviderSerializer(provider).data)
 
     @extend_schema(
-        operation_id="delete_identity_provider", tags=["projects"], responses={204: None, **error_responses(401, 403, 404)}
+        operation_id="delete_identity_provider",
+        tags=["projects"],
+        responses={204: None, **error_responses(401, 403, 404)},
     )
     def delete(self, request: Request, project_id: uuid.UUID) -> Response:
         """Remove the identity provider; its tokens are refused from the next request on."""
-        project = get_project_for(user=request.user, project_id=project_id, min_role=Role.DEVELOPER)
+        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.DEVELOPER)
         delete_identity_provider(project=project)
         return Response(status=204)

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import DeveloperAuthentication
+from accounts.authentication import DeveloperAuthentication, developer_of
 from common.schema import IDEMPOTENCY_KEY, error_responses
 from projects.access import get_project_for
 from projects.idempotent_view import idempotent
@@ -22,11 +22,13 @@ class MembersView(APIView):
     authentication_classes = [DeveloperAuthentication]
 
     @extend_schema(
-        operation_id="list_members", tags=["projects"], responses={200: MemberListSerializer, **error_responses(401, 404)}
+        operation_id="list_members",
+        tags=["projects"],
+        responses={200: MemberListSerializer, **error_responses(401, 404)},
     )
     def get(self, request: Request, project_id: uuid.UUID) -> Response:
         """List who may act in a project."""
-        project = get_project_for(user=request.user, project_id=project_id)
+        project = get_project_for(user=developer_of(request), project_id=project_id)
         rows = list(Membership.objects.for_project(project).select_related("user").order_by("-created_at", "-pk"))
         return Response({"members": MemberSerializer(rows, many=True).data, "total": len(rows)})
 
@@ -40,7 +42,7 @@ class MembersView(APIView):
     @idempotent()
     def post(self, request: Request, project_id: uuid.UUID) -> Response:
         """Add a registered developer to a project. Only an owner may."""
-        project = get_project_for(user=request.user, project_id=project_id, min_role=Role.OWNER)
+        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.OWNER)
         body = AddMemberSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         member = add_member(project=project, email=body.validated_data["email"], role=Role(body.validated_data["role"]))
@@ -60,16 +62,18 @@ class MemberView(APIView):
     )
     def put(self, request: Request, project_id: uuid.UUID, user_id: uuid.UUID) -> Response:
         """Change a member's role. Only an owner may."""
-        project = get_project_for(user=request.user, project_id=project_id, min_role=Role.OWNER)
+        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.OWNER)
         body = ChangeRoleSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         member = change_role(project=project, user_id=user_id, role=Role(body.validated_data["role"]))
         return Response(MemberSerializer(member).data)
 
-    @extend_schema(operation_id="remove_member", tags=["projects"], responses={204: None, **error_responses(401, 403, 404, 409)})
+    @extend_schema(
+        operation_id="remove_member", tags=["projects"], responses={204: None, **error_responses(401, 403, 404, 409)}
+    )
     def delete(self, request: Request, project_id: uuid.UUID, user_id: uuid.UUID) -> Response:
         """Remove a member. An owner may remove anybody, everybody may leave; the last owner stays."""
-        min_role = Role.VIEWER if user_id == request.user.pk else Role.OWNER
-        project = get_project_for(user=request.user, project_id=project_id, min_role=min_role)
+        min_role = Role.VIEWER if user_id == developer_of(request).pk else Role.OWNER
+        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=min_role)
         remove_member(project=project, user_id=user_id)
         return Response(status=204)

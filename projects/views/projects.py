@@ -7,13 +7,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import DeveloperAuthentication
+from accounts.authentication import DeveloperAuthentication, developer_of
 from common.paging import paginate
 from common.schema import IDEMPOTENCY_KEY, PAGING, error_responses
 from projects.access import get_project_for
 from projects.idempotent_view import idempotent
 from projects.models import Project, Role
-from projects.serializers import CreateProjectSerializer, ProjectListSerializer, ProjectSerializer, UpdateProjectSerializer
+from projects.serializers import (
+    CreateProjectSerializer,
+    ProjectListSerializer,
+    ProjectSerializer,
+    UpdateProjectSerializer,
+)
 from projects.services.projects import create_project, delete_project, update_project
 
 
@@ -30,9 +35,14 @@ class ProjectsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List the projects that you are a member of, newest first."""
-        rows = Project.objects.for_user(request.user)
+        rows = Project.objects.for_user(developer_of(request))
         return Response(
-            paginate(rows, request.query_params, key="projects", render=lambda found: ProjectSerializer(found, many=True).data)
+            paginate(
+                rows,
+                request.query_params,
+                key="projects",
+                render=lambda found: ProjectSerializer(found, many=True).data,
+            )
         )
 
     @extend_schema(
@@ -47,7 +57,7 @@ class ProjectsView(APIView):
         """Create a project; you become its owner."""
         body = CreateProjectSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        project = create_project(owner=request.user, **body.validated_data)
+        project = create_project(owner=developer_of(request), **body.validated_data)
         return Response(ProjectSerializer(project).data, status=201)
 
 
@@ -56,10 +66,12 @@ class ProjectView(APIView):
 
     authentication_classes = [DeveloperAuthentication]
 
-    @extend_schema(operation_id="get_project", tags=["projects"], responses={200: ProjectSerializer, **error_responses(401, 404)})
+    @extend_schema(
+        operation_id="get_project", tags=["projects"], responses={200: ProjectSerializer, **error_responses(401, 404)}
+    )
     def get(self, request: Request, project_id: uuid.UUID) -> Response:
         """Return one project."""
-        return Response(ProjectSerializer(get_project_for(user=request.user, project_id=project_id)).data)
+        return Response(ProjectSerializer(get_project_for(user=developer_of(request), project_id=project_id)).data)
 
     @extend_schema(
         operation_id="update_project",
@@ -69,13 +81,15 @@ class ProjectView(APIView):
     )
     def put(self, request: Request, project_id: uuid.UUID) -> Response:
         """Change a project; what is left out is kept."""
-        project = get_project_for(user=request.user, project_id=project_id, min_role=Role.DEVELOPER)
+        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.DEVELOPER)
         body = UpdateProjectSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         return Response(ProjectSerializer(update_project(project=project, **body.validated_data)).data)
 
-    @extend_schema(operation_id="delete_project", tags=["projects"], responses={204: None, **error_responses(401, 403, 404)})
+    @extend_schema(
+        operation_id="delete_project", tags=["projects"], responses={204: None, **error_responses(401, 403, 404)}
+    )
     def delete(self, request: Request, project_id: uuid.UUID) -> Response:
         """Delete a project. Only an owner may; its payments stay in the books."""
-        delete_project(project=get_project_for(user=request.user, project_id=project_id, min_role=Role.OWNER))
+        delete_project(project=get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.OWNER))
         return Response(status=204)

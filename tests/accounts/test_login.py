@@ -31,7 +31,9 @@ def test_the_access_token_is_a_signed_jwt_of_its_own_kind() -> None:
     keys = jwt.PyJWKSet.from_dict(Api().get("/.well-known/jwks.json").json())
     header = jwt.get_unverified_header(token)
     assert (header["typ"], header["alg"]) == ("at+jwt", "RS256")
-    claims = jwt.decode(token, keys[header["kid"]].key, algorithms=["RS256"], audience="payments-api", issuer=settings.PUBLIC_BASE_URL)
+    claims = jwt.decode(
+        token, keys[header["kid"]].key, algorithms=["RS256"], audience="payments-api", issuer=settings.PUBLIC_BASE_URL
+    )
     assert claims["sub"] == str(user.pk)
 
 
@@ -72,7 +74,9 @@ def test_guessing_is_stopped_and_says_when_to_come_back() -> None:
 def test_a_forged_forwarding_header_does_not_reset_the_limit() -> None:
     user = create_developer()
     codes = [
-        Api().post(LOGIN, {"email": user.email, "password": "wrong-password"}, X_Forwarded_For=f"203.0.113.{n}").status_code
+        Api()
+        .post(LOGIN, {"email": user.email, "password": "wrong-password"}, X_Forwarded_For=f"203.0.113.{n}")
+        .status_code
         for n in range(12)
     ]
     assert codes[-1] == 429
@@ -80,7 +84,17 @@ def test_a_forged_forwarding_header_does_not_reset_the_limit() -> None:
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c", "Bearer not-a-token", "Bearer ak_" + "x" * 32, "Bearer a b", "Token x"],
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic abc",
+        "Bearer a.b.c",
+        "Bearer not-a-token",
+        "Bearer ak_" + "x" * 32,
+        "Bearer a b",
+        "Token x",
+    ],
 )
 def test_me_without_a_valid_token_is_401(authorization: str) -> None:
     answer = Api().get(ME, Authorization=authorization)

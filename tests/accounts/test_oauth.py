@@ -57,7 +57,10 @@ def get_code(user: User, client: Client) -> str:
     browser = Browser()
     page = browser.get("/oauth/authorize", authorize(client))
     assert page.status_code == 302 and page["Location"].startswith("/accounts/login/")
-    signed = browser.post(page["Location"], {"email": user.email, "password": PASSWORD, "next": parse_qs(urlsplit(page["Location"]).query)["next"][0]})
+    signed = browser.post(
+        page["Location"],
+        {"email": user.email, "password": PASSWORD, "next": parse_qs(urlsplit(page["Location"]).query)["next"][0]},
+    )
     consent = browser.get(signed["Location"])
     assert consent.status_code == 200 and client.name in consent.content.decode()
     found = re.search(r'name="request" value="([^"]+)"', consent.content.decode())
@@ -77,7 +80,13 @@ def exchange(client: Client, secret: str, **fields: str) -> Any:
 
 def exchange_code(client: Client, secret: str, code: str, **changes: str) -> Any:
     """Exchange an authorization code."""
-    fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER, **changes}
+    fields = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": CALLBACK,
+        "code_verifier": VERIFIER,
+        **changes,
+    }
     return exchange(client, secret, **fields)
 
 
@@ -88,7 +97,10 @@ def test_the_whole_code_flow_ends_in_a_token_that_the_api_takes() -> None:
     assert answer.status_code == 200, answer.content
     body = answer.json()
     assert {"access_token", "refresh_token", "token_type", "expires_in", "id_token"} <= set(body)
-    header, claims = jwt.get_unverified_header(body["access_token"]), jwt.decode(body["access_token"], options={"verify_signature": False})
+    header, claims = (
+        jwt.get_unverified_header(body["access_token"]),
+        jwt.decode(body["access_token"], options={"verify_signature": False}),
+    )
     assert (header["typ"], claims["aud"], claims["iss"]) == ("at+jwt", "payments-api", settings.PUBLIC_BASE_URL)
     assert Api(body["access_token"]).get(ME).json()["id"] == str(user.pk)
     assert Api(body["id_token"]).get(ME).status_code == 401
@@ -105,7 +117,13 @@ def test_a_code_works_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"code_verifier": "x" * 64}, {"code_verifier": ""}, {"redirect_uri": f"{CALLBACK}/other"}, {"client_secret": "wrong"}]
+    "changes",
+    [
+        {"code_verifier": "x" * 64},
+        {"code_verifier": ""},
+        {"redirect_uri": f"{CALLBACK}/other"},
+        {"client_secret": "wrong"},
+    ],
 )
 def test_a_code_without_its_proof_is_worth_nothing(changes: dict[str, str]) -> None:
     client, secret = make_client(create_developer())
@@ -132,7 +150,10 @@ def test_pkce_with_s256_is_required_of_confidential_clients_too(changes: dict[st
     assert (query["error"], query["state"]) == ([error], ["s1"])
 
 
-@pytest.mark.parametrize("uri", [CALLBACK + "/", CALLBACK + "?x=1", CALLBACK.upper(), "https://evil.example/callback", "javascript:alert(1)", ""])
+@pytest.mark.parametrize(
+    "uri",
+    [CALLBACK + "/", CALLBACK + "?x=1", CALLBACK.upper(), "https://evil.example/callback", "javascript:alert(1)", ""],
+)
 def test_a_redirect_address_must_match_exactly(uri: str) -> None:
     client, _ = make_client(create_developer())
     answer = Browser().get("/oauth/authorize", authorize(client, redirect_uri=uri))
@@ -143,7 +164,9 @@ def test_a_redirect_address_must_match_exactly(uri: str) -> None:
 def test_an_unknown_client_gets_a_page_and_no_redirect(client_id: str) -> None:
     client, _ = make_client(create_developer())
     assert Browser().get("/oauth/authorize", authorize(client, client_id=client_id)).status_code == 400
-    answer = Browser().post("/oauth/token", {"grant_type": "client_credentials", "client_id": client_id, "client_secret": "x"})
+    answer = Browser().post(
+        "/oauth/token", {"grant_type": "client_credentials", "client_id": client_id, "client_secret": "x"}
+    )
     assert answer.status_code in (400, 401)
 
 
@@ -181,15 +204,22 @@ def test_refresh_rotates_and_a_second_use_ends_the_family() -> None:
     replay = exchange(client, secret, grant_type="refresh_token", refresh_token=first["refresh_token"])
     assert (replay.status_code, replay.json()["error"]) == (400, "invalid_grant")
     assert Api(second["access_token"]).get(ME).status_code == 401
-    assert exchange(client, secret, grant_type="refresh_token", refresh_token=second["refresh_token"]).status_code == 400
+    assert (
+        exchange(client, secret, grant_type="refresh_token", refresh_token=second["refresh_token"]).status_code == 400
+    )
 
 
 def test_another_client_cannot_use_a_refresh_token() -> None:
     client, secret = make_client(create_developer())
     other, other_secret = make_client(create_developer())
     tokens = exchange_code(client, secret, get_code(create_developer(), client)).json()
-    assert exchange(other, other_secret, grant_type="refresh_token", refresh_token=tokens["refresh_token"]).status_code == 400
-    assert exchange(client, secret, grant_type="refresh_token", refresh_token=tokens["refresh_token"]).status_code == 200
+    assert (
+        exchange(other, other_secret, grant_type="refresh_token", refresh_token=tokens["refresh_token"]).status_code
+        == 400
+    )
+    assert (
+        exchange(client, secret, grant_type="refresh_token", refresh_token=tokens["refresh_token"]).status_code == 200
+    )
 
 
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])
@@ -223,7 +253,9 @@ def test_a_changed_password_ends_oauth_tokens_too() -> None:
     set_password(user=user, password="another-good-password")
     assert Api(tokens["access_token"]).get(ME).status_code == 401
     assert Api(tokens["access_token"]).get("/oauth/userinfo").status_code == 401
-    assert exchange(client, secret, grant_type="refresh_token", refresh_token=tokens["refresh_token"]).status_code == 400
+    assert (
+        exchange(client, secret, grant_type="refresh_token", refresh_token=tokens["refresh_token"]).status_code == 400
+    )
 
 
 @pytest.mark.parametrize("grant", ["password", "implicit", "urn:ietf:params:oauth:grant-type:device_code", ""])

@@ -8,7 +8,7 @@ from django.db import connection
 from accounts.models import TokenFamily
 from accounts.services.tokens import issue_login_tokens
 from accounts.services.users import set_password
-from tests.builders import Api, create_developer
+from tests.builders import Api, create_developer, run_all
 
 PATH = "/api/v1/auth/refresh"
 ME = "/api/v1/auth/me"
@@ -75,7 +75,6 @@ def test_two_uses_at_once_are_noticed() -> None:
         connection.close()
 
     threads = [threading.Thread(target=refresh) for _ in range(2)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    run_all(threads)
     assert sorted(codes) == [200, 401]
     assert not Token.objects.filter(user=user).exists()

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from tests.builders import PASSWORD, Api, unique_email
+from tests.builders import PASSWORD, Api, run_all, unique_email
 
 PATH = "/api/v1/auth/register"
 
@@ -17,7 +17,9 @@ def test_it_creates_a_developer() -> None:
     answer = Api().post(PATH, {"email": email, "password": PASSWORD, "full_name": "Ada Lovelace"})
     assert answer.status_code == 201
     body = answer.json()
-    assert set(body) == {"id", "email", "full_name", "is_active", "created_at"}
+    tokens = {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert set(body) == {"id", "email", "full_name", "is_active", "created_at"} | tokens
+    assert Api(body["access_token"]).get("/api/v1/auth/me").json()["id"] == body["id"]
     assert (body["email"], body["full_name"], body["is_active"]) == (email, "Ada Lovelace", True)
     assert body["created_at"].endswith("Z")
     assert User.objects.get(pk=body["id"]).check_password(PASSWORD)
@@ -57,7 +59,15 @@ def test_fields_that_a_caller_may_not_set_are_ignored() -> None:
     email = unique_email()
     answer = Api().post(
         PATH,
-        {"email": email, "password": PASSWORD, "is_staff": True, "is_superuser": True, "is_active": False, "id": "x", "groups": [1]},
+        {
+            "email": email,
+            "password": PASSWORD,
+            "is_staff": True,
+            "is_superuser": True,
+            "is_active": False,
+            "id": "x",
+            "groups": [1],
+        },
     )
     assert answer.status_code == 201
     user = User.objects.get(email=email)
@@ -75,8 +85,7 @@ def test_two_registrations_at_once_make_one_account() -> None:
         connection.close()
 
     threads = [threading.Thread(target=register) for _ in range(2)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    run_all(threads)
     assert sorted(codes) == [201, 409]
     assert User.objects.filter(email=email).count() == 1
 

@@ -12,7 +12,6 @@ import pytest
 
 from common.outgoing import OutgoingFailed, OutgoingRefused, check_url, fetch, is_public
 
-
 pytestmark = pytest.mark.no_db
 
 
@@ -133,7 +132,9 @@ def test_a_private_or_odd_address_is_refused_without_a_question_to_dns(url: str,
     assert asked == []
 
 
-@pytest.mark.parametrize("private", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::8", "::ffff:10.0.0.1", "100.64.0.9"])
+@pytest.mark.parametrize(
+    "private", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::8", "::ffff:10.0.0.1", "100.64.0.9"]
+)
 def test_a_public_name_with_one_private_address_is_refused(private: str, settings: Any, peer: int) -> None:
     settings.OUTGOING_ALLOWED_HOSTS = []
     with pytest.raises(OutgoingRefused):

@@ -37,7 +37,11 @@ def test_the_key_works_and_a_deleted_one_does_not() -> None:
     assert server.post(mint, {"user_id": "u"}).status_code == 200
     assert signed_in(user).delete(f"{path_of(project.pk)}/{made['id']}").status_code == 204
     refused = server.post(mint, {"user_id": "u"})
-    assert (refused.status_code, refused.json()["code"], refused["WWW-Authenticate"][:6]) == (401, "invalid_api_key", "Bearer")
+    assert (refused.status_code, refused.json()["code"], refused["WWW-Authenticate"][:6]) == (
+        401,
+        "invalid_api_key",
+        "Bearer",
+    )
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -67,7 +71,11 @@ def test_a_key_of_another_project_answers_like_an_unknown_one() -> None:
 def test_a_bad_body_is_422() -> None:
     user = create_developer()
     project = make_project(user)
-    for body, field in (({}, "name"), ({"name": ""}, "name"), ({"name": "x", "is_test_mode": "perhaps"}, "is_test_mode")):
+    for body, field in (
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x", "is_test_mode": "perhaps"}, "is_test_mode"),
+    ):
         answer = signed_in(user).post(path_of(project.pk), body)
         assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", field])
     assert not ApiKey.objects.for_project(project).exists()

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from projects.models import Membership, Role
-from tests.builders import create_developer, join, make_project, signed_in, unique_email
+from tests.builders import create_developer, join, make_project, run_all, signed_in, unique_email
 
 
 def path_of(project_id: uuid.UUID) -> str:
@@ -79,8 +79,7 @@ def test_two_owners_who_leave_at_once_do_not_leave_it_ownerless() -> None:
         connection.close()
 
     threads = [threading.Thread(target=leave, args=(index,)) for index in range(2)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    run_all(threads)
     assert sorted(codes) == [204, 409]
     assert Membership.objects.for_project(project).filter(role=Role.OWNER).count() == 1
 

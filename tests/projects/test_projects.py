@@ -26,7 +26,9 @@ def test_a_developer_creates_a_project_and_owns_it() -> None:
     )
     assert answer.status_code == 201
     body = answer.json()
-    assert {"id", "name", "slug", "description", "is_active", "allowed_origins", "created_at", "updated_at"} <= set(body)
+    assert {"id", "name", "slug", "description", "is_active", "allowed_origins", "created_at", "updated_at"} <= set(
+        body
+    )
     assert (body["slug"], body["is_active"]) == (slug, True)
     assert body["allowed_origins"] == ["https://app.example", "http://localhost:3000"]
     assert body["default_success_url"] == "https://app.example/ok?s={CHECKOUT_SESSION_ID}"
@@ -81,7 +83,15 @@ def test_a_bad_field_is_422_and_named(body: dict[str, Any], field: str) -> None:
 def test_fields_that_a_caller_may_not_set_are_ignored() -> None:
     user, other = create_developer(), create_developer()
     forged = str(uuid.uuid4())
-    extra = {"id": forged, "is_active": False, "owner": str(other.pk), "members": [], "deleted_at": "2020-01-01", "mode": "live", "stripe_account_id": "acct_x"}
+    extra = {
+        "id": forged,
+        "is_active": False,
+        "owner": str(other.pk),
+        "members": [],
+        "deleted_at": "2020-01-01",
+        "mode": "live",
+        "stripe_account_id": "acct_x",
+    }
     body = signed_in(user).post(PATH, {"name": "Acme", **extra}).json()
     assert (body["id"] != forged, body["is_active"]) == (True, True)
     assert not Project.objects.for_user(other).exists()
@@ -98,7 +108,9 @@ def test_the_list_holds_only_own_projects_in_pages_and_by_cursor(django_assert_n
     assert (body["total"], body["page"], body["page_size"]) == (3, 1, 50)
     first = api.get(f"{PATH}?cursor=&page_size=2").json()
     rest = api.get(f"{PATH}?page_size=2&cursor={first['next_cursor']}").json()
-    assert [row["id"] for row in first["projects"] + rest["projects"]] == [str(project.pk) for project in reversed(made)]
+    assert [row["id"] for row in first["projects"] + rest["projects"]] == [
+        str(project.pk) for project in reversed(made)
+    ]
     assert "total" not in first and rest["next_cursor"] is None
     assert api.get(f"{PATH}?page=0").status_code == 422
 
@@ -124,7 +136,9 @@ def test_put_keeps_what_is_left_out() -> None:
     api, path = signed_in(user), f"{PATH}{project.pk}"
     assert api.put(path, {"name": "New"}).json()["description"] == "Kept"
     assert api.put(path, {"description": None}).json()["description"] is None
-    assert api.put(path, {"default_cancel_url": "https://app.example/no"}).json()["allowed_origins"] == ["https://app.example"]
+    assert api.put(path, {"default_cancel_url": "https://app.example/no"}).json()["allowed_origins"] == [
+        "https://app.example"
+    ]
     refused = api.put(path, {"allowed_origins": ["https://new.example"]})
     assert refused.json()["detail"][0]["loc"] == ["body", "default_cancel_url"]
     other = make_project(user)
@@ -149,7 +163,12 @@ def test_without_a_developers_token_everything_is_401() -> None:
     _, server = server_key(project)
     minted = server.post(f"{PATH}{project.pk}/end-user-tokens", {"user_id": "u"}).json()["access_token"]
     for caller in (Api(), server, Api(minted), Api("nonsense")):
-        for answer in (caller.get(PATH), caller.post(PATH, {"name": "x"}), caller.get(f"{PATH}{project.pk}"), caller.delete(f"{PATH}{project.pk}")):
+        for answer in (
+            caller.get(PATH),
+            caller.post(PATH, {"name": "x"}),
+            caller.get(f"{PATH}{project.pk}"),
+            caller.delete(f"{PATH}{project.pk}"),
+        ):
             assert answer.status_code == 401
             assert answer["WWW-Authenticate"].startswith("Bearer")
 
