@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,43 @@ class LiveService:
             self.redis.stop()
 
 
+@contextmanager
+def running_service(
+    directory: Path,
+    stripe_url: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    parts: tuple[str, ...] = ("web", "worker", "beat"),
+) -> Iterator[LiveService]:
+    """Start a service on this process's database, wait until it is ready, and end it afterwards."""
+    port = free_port()
+    redis = start_redis(directory / "redis", persistent=False)
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "REDIS_URL": redis.url,
+        "DATABASE_POOL": "true",
+        "DATABASE_POOL_SIZE": "20",
+        "PORT": str(port),
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "STRIPE_API_BASE": stripe_url,
+        "OUTGOING_ALLOWED_HOSTS": "127.0.0.1",
+        "EVENT_SWEEP_SECONDS": "1",
+        "LOG_LEVEL": "INFO",
+        **(env or {}),
+    }
+    environment.pop("PYTEST_VERSION", None)
+    service = LiveService(directory, environment, port, redis)
+    try:
+        for part in parts:
+            service.start(part)
+        if {"web", "worker"} <= set(parts):
+            service.wait_ready()
+        yield service
+    finally:
+        service.close()
+
+
 @pytest.fixture
 def live_service(
     request: pytest.FixtureRequest, tmp_path: Path, run_database: str, sandbox: Any, settings: Any
@@ -142,31 +180,6 @@ def live_service(
     """
     marker = request.node.get_closest_marker("live")
     options: dict[str, Any] = marker.kwargs if marker else {}
-    port = free_port()
-    redis = start_redis(tmp_path / "redis", persistent=False)
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-        "REDIS_URL": redis.url,
-        "DATABASE_POOL": "true",
-        "DATABASE_POOL_SIZE": "20",
-        "PORT": str(port),
-        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
-        "STRIPE_API_BASE": sandbox.url,
-        "OUTGOING_ALLOWED_HOSTS": "127.0.0.1",
-        "EVENT_SWEEP_SECONDS": "1",
-        "LOG_LEVEL": "INFO",
-        **options.get("env", {}),
-    }
-    environment.pop("PYTEST_VERSION", None)
-    service = LiveService(tmp_path, environment, port, redis)
-    settings.PUBLIC_BASE_URL = service.url
-    parts = options.get("parts", ("web", "worker", "beat"))
-    try:
-        for part in parts:
-            service.start(part)
-        if {"web", "worker"} <= set(parts):
-            service.wait_ready()
+    with running_service(tmp_path, sandbox.url, **options) as service:
+        settings.PUBLIC_BASE_URL = service.url
         yield service
-    finally:
-        service.close()
