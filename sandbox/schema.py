@@ -25,6 +25,8 @@ FRACTIONAL_WORDS = ("percent", "rate", "latitude", "longitude", "score", "height
 # Left the subscription for its items on 2025-03-31; the declarations alone would only warn.
 SUBSCRIPTION_PERIOD_FIELDS = ("current_period_start", "current_period_end")
 
+MISSING = "missing"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -115,7 +117,22 @@ def validate_event(event: Any) -> list[Problem]:
     ref = spec()["events"].get(event.get("type"))
     if ref is None:
         return [Problem("event.type", f"no published event is named {event.get('type')!r}")]
-    return _run(ref, event, f"event[{event['type']}]")
+    path = f"event[{event['type']}]"
+    data = event.get("data")
+    if not isinstance(data, dict) or "previous_attributes" not in data:
+        return _run(ref, event, path)
+    whole = {**event, "data": {name: value for name, value in data.items() if name != "previous_attributes"}}
+    return _run(ref, whole, path) + _validate_previous(ref, data["previous_attributes"], f"{path}.data")
+
+
+def _validate_previous(event_ref: Schema, previous: Any, path: str) -> list[Problem]:
+    """Check previous_attributes: real ones hold only what changed, at every depth, with null for what was not there."""
+    data = resolve(resolve(event_ref)["properties"]["data"])
+    declared = data["properties"].get("previous_attributes")
+    if declared is None:
+        return [Problem(f"{path}.previous_attributes", "does not belong to this type of event")]
+    problems = _run(declared, previous, f"{path}.previous_attributes")
+    return [problem for problem in problems if problem.message != MISSING and not problem.message.startswith("None ")]
 
 
 def validate_answer(method: str, path: str, body: Any) -> list[Problem]:
@@ -163,9 +180,17 @@ def _validate_page(body: Any, kind: str, item: Schema | None) -> list[Problem]:
 
 
 def _run(schema: Schema, value: Any, path: str) -> list[Problem]:
+    if _is_union_of_events(schema):
+        # The type says which one it is, and trying all of them would be slow.
+        return validate_event(value)
     problems = list(_check(json.dumps(schema, sort_keys=True))(value, path))
     problems += _removed_fields(value, path)
     return problems
+
+
+def _is_union_of_events(schema: Schema) -> bool:
+    branches = schema.get("anyOf", [])
+    return bool(branches) and all(branch.get("$ref", "").startswith("#/definitions/Events.") for branch in branches)
 
 
 def _removed_fields(value: Any, path: str) -> Iterator[Problem]:
@@ -283,7 +308,7 @@ def _compile_object(schema: Schema) -> Check:
             return
         for name in required:
             if name not in value:
-                yield Problem(f"{path}.{name}", "missing")
+                yield Problem(f"{path}.{name}", MISSING)
         for name, entry in value.items():
             if name in fields:
                 yield from fields[name](entry, f"{path}.{name}")

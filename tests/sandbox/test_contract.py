@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +68,14 @@ EVENTS = {
     "product.updated",
     "refund.created",
 }
+
+
+# Sent by the real Stripe of this version though its library does not declare them: recorded (plan, quantity,
+# current_trial, billing_cycle_anchor of trial_settings) or long known (total_count of embedded lists).
+UNDECLARED = {"plan", "quantity", "current_trial", "billing_cycle_anchor", "total_count"}
+
+
+INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass
@@ -200,7 +208,6 @@ def customers(api: Api) -> None:
     )
     api.get(f"/v1/subscriptions/{made['id']}")
     trial = api.post("/v1/subscriptions", customer=customer["id"], items=[{"price": price["id"]}], trial_period_days=7)
-    api.post(f"/v1/subscriptions/{trial['id']}", trial_end="now")
     api.delete(f"/v1/subscriptions/{trial['id']}", prorate=True, invoice_now=True)
     api.get("/v1/customers", email="a@example.com")
     api.delete(path)
@@ -224,7 +231,7 @@ def endpoints(api: Api) -> None:
 
 @pytest.fixture(scope="module")
 def run(sandbox: Sandbox) -> Run:
-    api = Api(sandbox.url, sandbox.create_account("Contract").test_secret_key)
+    api = Api(sandbox.url, sandbox.create_account("Contract").test_secret_key, lenient=True)
     for part in (endpoints, catalogue, customers, one_time_payment, subscription_life, declines):
         part(api)
     events = api.all_events()
@@ -233,27 +240,36 @@ def run(sandbox: Sandbox) -> Run:
     return Run(api, events, report)
 
 
+def judge(problems: list[schema.Problem]) -> tuple[list[str], set[str]]:
+    """Give what is wrong, and the warnings in short; a field that nobody knows Stripe to send is wrong here."""
+    wrong = [str(problem) for problem in schema.errors_of(problems)]
+    warnings = set()
+    for problem in schema.warnings_of(problems):
+        warnings.add(f"{re.sub(INDEX, '[]', problem.path)}: {problem.message}")
+        if problem.path.rsplit(".", 1)[-1] not in UNDECLARED:
+            wrong.append(str(problem))
+    return wrong, warnings
+
+
 def test_every_answer_had_its_operations_shape(run: Run) -> None:
-    found = {}
-    warnings: Counter[str] = Counter()
+    found, seen = {}, set()
     for where, body in run.api.answers:
-        problems = schema.validate_answer(*where.split(" ", 1), body)
-        warnings.update(f"{problem.path}: {problem.message}" for problem in schema.warnings_of(problems))
-        if schema.errors_of(problems):
-            found[where] = [str(problem) for problem in schema.errors_of(problems)]
-    print(f"unknown fields and new values in answers: {dict(warnings)}")
+        wrong, warnings = judge(schema.validate_answer(*where.split(" ", 1), body))
+        seen |= warnings
+        if wrong:
+            found[where] = wrong
+    print("unknown fields and new values in answers:", *sorted(seen), sep="\n  ")
     assert found == {}
 
 
 def test_every_event_had_its_types_shape(run: Run) -> None:
-    found = {}
-    warnings: Counter[str] = Counter()
+    found, seen = {}, set()
     for event in run.events:
-        problems = schema.validate_event(event)
-        warnings.update(f"{problem.path}: {problem.message}" for problem in schema.warnings_of(problems))
-        if schema.errors_of(problems):
-            found[event["type"]] = [str(problem) for problem in schema.errors_of(problems)]
-    print(f"unknown fields and new values in events: {dict(warnings)}")
+        wrong, warnings = judge(schema.validate_event(event))
+        seen |= warnings
+        if wrong:
+            found[event["type"]] = wrong
+    print("unknown fields and new values in events:", *sorted(seen), sep="\n  ")
     assert found == {}
 
 
@@ -298,16 +314,16 @@ def test_the_sandbox_watched_itself_and_found_nothing(run: Run) -> None:
 
 def test_refusals_come_in_stripes_envelope(run: Run) -> None:
     api = run.api
-    api.get("/v1/customers/cus_nope", status=404)
-    api.get("/v1/customers", status=400, limit=0)
-    api.get("/v1/customers", status=400, starting_after="cus_nope")
-    api.post("/v1/customers", status=400, nonsense=1)
-    api.post("/v1/prices", status=400, currency="usd", unit_amount=5)
-    api.post("/v1/subscriptions", status=400, customer="cus_nope", items=[{"price": "price_nope"}])
-    api.get("/v1/charges", status=400, expand=["data.nonsense"])
+    api.get("/v1/customers/cus_nope", expect=404)
+    api.get("/v1/customers", expect=400, limit=0)
+    api.get("/v1/customers", expect=400, starting_after="cus_nope")
+    api.post("/v1/customers", expect=400, nonsense=1)
+    api.post("/v1/prices", expect=400, currency="usd", unit_amount=5)
+    api.post("/v1/subscriptions", expect=400, customer="cus_nope", items=[{"price": "price_nope"}])
+    api.get("/v1/charges", expect=400, expand=["data.nonsense"])
     assert httpx.get(f"{api.url}/v1/nonsense", headers={"Authorization": f"Bearer {api.key}"}).status_code == 404
     wrong = Api(api.url, "sk_test_wrong")
-    assert wrong.get("/v1/customers", status=401)["error"]["type"] == "invalid_request_error"
+    assert wrong.get("/v1/customers", expect=401)["error"]["type"] == "invalid_request_error"
 
 
 def test_the_official_library_talks_to_the_sandbox(sandbox: Sandbox) -> None:

@@ -67,16 +67,17 @@ def test_a_cancellation_can_be_taken_back(api: Api) -> None:
     assert (after["cancel_at"], after["cancel_at_period_end"]) == (None, False)
 
 
-def test_the_price_can_be_switched_to_another_of_the_same_product(api: Api) -> None:
+def test_the_price_can_be_switched_to_another_active_one(api: Api) -> None:
     subscription = subscribe(api)
     product = subscription["items"]["data"][0]["price"]["product"]
     yearly = create_price(api, 11691, "year", product)
-    stranger = create_price(api, 100)
+    retired = create_price(api, 100, "month", product)
+    api.post(f"/v1/prices/{retired['id']}", active=False)
     portal = open_portal(api, subscription["customer"])
     page = httpx.get(step(portal, subscription, "update")).text
     assert yearly["id"] in page and "$116.91 per year" in visible_text(page)
-    assert stranger["id"] not in page
-    refused = httpx.post(step(portal, subscription, "update"), data={"price": stranger["id"]})
+    assert retired["id"] not in page and "Current plan" in page
+    refused = httpx.post(step(portal, subscription, "update"), data={"price": retired["id"]})
     assert refused.status_code == 400
     done = httpx.post(step(portal, subscription, "update"), data={"price": yearly["id"]}, follow_redirects=True)
     assert "plan has been updated" in visible_text(done.text)

@@ -116,6 +116,17 @@ def test_an_event_must_carry_the_object_that_belongs_to_its_type() -> None:
     assert schema.errors_of(schema.validate_event({**event, "type": "customer.exploded"}))
 
 
+def test_previous_attributes_hold_only_what_changed_and_null_for_what_was_not_there() -> None:
+    event = sample_event("customer.subscription.updated")
+    event["data"]["object"] = sample_object("subscription")
+    event["data"]["previous_attributes"] = {"metadata": {"new": None}, "cancellation_details": {"reason": None}}
+    assert schema.validate_event(event) == []
+    event["data"]["previous_attributes"] = {"status": 7}
+    assert len(schema.errors_of(schema.validate_event(event))) == 1
+    page = {"object": "list", "url": "/v1/events", "has_more": False, "data": [event]}
+    assert len(schema.errors_of(schema.validate_answer("GET", "/v1/events", page))) == 1
+
+
 def test_a_float_where_stripe_sends_integers_is_an_error() -> None:
     value = {**sample_object("invoice"), "amount_due": 10.0}
     assert [problem.path for problem in schema.errors_of(schema.validate_object(value))] == ["invoice.amount_due"]
