@@ -7,13 +7,15 @@ import time
 import uuid
 from typing import Any
 
+import httpx
+from django.db.models.functions import Now
 from django.test import Client
 
-from payments.models import StripeCredentials, WebhookEvent
+from payments.models import StripeConfig, StripeCredentials, WebhookEvent
 from payments.secret_cache import forget_secrets
 from payments.tasks import process_due_events
 from projects.models import Project
-from tests.payments.shop import Shop
+from tests.payments.shop import Shop, open_checkout
 
 SECRET = "whsec_" + "0123456789abcdef" * 2
 
@@ -26,8 +28,6 @@ def webhook_path(project: Project | uuid.UUID | str, mode: str = "test") -> str:
 
 def set_webhook_secret(project: Project, mode: str = "test", secret: str = SECRET) -> StripeCredentials:
     """Save a signing secret, with the keys that are there already or without any."""
-    from payments.models import StripeConfig
-
     config, _ = StripeConfig.objects.get_or_create(project=project)
     row = StripeCredentials.objects.for_project(project).filter(mode=mode).first()
     row = row or StripeCredentials(config=config, project=project, mode=mode)
@@ -44,7 +44,9 @@ def signature(body: bytes, secret: str = SECRET, *, timestamp: float | None = No
     return f"t={moment},v1={digest}"
 
 
-def an_event(event_type: str = "customer.subscription.updated", *, livemode: bool = False, **more: Any) -> dict[str, Any]:
+def an_event(
+    event_type: str = "customer.subscription.updated", *, livemode: bool = False, **more: Any
+) -> dict[str, Any]:
     """Make an event that nobody else has, about an object that is not at Stripe."""
     found = {"id": f"sub_{uuid.uuid4().hex}", "object": "subscription", "customer": f"cus_{uuid.uuid4().hex}"}
     return {
@@ -105,3 +107,22 @@ def process_all(project: Project, *, rounds: int = 20) -> None:
         time.sleep(0.2)
     waiting = list(stored(project).unfinished().values_list("type", "status", "attempts", "error"))
     raise AssertionError(f"still unfinished: {waiting}")
+
+
+def make_due(project: Project) -> None:
+    """Make waiting events due now, as the passing of time would."""
+    stored(project).unfinished().update(next_attempt_at=Now())
+
+
+def purchase(shop: Shop, user: Any, price_id: str) -> list[dict[str, Any]]:
+    """Let a user buy a subscription on Stripe's page; returns the events, of which none is delivered."""
+    opened = open_checkout(user, price_id)
+    assert shop.pay(opened["checkout_url"]).status_code == 303
+    return events_of(shop)
+
+
+def control(shop: Shop, path: str, **body: Any) -> dict[str, Any]:
+    """Make something happen at Stripe that no API call makes happen: a renewal, a pause."""
+    answer = httpx.post(f"{shop.sandbox.url}/_sandbox/api/{path}", json=body, timeout=20)
+    assert answer.status_code in (200, 201), answer.text
+    return dict(answer.json())

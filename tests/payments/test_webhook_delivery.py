@@ -250,7 +250,10 @@ def test_an_empty_secret_never_verifies_even_its_own_signature(alice: Developer)
         b'{"object": "event", "livemode": false, "id": "evt_1", "type": "x", "data": NaN}',
         b'{"object": "event", "livemode": false, "id": "evt_1", "type": "x", "data": 1e999}',
         b'{"object": "event", "livemode": false, "id": "evt_1", "type": "x", "data": ' + b"9" * 5000 + b"}",
-        b'{"object": "event", "livemode": false, "id": "evt_1", "type": "x", "data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"object": "event", "livemode": false, "id": "evt_1", "type": "x", "data": '
+        + b"[" * 100_000
+        + b"]" * 100_000
+        + b"}",
     ],
 )
 def test_a_signed_body_that_is_no_event_is_400(acme: "Project", body: bytes) -> None:
