@@ -25,11 +25,21 @@ app.set_default()  # shared_task finds this application also inside a worker tha
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-# Static on purpose: what runs when is read here, not in a table.
-app.conf.beat_schedule = {}
-
 # Run by every worker itself, without a message: the sweep must go on while Redis is gone or beat is dead.
 SWEEP_TASK = "payments.tasks.sweep_events"
+HEARTBEAT_SECONDS = 5
+
+
+def _every(seconds: int, task: str) -> dict[str, Any]:
+    """Describe a round. A tick that waited longer than its interval is dropped: the next one does the same."""
+    return {"task": task, "schedule": float(seconds), "options": {"expires": float(seconds), "ignore_result": True}}
+
+
+# Static on purpose: what runs when is read here, not in a table. Every task may run twice at once and may be left out.
+app.conf.beat_schedule = {
+    "sweep-events": _every(15, SWEEP_TASK),
+    "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
+}
 
 
 @setup_logging.connect
@@ -38,18 +48,18 @@ def use_our_logging(**_: Any) -> None:
 
 
 class Recovery(bootsteps.StartStopStep):
-    """A thread of the worker that sweeps due rows and reports the worker alive, whatever the broker does.
+    """Threads of the worker that sweep due rows and report the worker alive, whatever the broker does.
 
-    It belongs to the worker and not to the consumer: the consumer is torn down and blocks in reconnecting for as long
-    as Redis is away, which is exactly when this has to run. The pool is threads, so no child is forked while this
-    thread holds a database connection.
+    They belong to the worker and not to the consumer: the consumer is torn down and blocks in reconnecting for as long
+    as Redis is away, which is exactly when this has to run. The pool is threads, so no child is forked while one of
+    these holds a database connection. They are two, since a sweep over a backlog takes minutes.
     """
 
     def __init__(self, worker: Any, **options: Any) -> None:
-        """Prepare the thread; it starts with the worker."""
+        """Prepare the threads; they start with the worker."""
         super().__init__(worker, **options)
         self.stopping = threading.Event()
-        self.thread: threading.Thread | None = None
+        self.threads: list[threading.Thread] = []
         self.worker_name = f"{worker.hostname}:{os.getpid()}"
 
     def start(self, worker: Any) -> None:
@@ -58,36 +68,37 @@ class Recovery(bootsteps.StartStopStep):
 
         if "prefork" in worker.pool_cls.__module__:
             raise RuntimeError("Run the worker with --pool threads (see docs/adr/0007-worker-threads.md).")
-
-        self.thread = threading.Thread(
-            target=self._run, args=(settings.REDIS_URL, settings.EVENT_SWEEP_SECONDS), name="recovery", daemon=True
-        )
-        self.thread.start()
+        url = settings.REDIS_URL
+        self._repeat("sweep", settings.EVENT_SWEEP_SECONDS, self._sweep)
+        self._repeat("heartbeat", HEARTBEAT_SECONDS, lambda: heartbeat.beat_heart(url, self.worker_name))
 
     def stop(self, worker: Any) -> None:
-        """Stop after the sweep in hand; a lease that is cut off is taken over by the next sweep."""
+        """Stop after the round in hand; work that is cut off is taken over when its lease ends."""
+        from django.conf import settings
+
         self.stopping.set()
-        if self.thread is not None:
-            self.thread.join(timeout=5)
+        for thread in self.threads:
+            thread.join(timeout=3)
+        self._guarded("farewell", lambda: heartbeat.end_heart(settings.REDIS_URL, self.worker_name))
 
     def terminate(self, worker: Any) -> None:
         """Stop in a cold shutdown as in a warm one."""
         self.stop(worker)
 
-    def _run(self, redis_url: str, interval_seconds: int) -> None:
-        while True:
-            self._guarded("sweep", self._sweep)
-            self._guarded("heartbeat", lambda: heartbeat.beat_heart(redis_url, self.worker_name))
-            if self.stopping.wait(interval_seconds):
-                self._guarded("farewell", lambda: heartbeat.end_heart(redis_url, self.worker_name))
-                return
+    def _repeat(self, what: str, interval_seconds: int, action: Callable[[], None]) -> None:
+        def run() -> None:
+            while not self.stopping.is_set():
+                self._guarded(what, action)
+                self.stopping.wait(interval_seconds)
+
+        self.threads.append(threading.Thread(target=run, name=what, daemon=True))
+        self.threads[-1].start()
 
     def _guarded(self, what: str, action: Callable[[], None]) -> None:
-        """Run one step; a failure is logged and tried again after the interval, since this thread must never end."""
+        """Run one step; a failure is logged and tried again after the interval, since these threads must never end."""
         from django.db import close_old_connections
 
         try:
-            close_old_connections()
             action()
         except Exception as error:
             log.warning("worker_step_failed", step=what, error=f"{type(error).__name__}: {error}")
@@ -96,9 +107,7 @@ class Recovery(bootsteps.StartStopStep):
 
     @staticmethod
     def _sweep() -> None:
-        task = app.tasks.get(SWEEP_TASK)
-        if task is not None:
-            task()
+        app.tasks[SWEEP_TASK]()
 
 
 app.steps["worker"].add(Recovery)

@@ -95,7 +95,14 @@ def _page(request: HttpRequest, template: str, project: Project, token: EndUserT
         "plans": _plans(project, current),
         "current": current,
         "subscription_json": json.dumps(subscription, indent=2, default=str),
-        "payments": [{**each, "money": _money(each["amount_cents"], each["currency"])} for each in payments],
+        "payments": [
+            {
+                **each,
+                "money": _money(each["amount_cents"], each["currency"]),
+                "when": str(each["created_at"])[:16].replace("T", " "),
+            }
+            for each in payments
+        ],
         "payments_json": json.dumps(payments, indent=2, default=str),
         "cards": TEST_CARDS,
         **more,
