@@ -135,6 +135,17 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     running, process = start_sandbox(tmp_path_factory.mktemp("sandbox"))
     before = settings.STRIPE_API_BASE
     settings.STRIPE_API_BASE = running.url
-    yield running
-    settings.STRIPE_API_BASE = before
-    stop_process(psutil.Process(process.pid))
+    try:
+        yield running
+        _assert_only_valid_shapes(running)
+    finally:
+        settings.STRIPE_API_BASE = before
+        stop_process(psutil.Process(process.pid))
+
+
+def _assert_only_valid_shapes(running: Sandbox) -> None:
+    """Fail the run when the stand-in sent anything that Stripe's published shapes do not allow: green tests over
+    a wrong stand-in prove nothing."""
+    report = httpx.get(f"{running.url}/_sandbox/api/violations", timeout=10).json()
+    assert report["enabled"] is True
+    assert report["data"] == [], f"{len(report['data'])} answers or events of the sandbox have a wrong shape"

@@ -93,8 +93,9 @@ def app_url() -> Iterator[str]:
     server.server_close()
 
 
-def keep_screenshot(page: Page, name: str) -> None:
+def keep_screenshot(page: Page, name: str, *, whole: bool = False) -> None:
     """Write docs/screenshots/NAME.png when UPDATE_SCREENSHOTS=1 asks for it; otherwise leave the pictures alone."""
     if os.environ.get("UPDATE_SCREENSHOTS") == "1":
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", caret="hide")
+        page.evaluate("document.activeElement?.blur()")
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", full_page=whole)

@@ -84,7 +84,7 @@ def wait_for_subscription(buyer: Caller, what: str, **wanted: Any) -> dict[str, 
 
 
 def test_a_buyer_pays_switches_cancels_resumes_in_the_portal_and_leaves(store: Store, page: Page) -> None:
-    buyer = store.shop.end_user()
+    buyer = store.shop.end_user("dana")
     assert subscription_of(buyer) is None and payments_of(buyer) == []
 
     opened = store.checkout(buyer, store.maker)
@@ -92,7 +92,7 @@ def test_a_buyer_pays_switches_cancels_resumes_in_the_portal_and_leaves(store: S
     expect(page.get_by_role("heading", name="Subscribe to Maker")).to_be_visible()
     expect(page.locator("#total")).to_have_text("$12.99")
     fill_in(page, VISA)
-    keep_screenshot(page, "checkout")
+    keep_screenshot(page, "checkout", whole=True)
     page.get_by_role("button", name="Subscribe").click()
     page.wait_for_url(f"{store.app_url}/done?*")
     assert parse_qs(urlsplit(page.url).query)["session"] == [opened["session_id"]]
@@ -206,7 +206,7 @@ def test_a_failed_authentication_says_so_and_buys_nothing(store: Store, page: Pa
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])
 def test_the_checkout_fits_a_phone_and_is_paid_there(store: Store, page: Page) -> None:
-    buyer = store.shop.end_user()
+    buyer = store.shop.end_user("erin")
     page.goto(store.checkout(buyer, store.maker)["checkout_url"])
     keep_screenshot(page, "checkout-phone")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
