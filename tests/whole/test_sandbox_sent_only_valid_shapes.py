@@ -27,5 +27,8 @@ def test_a_wrong_shape_would_be_seen() -> None:
     from sandbox import schema, violations
 
     recorder = violations.Recorder()
-    recorder.add("GET /v1/customers", schema.validate_answer("GET", "/v1/customers", {"object": "list", "data": 3}))
+    recorder.add(
+        "GET /v1/customers/{customer}",
+        schema.validate_answer("GET", "/v1/customers/{customer}", {"object": "customer", "id": 3}),
+    )
     assert recorder.report()["data"] != []
