@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import ApiError, Conflict, NotFound
+from common.strict_jwt import is_identifier
 from payments.models import CheckoutSession, Subscription
 from payments.services.checkout_rows import (
     UNFINISHED,
@@ -119,7 +120,7 @@ def refuse_second_subscription(*, project: Project, mode: str, end_user: EndUser
 def read_checkout_session(*, project: Project, mode: str, end_user: EndUser, session_id: str) -> CheckoutSession:
     """Ask Stripe what became of the user's own session and write it. Raises: SessionNotFound (404), StripeFailure."""
     rows = CheckoutSession.objects.for_project(project).filter(mode=mode, end_user=end_user)
-    row = rows.filter(stripe_session_id=session_id).first() if session_id else None
+    row = rows.filter(stripe_session_id=session_id).first() if is_identifier(session_id) else None
     if row is None:
         raise SessionNotFound()
     try:

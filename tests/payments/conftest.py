@@ -17,3 +17,12 @@ def shop(acme: "Project", sandbox: Any) -> "Shop":
     account = sandbox.create_account("Acme")
     connect_stripe(acme, account)
     return Shop(acme, account, sandbox)
+
+
+@pytest.fixture
+def short_patience(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up on Stripe after half a second."""
+    from payments import stripe_api
+
+    settings.STRIPE_TIMEOUT_SECONDS = 0.5
+    monkeypatch.setattr(stripe_api, "_shared_http_client", None)

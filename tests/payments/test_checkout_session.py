@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from entitlements.models import PlanPrice
 from payments.models import CheckoutSession, StripeCredentials, StripeCustomer, StripeIntent, Subscription
@@ -454,15 +453,6 @@ def test_trouble_at_stripe_is_said_and_the_next_click_works(
     assert post(dana, LEAF, body).status_code == 200
     assert len(shop.objects("checkout/sessions")) == 1
     assert len(shop.objects("customers")) == 1
-
-
-@pytest.fixture
-def short_patience(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on Stripe after half a second."""
-    from payments import stripe_api
-
-    settings.STRIPE_TIMEOUT_SECONDS = 0.5
-    monkeypatch.setattr(stripe_api, "_shared_http_client", None)
 
 
 @pytest.mark.parametrize("path", ["POST /v1/customers", "POST /v1/checkout/sessions"])
