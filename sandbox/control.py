@@ -12,6 +12,7 @@ from .billing import renewals
 from .dispatch import Dispatcher
 from .errors import StripeError
 from .faults import FaultRefused
+from .resources import payment_intents
 from .store import Context
 
 NAME_LENGTH_MAX = 200
@@ -100,7 +101,28 @@ def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
                 return jsonify(renewals.pause(tx, ctx, subscription_id))
             if action == "resume":
                 return jsonify(renewals.resume(tx, ctx, subscription_id))
+            if action == "expire":
+                return jsonify(renewals.expire(tx, ctx, subscription_id))
         raise ControlRefused(f"unknown action {action}", 404)
+
+
+    @pages.post("/api/payment_intents/<intent_id>/authenticate")
+    def authenticate(intent_id: str) -> ResponseReturnValue:
+        success = _body().get("success")
+        if not isinstance(success, bool):
+            raise ControlRefused("success must be true or false")
+        ctx = context_of("payment_intent", intent_id)
+        with dispatcher.store.transaction() as tx:
+            return jsonify(payment_intents.authenticate(tx, ctx, intent_id, success=success))
+
+    @pages.post("/api/webhook_endpoints/<endpoint_id>/roll")
+    def roll_secret(endpoint_id: str) -> ResponseReturnValue:
+        seconds = _body().get("keep_old_seconds", delivery.ROLL_SECONDS_MAX)
+        if not isinstance(seconds, int | float) or seconds < 0:
+            raise ControlRefused("keep_old_seconds must be a number, 0 or more")
+        ctx = context_of("webhook_endpoint", endpoint_id)
+        with dispatcher.store.transaction() as tx:
+            return jsonify(id=endpoint_id, secret=delivery.roll_secret(tx, ctx, endpoint_id, seconds))
 
 
 def _add_deliveries(pages: Blueprint, dispatcher: Dispatcher) -> None:

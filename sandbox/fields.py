@@ -65,5 +65,5 @@ def apply_simple(obj: Object, params: Object, names: Collection[str]) -> None:
 def filled(blank: Object, **values: Any) -> Object:
     """Give a copy of an object's empty shape with values set, id and object first and the rest in order of name."""
     whole = {**copy.deepcopy(blank), **values}
-    first = {name: whole.pop(name) for name in ("id", "object") if name in whole}
+    first: Object = {name: whole.pop(name) for name in ("id", "object") if name in whole}
     return {**first, **dict(sorted(whole.items()))}

@@ -197,10 +197,11 @@ class Store:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield tx
+                    connection.execute("COMMIT")
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
                     raise
-                connection.execute("COMMIT")
             for callback in tx.after_commit:
                 callback()
 

@@ -142,6 +142,15 @@ def _set_aside(tx: Tx, ctx: Context, journal: Journal, invoice: Object, behavior
     journal.add("invoice.marked_uncollectible", invoice)
 
 
+def expire(tx: Tx, ctx: Context, subscription_id: str) -> Object:
+    """Let an incomplete subscription's 23 hours pass at once. Raises: StripeError 400."""
+    subscription = find_one(tx, ctx, "subscription", subscription_id)
+    if subscription["status"] != "incomplete":
+        raise StripeError(f"A subscription that is {subscription['status']} has no first payment to wait for.")
+    cancellation.expire_incomplete(tx, ctx, subscription)
+    return subscription
+
+
 def pause(tx: Tx, ctx: Context, subscription_id: str) -> Object:
     """Put a subscription into `paused`, as a trial without a card may end. Raises: StripeError 400."""
     subscription = find_one(tx, ctx, "subscription", subscription_id)
