@@ -96,6 +96,8 @@ def environment() -> dict[str, str]:
         "OUTGOING_ALLOWED_HOSTS": "",
         "TRUSTED_PROXY_COUNT": "0",
         "CLOCK_FILE": "",
+        # Playwright's synchronous API keeps an event loop running in this thread, which Django takes for async code.
+        "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
     }
 
 
