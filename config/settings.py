@@ -142,6 +142,19 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 # Rate limits and heartbeats. A frozen Redis must never hold a request for longer than this.
 REDIS_SOCKET_TIMEOUT_SECONDS = 0.5
+# Shared by all processes: authorization codes of the OAuth2 flow, which live a minute.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "payments",
+        "OPTIONS": {
+            "serializer": "common.cache.JsonSerializer",
+            "socket_timeout": REDIS_SOCKET_TIMEOUT_SECONDS,
+            "socket_connect_timeout": REDIS_SOCKET_TIMEOUT_SECONDS,
+        },
+    }
+}
 
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
@@ -233,10 +246,8 @@ IDP_OIDC_ACCESS_TOKEN_FORMAT = "jwt"
 IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN = 900
 IDP_OIDC_ADAPTER = "accounts.oidc.OidcAdapter"
 IDP_OIDC_ROTATE_REFRESH_TOKEN = True
-AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
-]
+IDP_OIDC_REFRESH_TOKEN_EXPIRES_IN = 30 * 86400
+AUTHENTICATION_BACKENDS = ["accounts.backends.LimitedBackend"]
 
 # Browser safety.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from allauth.idp.oidc import app_settings
 from allauth.idp.oidc.models import Client, Token
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -21,7 +22,6 @@ from accounts.oidc import ACCESS_TOKEN_AUDIENCE, ACCESS_TOKEN_TYP, FIRST_PARTY_C
 from accounts.signing import sign_token
 from common.errors import NotAuthenticated
 
-REFRESH_TOKEN_SECONDS = 30 * 86400
 REUSED = "refresh_token_reused"
 SIGNED_OUT = "signed_out"
 REVOKED = "revoked"
@@ -143,7 +143,7 @@ def end_family_of_token(*, value: str, reason: str) -> None:
             end_family(family=family, reason=reason)
 
 
-def prune_tokens(*, older_than: dt.timedelta = dt.timedelta(seconds=2 * REFRESH_TOKEN_SECONDS)) -> int:
+def prune_tokens(*, older_than: dt.timedelta = dt.timedelta(days=60)) -> int:
     """Delete expired tokens, and families that nobody can refresh any more. Returns the number of deleted rows."""
     deleted, _ = Token.objects.expired().delete()
     stale = timezone.now() - older_than
@@ -169,7 +169,7 @@ def _issue(*, user: User, family: TokenFamily) -> TokenPair:
         )
         for kind, value, seconds in (
             (Token.Type.ACCESS_TOKEN, access_token, lifetime),
-            (Token.Type.REFRESH_TOKEN, refresh_token, REFRESH_TOKEN_SECONDS),
+            (Token.Type.REFRESH_TOKEN, refresh_token, settings.IDP_OIDC_REFRESH_TOKEN_EXPIRES_IN),
         )
     )
     add_to_family(family=family, access_token=access_token, refresh_token=refresh_token)

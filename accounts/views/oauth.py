@@ -16,6 +16,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views import View
 from oauthlib.oauth2.rfc6749.errors import OAuth2Error
+from redis.exceptions import RedisError
 
 from accounts.oauth_server import oauth_server
 from accounts.oidc import SUPPORTED_SCOPES
@@ -59,7 +60,19 @@ class ConfigurationView(View):
         return JsonResponse(data, headers={"Access-Control-Allow-Origin": "*"})
 
 
-class AuthorizationView(allauth_views.AuthorizationView):
+class _NeedsCache:
+    """Says "try again" instead of failing while Redis, where the codes are, is away."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Answer 503 without Redis."""
+        try:
+            response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        except RedisError:
+            return JsonResponse({"error": "temporarily_unavailable"}, status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return response
+
+
+class AuthorizationView(_NeedsCache, allauth_views.AuthorizationView):
     """The consent page. Asks for an exact redirect address, `code` and PKCE with S256 before anything else."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -76,7 +89,7 @@ class AuthorizationView(allauth_views.AuthorizationView):
         return super().get(request, *args, **kwargs)
 
 
-class TokenView(allauth_views.TokenView):
+class TokenView(_NeedsCache, allauth_views.TokenView):
     """Codes, client credentials and refresh tokens for access tokens."""
 
     def post(self, request: HttpRequest) -> HttpResponse:
@@ -109,7 +122,7 @@ class RevokeView(allauth_views.RevokeView):
         return convert_response(*oauth_server().create_revocation_response(*extract_params(request)))
 
 
-class IntrospectView(allauth_views.IntrospectView):
+class IntrospectView(_NeedsCache, allauth_views.IntrospectView):
     """RFC 7662, for confidential clients about their own tokens."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

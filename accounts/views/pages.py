@@ -50,7 +50,7 @@ class SignInView(View):
         except ApiError as error:
             form.add_error(None, error.detail)
             return self._page(request, form, status=429 if error.status_code == 429 else 200)
-        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+        login(request, user, backend="accounts.backends.LimitedBackend")
         return HttpResponseRedirect(_next_page(request))
 
     def _page(self, request: HttpRequest, form: SignInForm, status: int = 200) -> HttpResponse:

@@ -1,6 +1,7 @@
 """A project's identity provider: whose tokens it accepts for its end users."""
 
 import re
+import uuid
 from typing import Any
 
 from django.conf import settings
@@ -35,8 +36,7 @@ def get_identity_provider(*, project: Project) -> IdentityProvider:
 
 def put_identity_provider(*, project: Project, fields: dict[str, Any]) -> IdentityProvider:
     """Set or change the provider; a secret that is absent or null is kept. Raises FieldError (422)."""
-    if fields["kind"] == ProviderKind.JWKS and fields.get("jwks_url"):
-        _check_jwks_url(fields["jwks_url"])
+    _check_jwks_url(fields)
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
         provider = IdentityProvider.objects.for_project(project).first() or IdentityProvider(project=project)
@@ -48,6 +48,12 @@ def put_identity_provider(*, project: Project, fields: dict[str, Any]) -> Identi
     if provider.kind == ProviderKind.JWKS and provider.jwks_document is None:
         _warm_up(provider)
     return provider
+
+
+def check_identity_provider(*, provider: IdentityProvider | None, fields: dict[str, Any]) -> None:
+    """Check fields as `put_identity_provider` would, and save nothing. Raises FieldError (422)."""
+    _check_jwks_url(fields)
+    _assign(provider or IdentityProvider(project_id=uuid.UUID(int=0)), fields)
 
 
 def delete_identity_provider(*, project: Project) -> None:
@@ -79,7 +85,10 @@ def _assign(provider: IdentityProvider, fields: dict[str, Any]) -> None:
         _assign_secret(provider, fields.get("hs256_secret"))
 
 
-def _check_jwks_url(url: str) -> None:
+def _check_jwks_url(fields: dict[str, Any]) -> None:
+    url = fields.get("jwks_url")
+    if fields["kind"] != ProviderKind.JWKS or not url:
+        return
     try:
         target = check_url(url)
         if target.parts.scheme != "https" and not target.opened:

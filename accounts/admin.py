@@ -1,0 +1,138 @@
+"""Admin pages of developers, staff and OAuth2. Only staff see them; secrets and token hashes are on none of them."""
+
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.idp.oidc.models import Client, Token
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.models import Group
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserCreationForm
+
+from accounts.models import FamilyToken, TokenFamily, User, normalize_email
+
+# allauth's own pages show secrets' hashes and let e-mail addresses be edited that nothing here reads.
+for model in (Client, Token, EmailAddress, Group):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+class NewUserForm(UserCreationForm):
+    """Adds a developer or member of staff."""
+
+    class Meta(BaseUserCreationForm.Meta):
+        model = User
+        fields = ("email",)
+
+    def clean_email(self) -> str:
+        """Store addresses in lower case."""
+        return normalize_email(self.cleaned_data["email"])
+
+
+class LookAtOnly:
+    """Rows that only the service writes."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse."""
+        return False
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):
+    """Developers and staff. Who may do what is for superusers to say."""
+
+    add_form = NewUserForm
+    change_password_form = AdminPasswordChangeForm
+    ordering = ["-date_joined"]
+    list_display = ["email", "full_name", "is_active", "is_staff", "date_joined"]
+    list_filter = ["is_active", "is_staff", "is_superuser", "groups"]
+    search_fields = ["email", "full_name"]
+    readonly_fields = ["date_joined", "last_login", "tokens_valid_from"]
+    fieldsets = [
+        (None, {"fields": ["email", "full_name", "is_active"]}),
+        ("May", {"fields": ["is_staff", "is_superuser", "groups", "user_permissions"]}),
+        ("Times", {"fields": ["date_joined", "last_login", "tokens_valid_from"]}),
+    ]
+    add_fieldsets = [(None, {"classes": ["wide"], "fields": ["email", "usable_password", "password1", "password2"]})]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Refuse lookups on the password and on whatever else the page does not offer."""
+        return any(lookup == name or lookup.startswith(f"{name}__") for name in self.list_filter)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Keep anybody but a superuser from giving rights, to others or to themselves."""
+        rights = [] if request.user.is_superuser else ["is_staff", "is_superuser", "groups", "user_permissions"]
+        return [*self.readonly_fields, *rights]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Leave superusers' accounts to superusers: changing their password would be taking them over."""
+        if obj is not None and obj.is_superuser and not request.user.is_superuser:
+            return False
+        return bool(super().has_change_permission(request, obj))
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    """Staff roles."""
+
+
+@admin.register(TokenFamily)
+class TokenFamilyAdmin(LookAtOnly, ModelAdmin):
+    """Sign-ins."""
+
+    fields = ["user", "created_at", "ended_at", "end_reason"]
+    list_display = ["user", "created_at", "ended_at", "end_reason"]
+    list_filter = ["end_reason"]
+    search_fields = ["user__email"]
+    list_select_related = ["user"]
+
+
+@admin.register(FamilyToken)
+class FamilyTokenAdmin(LookAtOnly, ModelAdmin):
+    """Tokens of sign-ins."""
+
+    fields = ["family", "is_refresh", "used_at", "created_at"]
+    list_display = ["family", "is_refresh", "used_at", "created_at"]
+    list_display_links = None
+    list_filter = ["is_refresh"]
+    search_fields = ["family__user__email"]
+    list_select_related = ["family"]
+
+
+@admin.register(Client)
+class ClientAdmin(LookAtOnly, ModelAdmin):
+    """OAuth2 clients; developers register them through the API, where the secret is shown once."""
+
+    fields = ["id", "name", "type", "owner", "grant_types", "redirect_uris", "scopes", "created_at"]
+    list_display = ["name", "id", "type", "owner", "created_at"]
+    list_filter = ["type"]
+    search_fields = ["id", "name", "owner__email"]
+    list_select_related = ["owner"]
+
+
+@admin.register(Token)
+class TokenAdmin(LookAtOnly, ModelAdmin):
+    """Stored tokens; deleting one revokes it."""
+
+    fields = ["type", "client", "user", "created_at", "expires_at"]
+    list_display = ["type", "client", "user", "created_at", "expires_at"]
+    list_filter = ["type"]
+    search_fields = ["user__email", "client__name"]
+    list_select_related = ["client", "user"]
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(LookAtOnly, ModelAdmin):
+    """allauth's table of addresses; this service keeps addresses on the user."""
+
+    fields = ["user", "email", "verified", "primary"]
+    list_display = fields
+    search_fields = ["email"]

@@ -1,0 +1,214 @@
+"""Admin pages of projects. Keys are made through the API, where they are shown once; a page never shows a secret."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from common.errors import FieldError
+from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
+from projects.models import ApiKey, EndUser, IdempotencyRecord, IdentityProvider, Membership, Project, Role
+from projects.origins import normalize_origin
+from projects.services.end_users import set_end_user_active
+from projects.services.identity_providers import check_identity_provider, put_identity_provider
+from projects.services.projects import clean_slug
+
+PROVIDER_FIELDS = ["kind", "issuer", "audience", "jwks_url", "user_id_claim", "email_claim", "test_only", "is_active"]
+
+
+class ProjectForm(forms.ModelForm):
+    """Checks what the API checks."""
+
+    class Meta:
+        model = Project
+        fields = [
+            "name",
+            "slug",
+            "description",
+            "is_active",
+            "allowed_origins",
+            "default_success_url",
+            "default_cancel_url",
+            "default_return_url",
+            "shared_webhook",
+        ]
+
+    def clean_slug(self) -> str:
+        """Check the slug."""
+        try:
+            return clean_slug(self.cleaned_data["slug"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def clean_allowed_origins(self) -> list[str]:
+        """Check each origin."""
+        origins = self.cleaned_data["allowed_origins"] or []
+        if not isinstance(origins, list) or not all(isinstance(origin, str) for origin in origins):
+            raise forms.ValidationError('Give a list, for instance ["https://app.example"].')
+        try:
+            return [normalize_origin(origin) for origin in origins]
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class IdentityProviderForm(forms.ModelForm):
+    """The shared secret is written here and never shown; left blank, the stored one is kept."""
+
+    hs256_secret = forms.CharField(
+        label="Shared secret (HS256)",
+        required=False,
+        strip=False,
+        max_length=4096,
+        widget=UnfoldAdminPasswordWidget(render_value=False, attrs={"autocomplete": "new-password"}),
+        help_text="At least 32 bytes. Leave blank to keep the stored one.",
+    )
+
+    class Meta:
+        model = IdentityProvider
+        fields = ["project", *PROVIDER_FIELDS]
+
+    def provider_fields(self) -> dict[str, Any]:
+        """Return the fields as the API has them."""
+        return {
+            **{name: self.cleaned_data.get(name) for name in PROVIDER_FIELDS},
+            "hs256_secret": self.cleaned_data.get("hs256_secret") or None,
+        }
+
+    def clean(self) -> dict[str, Any] | None:
+        """Check what the API checks."""
+        cleaned = super().clean()
+        if not self.errors:
+            try:
+                check_identity_provider(
+                    provider=IdentityProvider.objects.filter(pk=self.instance.pk).first(), fields=self.provider_fields()
+                )
+            except FieldError as error:
+                problem = error.errors[0]
+                self.add_error(str(problem["loc"][-1]), str(problem["msg"]))
+        return cleaned
+
+
+@admin.register(Project)
+class ProjectAdmin(ProjectScopedAdmin):
+    """Projects."""
+
+    form = ProjectForm
+    project_lookup = "pk"
+    developer_role_to_change = Role.DEVELOPER
+    list_display = ["name", "slug", "is_active", "shared_webhook", "created_at"]
+    list_filter = ["is_active", "shared_webhook"]
+    search_fields = ["name", "slug"]
+    readonly_fields = ["id", "created_at", "updated_at", "deleted_at"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: a project's row is what its payments hang on. The API deletes it for everybody and keeps the books."""
+        return False
+
+
+@admin.register(Membership)
+class MembershipAdmin(ProjectScopedAdmin):
+    """Who may act in a project. Changed through the API, which never leaves a project without an owner."""
+
+    list_display = ["project", "user", "role", "created_at"]
+    list_filter = ["role"]
+    search_fields = ["user__email", "project__name"]
+    list_select_related = ["project", "user"]
+    autocomplete_fields = ["project", "user"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ProjectScopedAdmin):
+    """Keys by their first characters. A key can be switched off here and is made through the API."""
+
+    developer_role_to_change = Role.DEVELOPER
+    developer_role_to_delete = Role.DEVELOPER
+    fields = ["project", "name", "key_prefix", "is_test_mode", "is_active", "created_at", "created_by", "last_used_at"]
+    readonly_fields = ["project", "key_prefix", "is_test_mode", "created_at", "created_by", "last_used_at"]
+    list_display = ["name", "project", "key_prefix", "is_test_mode", "is_active", "last_used_at"]
+    list_filter = ["is_active", "is_test_mode"]
+    search_fields = ["name", "key_prefix", "project__name"]
+    list_select_related = ["project"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: the API shows a new key once."""
+        return False
+
+
+@admin.register(IdentityProvider)
+class IdentityProviderAdmin(ProjectScopedAdmin):
+    """Whose tokens a project accepts."""
+
+    form = IdentityProviderForm
+    developer_role_to_change = Role.DEVELOPER
+    developer_role_to_add = Role.DEVELOPER
+    developer_role_to_delete = Role.DEVELOPER
+    list_display = ["project", "kind", "issuer", "test_only", "is_active", "jwks_fetched_at"]
+    list_filter = ["kind", "is_active", "test_only"]
+    search_fields = ["issuer", "project__name"]
+    list_select_related = ["project"]
+    readonly_fields = ["jwks_fetched_at", "created_at", "updated_at"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Keep a provider with its project."""
+        return [*self.readonly_fields, "project"] if obj is not None else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save as the API does."""
+        if not self.has_change_permission(request, obj):
+            raise PermissionDenied
+        saved = put_identity_provider(project=obj.project, fields=form.provider_fields())
+        obj.pk = saved.pk
+
+
+@admin.register(EndUser)
+class EndUserAdmin(ProjectScopedAdmin):
+    """End users. Banning holds from their next request on."""
+
+    developer_role_to_change = Role.DEVELOPER
+    fields = ["project", "external_id", "email", "is_active", "banned_at", "created_at", "last_seen_at"]
+    readonly_fields = ["project", "external_id", "email", "banned_at", "created_at", "last_seen_at"]
+    list_display = ["external_id", "email", "project", "is_active", "created_at", "last_seen_at"]
+    list_filter = ["is_active"]
+    search_fields = ["external_id", "email"]
+    list_select_related = ["project"]
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: an end user appears with their first token."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: their payments hang on the row."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Ban or let in, with the time of the ban."""
+        if not self.has_change_permission(request, obj):
+            raise PermissionDenied
+        set_end_user_active(end_user=obj, is_active=obj.is_active)
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(ReadOnlyMixin, ProjectScopedAdmin):
+    """Requests that came with a key; the answers are not shown."""
+
+    fields = [
+        "project",
+        "caller",
+        "key",
+        "method",
+        "path",
+        "state",
+        "lease_until",
+        "status_code",
+        "holds_secret",
+        "created_at",
+    ]
+    readonly_fields = fields
+    list_display = ["created_at", "method", "path", "state", "status_code", "holds_secret"]
+    list_filter = ["state", "method", "holds_secret"]
+    search_fields = ["key", "caller"]
+    show_full_result_count = False
