@@ -1,0 +1,173 @@
+"""Customers, subscriptions, payments, checkouts and calls to Stripe, as this service knows them."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from common import clock
+from payments.admin.display import money, pretty_json
+from payments.admin.read_only import ReadOnlyAdmin
+from payments.models import CheckoutSession, StripeCustomer, StripeIntent, Subscription, Transaction
+from payments.models.billing import STATUS_PRECEDENCE
+from payments.services.access import access_of
+
+GOOD, WAITING, BAD = "success", "warning", "danger"
+SUBSCRIPTION_COLORS = {
+    "active": GOOD,
+    "trialing": GOOD,
+    "past_due": WAITING,
+    "paused": WAITING,
+    "incomplete": WAITING,
+    "unpaid": BAD,
+    "canceled": BAD,
+    "incomplete_expired": BAD,
+}
+PAYMENT_COLORS = {
+    "succeeded": GOOD,
+    "pending": WAITING,
+    "partially_refunded": WAITING,
+    "refunded": WAITING,
+    "failed": BAD,
+    "canceled": BAD,
+}
+
+
+@admin.register(StripeCustomer)
+class StripeCustomerAdmin(ReadOnlyAdmin):
+    list_display = ["stripe_customer_id", "project", "mode", "end_user", "email", "created_at"]
+    list_filter = ["mode", "created_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = ["stripe_customer_id", "email", "name", "end_user__external_id"]
+    date_hierarchy = "created_at"
+
+
+class SubscriptionStatusFilter(admin.SimpleListFilter):
+    """Stripe's statuses, named without asking the table which of them occur."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the choices."""
+        return [(status, status.replace("_", " ")) for status in STATUS_PRECEDENCE]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Keep what was chosen."""
+        return queryset.filter(status=self.value()) if self.value() in STATUS_PRECEDENCE else queryset
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = ["stripe_subscription_id", "project", "mode", "colored_status", "plan", "end_user", "period_end"]
+    list_filter = ["mode", SubscriptionStatusFilter, "cancel_at_period_end", "created_at"]
+    list_select_related = ["project", "plan", "end_user"]
+    search_fields = ["stripe_subscription_id", "stripe_customer_id", "end_user__external_id", "end_user__email"]
+    date_hierarchy = "created_at"
+    readonly_fields = ["access"]
+
+    @display(description="Status", ordering="status", label=SUBSCRIPTION_COLORS)
+    def colored_status(self, row: Subscription) -> str:
+        """Show Stripe's status."""
+        return row.status
+
+    @display(description="Period ends", ordering="current_period_end")
+    def period_end(self, row: Subscription) -> Any:
+        """Show when the paid period ends."""
+        return row.current_period_end
+
+    @display(description="Access now", boolean=True)
+    def access(self, row: Subscription) -> bool:
+        """Show whether the plan gives access at this moment."""
+        return access_of(row, clock.now()).plan_active
+
+
+@admin.register(Transaction)
+class TransactionAdmin(ReadOnlyAdmin):
+    list_display = [
+        "payment_intent_id",
+        "project",
+        "mode",
+        "colored_status",
+        "amount",
+        "refunded",
+        "end_user",
+        "created_at",
+    ]
+    list_filter = ["mode", "status", "disputed", "created_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = [
+        "payment_intent_id", "stripe_invoice_id", "stripe_charge_id", "stripe_customer_id", "end_user__external_id",
+        "end_user__email",
+    ]  # fmt: skip
+    date_hierarchy = "created_at"
+    exclude = ["receipt_url", "invoice_pdf"]
+    readonly_fields = ["receipt", "invoice_document"]
+
+    @display(description="Status", ordering="status", label=PAYMENT_COLORS)
+    def colored_status(self, row: Transaction) -> str:
+        """Show the payment's status."""
+        return row.status
+
+    @display(description="Amount", ordering="amount_cents")
+    def amount(self, row: Transaction) -> str:
+        """Show the amount in its currency."""
+        return money(row.amount_cents, row.currency)
+
+    @display(description="Refunded", ordering="refunded_amount_cents")
+    def refunded(self, row: Transaction) -> str:
+        """Show what was given back."""
+        return money(row.refunded_amount_cents, row.currency) if row.refunded_amount_cents else "-"
+
+    @display(description="Receipt")
+    def receipt(self, row: Transaction) -> SafeString | str:
+        """Link to Stripe's receipt."""
+        return link(row.receipt_url)
+
+    @display(description="Invoice (PDF)")
+    def invoice_document(self, row: Transaction) -> SafeString | str:
+        """Link to Stripe's PDF."""
+        return link(row.invoice_pdf)
+
+
+@admin.register(CheckoutSession)
+class CheckoutSessionAdmin(ReadOnlyAdmin):
+    list_display = ["stripe_session_id", "project", "mode", "status", "payment_status", "end_user", "created_at"]
+    list_filter = ["mode", "status", "created_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = ["stripe_session_id", "stripe_subscription_id", "payment_intent_id", "end_user__external_id"]
+    date_hierarchy = "created_at"
+    # The address lets its holder pay in the user's name.
+    exclude = ["url", "request", "purchase_key"]
+    readonly_fields = ["what_was_asked_for"]
+
+    @display(description="What was asked for")
+    def what_was_asked_for(self, row: CheckoutSession) -> SafeString | str:
+        """Show the request to Stripe."""
+        return pretty_json(row.request)
+
+
+@admin.register(StripeIntent)
+class StripeIntentAdmin(ReadOnlyAdmin):
+    list_display = ["operation", "target", "project", "mode", "status", "end_user", "created_at"]
+    list_filter = ["mode", "status", "created_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = ["operation", "target", "result_id", "stripe_idempotency_key", "end_user__external_id"]
+    date_hierarchy = "created_at"
+    exclude = ["params"]
+    readonly_fields = ["what_was_asked_for"]
+
+    @display(description="What was asked for")
+    def what_was_asked_for(self, row: StripeIntent) -> SafeString | str:
+        """Show the request to Stripe."""
+        return pretty_json(row.params)
+
+
+def link(address: str) -> SafeString | str:
+    """Link to an address of Stripe's; anything that is no web address is shown as text."""
+    if not address.startswith(("https://", "http://")):
+        return address or "-"
+    return format_html('<a href="{}" rel="noreferrer noopener" target="_blank">{}</a>', address, address)
