@@ -94,8 +94,8 @@ def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
         with dispatcher.store.transaction() as tx:
             if action == "renew":
                 outcome = body.get("outcome", "paid")
-                if outcome not in ("paid", "declined"):
-                    raise ControlRefused("outcome must be paid or declined")
+                if outcome not in ("paid", "declined", "card"):
+                    raise ControlRefused("outcome must be paid, declined or card (what the card does by itself)")
                 return jsonify(renewals.renew(tx, ctx, subscription_id, outcome=outcome))
             if action == "pause":
                 return jsonify(renewals.pause(tx, ctx, subscription_id))
@@ -104,7 +104,6 @@ def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
             if action == "expire":
                 return jsonify(renewals.expire(tx, ctx, subscription_id))
         raise ControlRefused(f"unknown action {action}", 404)
-
 
     @pages.post("/api/payment_intents/<intent_id>/authenticate")
     def authenticate(intent_id: str) -> ResponseReturnValue:
