@@ -101,6 +101,7 @@ class Supervisor:
         self.children: list[Child] = []
         self.environment: dict[str, str] = {}
         self.lock: IO[str] | None = None
+        self.runtime_env: Path | None = None
 
     # ---- starting
 
@@ -151,7 +152,7 @@ class Supervisor:
         # Nothing here is for other users of the machine: the keys are in the file that others cannot read.
         self.environment = {**generated_keys(self.var_dir), **given, **own}
         names = [*own, *generated_keys(self.var_dir), "DATABASE_URL", "REDIS_URL"]
-        write_runtime_env(self.var_dir, {name: self.environment[name] for name in names})
+        self.runtime_env = write_runtime_env(self.var_dir, {name: self.environment[name] for name in names})
 
     def _start_postgres(self, port: int | None) -> Server:
         return start_postgres(self.var_dir / "postgres", port=port, database="payments")
@@ -268,6 +269,9 @@ class Supervisor:
                     say(f"{child.name} did not start: {error}")
                     child.process = None
             if child.restart_at is None and child.is_dead():
+                if child.process is not None:
+                    with suppress(psutil.Error):
+                        child.process.wait(0)  # Reap it: a zombie would keep its pid for as long as we run.
                 child.deaths = [moment for moment in child.deaths if now - moment < RESTART_WINDOW_SECONDS] + [now]
                 if len(child.deaths) > RESTARTS_MAX:
                     raise CannotRun(
@@ -302,7 +306,8 @@ class Supervisor:
                 if child.process is not None:
                     with suppress(psutil.Error):
                         child.process.wait(STOP_SECONDS)
-        (self.var_dir / "runtime.env").unlink(missing_ok=True)
+        if self.runtime_env is not None:
+            self.runtime_env.unlink(missing_ok=True)
 
     @staticmethod
     def _signal(child: Child, signal_number: int) -> None:
@@ -391,7 +396,8 @@ def main() -> int:
         say(str(reason))
         code = 1
     finally:
-        say("Stopping ...")
+        if supervisor.children:
+            say("Stopping ...")
         supervisor.stop()
     return code
 

@@ -32,14 +32,16 @@ def generated_keys(var_dir: Path) -> dict[str, str]:
     return keys
 
 
-def write_runtime_env(var_dir: Path, values: Mapping[str, str]) -> None:
-    """Write VAR_DIR/runtime.env, readable by its owner only. Line breaks of keys are written as \\n."""
+def write_runtime_env(var_dir: Path, values: Mapping[str, str]) -> Path:
+    """Write VAR_DIR/runtime.env, readable by its owner only, and return its path. Line breaks of keys become \\n."""
     lines = []
     for name, value in sorted(values.items()):
         if "'" in value:
             raise ValueError(f"{name} contains a quote, which the environment file cannot hold")
         lines.append("{}='{}'\n".format(name, value.replace("\n", "\\n")))
-    write_private(var_dir / "runtime.env", "".join(lines))
+    path = var_dir / "runtime.env"
+    write_private(path, "".join(lines))
+    return path
 
 
 def schema_key() -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,8 +170,11 @@ def test_a_second_run_on_the_same_directory_is_refused_and_harms_nothing(run: Ru
 @pytest.mark.timeout(120)
 def test_a_killed_worker_is_started_again(run: Run) -> None:
     def worker() -> psutil.Process | None:
-        found = [child for child in run.process.children() if "worker" in child.cmdline() and "celery" in child.cmdline()]
-        return found[0] if found else None
+        for child in run.process.children():
+            with suppress(psutil.Error):
+                if {"celery", "worker"} <= set(child.cmdline()):
+                    return child
+        return None
 
     before = worker()
     assert before is not None
