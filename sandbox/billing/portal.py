@@ -52,8 +52,9 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
 
     Keys: account_name, livemode, return_url (or None), customer (id, email, name), cancel_mode (at_period_end,
     immediately), features (the configuration's), flow (the session's flow or None), payment_method (brand, last4,
-    exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity, unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at,
-    cancel_at_period_end, can_cancel, can_resume, switch_prices (each: id, description, unit_amount, currency,
+    exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity,
+    unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at, cancel_at_period_end,
+    can_cancel, can_resume, switch_prices (each: id, description, unit_amount, currency,
     interval, interval_count)), invoices newest first (each: id, number, created, total, amount_due, currency, status,
     hosted_invoice_url, invoice_pdf).
 

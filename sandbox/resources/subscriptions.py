@@ -85,7 +85,10 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     elif status != "all":
         equal["status"] = status
     if params.get("price"):
-        where += " AND EXISTS (SELECT 1 FROM json_each(objects.json, '$.items.data') i WHERE json_extract(i.value, '$.price.id') = ?)"
+        where += (
+            " AND EXISTS (SELECT 1 FROM json_each(objects.json, '$.items.data') item"
+            " WHERE json_extract(item.value, '$.price.id') = ?)"
+        )
         values.append(params["price"])
     return page(tx, ctx, "subscription", params, "/v1/subscriptions", equal, where, values)
 

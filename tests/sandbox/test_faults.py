@@ -46,8 +46,8 @@ def test_429_says_why_as_the_sdk_expects(client: stripe.StripeClient, fault: Cal
     fault(match="GET /v1/customers*", do="status:429")
     with pytest.raises(stripe.RateLimitError) as refused:
         client.v1.customers.list()
-    assert refused.value.json_body["error"]["code"] == "rate_limit"
-    assert refused.value.headers["Stripe-Rate-Limited-Reason"] == "global-rate"
+    assert '"code": "rate_limit"' in str(refused.value.http_body)
+    assert (refused.value.headers or {})["Stripe-Rate-Limited-Reason"] == "global-rate"
 
 
 def test_the_nth_request_and_so_many_of_them(api: Api, fault: Callable[..., None]) -> None:
