@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from . import control, delivery, hosted, intent_page, violations
+from . import control, delivery, hosted, violations
 from .dispatch import ConnectionDropped, Dispatcher
 from .errors import StripeError
 from .store import Store
@@ -38,7 +38,6 @@ def create_app(dispatcher: Dispatcher) -> Flask:
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.register_blueprint(control.blueprint(dispatcher))
     app.register_blueprint(hosted.blueprint(dispatcher.store))
-    app.register_blueprint(intent_page.blueprint(dispatcher.store))
     app.register_blueprint(violations.blueprint())
 
     @app.route("/", defaults={"rest": ""}, methods=API_METHODS)

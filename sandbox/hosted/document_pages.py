@@ -1,15 +1,18 @@
-"""Invoices at /i/INVOICE (and their PDF) and receipts at /receipts/CHARGE; whoever has the link may read."""
+"""Invoices at /i/INVOICE (a form while they are open, and a PDF) and receipts at /receipts/CHARGE, for whoever has the link."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from .. import clock
-from ..errors import missing
-from ..store import Context, Object, Store
+from ..billing import invoice_page
+from ..errors import StripeError, missing
+from ..store import Context, Object, Store, Tx
+from .card_form import read_card_form
+from .checkout_pages import TEST_CARDS
 from .money import format_amount, format_date
 from .pdf import Document
 
@@ -21,12 +24,36 @@ def add_routes(pages: Blueprint, store: Store) -> None:
 
     @pages.get("/i/<invoice_id>")
     def show_invoice(invoice_id: str) -> ResponseReturnValue:
-        invoice, charges = _invoice_with_charges(store, invoice_id)
-        return render_template("hosted/invoice.html", invoice=invoice, charges=charges, lines=_lines(invoice))
+        return _invoice_page(store, invoice_id, {}, {})
+
+    @pages.post("/i/<invoice_id>")
+    def pay_invoice(invoice_id: str) -> ResponseReturnValue:
+        form = read_card_form(request.form, needs_email=False, needs_address=False)
+        if form.errors:
+            return _invoice_page(store, invoice_id, form.values, form.errors), 400
+        try:
+            outcome = invoice_page.pay_with_card(
+                store,
+                invoice_id,
+                form.card_number,
+                form.exp_month,
+                form.exp_year,
+                form.cvc,
+                form.values["billingName"],
+            )
+        except StripeError as error:
+            if error.http_status == 404:
+                raise
+            # Paid or voided meanwhile: the page itself says so.
+            return redirect(url_for("hosted.show_invoice", invoice_id=invoice_id), 303)
+        if outcome.kind == "declined":
+            return _invoice_page(store, invoice_id, form.values, {"cardNumber": outcome.message}), 402
+        return redirect(url_for("hosted.show_invoice", invoice_id=invoice_id), 303)
 
     @pages.get("/i/<invoice_id>/pdf")
     def download_invoice(invoice_id: str) -> ResponseReturnValue:
-        invoice, _ = _invoice_with_charges(store, invoice_id)
+        with store.read() as tx:
+            _, invoice = invoice_page.open_invoice(tx, invoice_id)
         name = f"Invoice-{invoice['number'] or invoice['id']}.pdf"
         headers = {"Content-Disposition": f'attachment; filename="{_file_name(name)}"'}
         return Response(write_invoice(invoice), content_type="application/pdf", headers=headers)
@@ -54,26 +81,32 @@ def _find(store: Store, object_type: str, object_id: str) -> Object:
     return found
 
 
-def _invoice_with_charges(store: Store, invoice_id: str) -> tuple[Object, list[Object]]:
-    """Read an invoice that has been sent out, with the charges that paid it.
-
-    Raises: StripeError 404; a draft has no page, as at Stripe.
-    """
-    invoice = _find(store, "invoice", invoice_id)
-    if invoice["status"] == "draft":
-        raise missing("invoice", invoice_id)
+def _invoice_page(store: Store, invoice_id: str, values: dict[str, str], errors: dict[str, str]) -> str:
     with store.read() as tx:
-        owner = tx.owner_of("invoice", invoice_id)
-        if owner is None:
-            raise missing("invoice", invoice_id)
-        ctx = Context(owner[0], owner[1], clock.now())
-        charges = []
-        for payment in tx.find_by(ctx, "invoice_payment", "invoice", invoice_id):
-            intent = tx.get(ctx, "payment_intent", (payment["payment"] or {}).get("payment_intent") or "")
-            charge = tx.get(ctx, "charge", intent["latest_charge"]) if intent and intent["latest_charge"] else None
-            if charge and charge["status"] == "succeeded":
-                charges.append(charge)
-    return invoice, charges
+        ctx, invoice = invoice_page.open_invoice(tx, invoice_id)
+        waiting = invoice_page.waiting_intent(tx, ctx, invoice)
+        charges = _charges(tx, ctx, invoice_id)
+    return render_template(
+        "hosted/invoice.html",
+        invoice=invoice,
+        charges=charges,
+        lines=_lines(invoice),
+        waiting=waiting,
+        values=values,
+        errors=errors,
+        test_cards=TEST_CARDS,
+    )
+
+
+def _charges(tx: Tx, ctx: Context, invoice_id: str) -> list[Object]:
+    """Read the charges that paid an invoice."""
+    charges = []
+    for payment in tx.find_by(ctx, "invoice_payment", "invoice", invoice_id):
+        intent = tx.get(ctx, "payment_intent", (payment["payment"] or {}).get("payment_intent") or "")
+        charge = tx.get(ctx, "charge", intent["latest_charge"]) if intent and intent["latest_charge"] else None
+        if charge and charge["status"] == "succeeded":
+            charges.append(charge)
+    return charges
 
 
 def _lines(invoice: Object) -> list[dict[str, Any]]:
@@ -91,7 +124,7 @@ def _lines(invoice: Object) -> list[dict[str, Any]]:
 
 def write_invoice(invoice: Object) -> bytes:
     """Write the invoice as a PDF file."""
-    currency = invoice["currency"]
+    currency, paid = invoice["currency"], invoice["status"] == "paid"
     page = Document(f"Invoice {invoice['number'] or ''}")
     page.row("Invoice", invoice["account_name"] or "", size=20, bold=True)
     page.space(12)
@@ -104,7 +137,7 @@ def write_invoice(invoice: Object) -> bytes:
     for part in _address_lines(invoice["customer_address"]):
         page.row("", part)
     page.space(16)
-    page.row(f"{format_amount(invoice['amount_due'], currency)} due", size=16, bold=True)
+    page.row(f"{format_amount(invoice['amount_due'], currency)} {'paid' if paid else 'due'}", size=16, bold=True)
     page.space(8)
     page.row("Description", "Amount", bold=True)
     page.rule()

@@ -21,9 +21,14 @@ _WIDTHS = (
 WIDTHS = {chr(32 + position): int(width) for position, width in enumerate(_WIDTHS.split())}
 
 
-def text_width(text: str, size: float) -> float:
+# Letters of the bold font are wider by about this much.
+BOLD_STRETCH = 1.07
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Measure a text in points."""
-    return sum(WIDTHS.get(character, 556) for character in text) * size / 1000
+    width = sum(WIDTHS.get(character, 556) for character in text) * size / 1000
+    return width * BOLD_STRETCH if bold else width
 
 
 @dataclass
@@ -44,10 +49,10 @@ class Document:
     def row(self, left: str, right: str = "", *, size: float = 10, bold: bool = False) -> None:
         """Write a line of text, with an amount or the like at the right edge."""
         self.space(size * 1.5)
-        room = PAGE_WIDTH - 2 * MARGIN - (text_width(right, size) + 12 if right else 0)
+        room = PAGE_WIDTH - 2 * MARGIN - (text_width(right, size, bold=bold) + 12 if right else 0)
         self._write(MARGIN, _shorten(left, size, room), size, bold)
         if right:
-            self._write(PAGE_WIDTH - MARGIN - text_width(right, size), right, size, bold)
+            self._write(PAGE_WIDTH - MARGIN - text_width(right, size, bold=bold), right, size, bold)
 
     def rule(self) -> None:
         """Draw a thin line across the page."""
