@@ -14,7 +14,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.csrf import csrf_exempt
 from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 from redis.exceptions import RedisError
 
@@ -89,6 +91,8 @@ class AuthorizationView(_NeedsCache, allauth_views.AuthorizationView):
         return super().get(request, *args, **kwargs)
 
 
+# Overriding dispatch() loses allauth's own exemption: these two are called by programs, which have no CSRF cookie.
+@method_decorator(csrf_exempt, name="dispatch")
 class TokenView(_NeedsCache, allauth_views.TokenView):
     """Codes, client credentials and refresh tokens for access tokens."""
 
@@ -122,6 +126,7 @@ class RevokeView(allauth_views.RevokeView):
         return convert_response(*oauth_server().create_revocation_response(*extract_params(request)))
 
 
+@method_decorator(csrf_exempt, name="dispatch")
 class IntrospectView(_NeedsCache, allauth_views.IntrospectView):
     """RFC 7662, for confidential clients about their own tokens."""
 
