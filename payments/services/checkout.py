@@ -35,6 +35,7 @@ from payments.services.prices import (
     find_buyable_plan,
     find_promotion_code,
     price_id_of_plan,
+    priced,
     retrieve_sellable_price,
 )
 from payments.services.return_urls import check_named_url
@@ -94,11 +95,11 @@ def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, pur
     one_only = purchase.mode == SUBSCRIPTION and not purchase.allow_existing_subscription
     if one_only:
         refuse_second_subscription(project=project, mode=mode, end_user=end_user)
-    price_id = _checked_price_id(account, project, mode, purchase)
+    price = _checked_price(account, project, mode, purchase)
     discount = find_promotion_code(account=account, code=purchase.promo_code) if purchase.promo_code else ""
     for last_try in (False, True):
         customer = ensure_customer(project=project, mode=mode, end_user=end_user)
-        request = _session_request(project, end_user, purchase, price_id, customer.stripe_customer_id, discount)
+        request = _session_request(project, end_user, purchase, price, customer.stripe_customer_id, discount)
         try:
             return _open(account, project, mode, end_user, request, one_only=one_only)
         except StripeObjectMissing as error:
@@ -130,7 +131,7 @@ def read_checkout_session(*, project: Project, mode: str, end_user: EndUser, ses
         return rows.get(pk=row.pk)
 
 
-def _checked_price_id(account: StripeAccount, project: Project, mode: str, purchase: Purchase) -> str:
+def _checked_price(account: StripeAccount, project: Project, mode: str, purchase: Purchase) -> dict[str, Any]:
     price_id = purchase.price_id
     if purchase.plan:
         plan = find_buyable_plan(project=project, code=purchase.plan, field=purchase.plan_field)
@@ -139,18 +140,18 @@ def _checked_price_id(account: StripeAccount, project: Project, mode: str, purch
     wanted = RECURRING if purchase.mode == SUBSCRIPTION else ONE_TIME
     if price.get("type") != wanted:
         raise PriceDoesNotFit(f"Mode {purchase.mode} needs a {wanted} price; this one is {price.get('type')}.")
-    return price_id
+    return price
 
 
 def _session_request(
-    project: Project, end_user: EndUser, purchase: Purchase, price_id: str, customer_id: str, discount: str
+    project: Project, end_user: EndUser, purchase: Purchase, price: dict[str, Any], customer_id: str, discount: str
 ) -> dict[str, Any]:
     """Write the call's parameters. What the caller says about itself never replaces what we say."""
     metadata = {**purchase.metadata, **user_metadata(project, end_user), "type": purchase.mode}
     request: dict[str, Any] = {
         "mode": purchase.mode,
         "customer": customer_id,
-        "line_items": [{"price": price_id, "quantity": purchase.quantity}],
+        "line_items": [priced(price, purchase.quantity)],
         "success_url": purchase.success_url,
         "cancel_url": purchase.cancel_url,
         "billing_address_collection": "required",

@@ -4,7 +4,7 @@ from typing import Any
 
 from common.errors import ApiError, FieldError
 from entitlements.models import Plan, PlanPrice
-from payments.stripe_api import StripeAccount, StripeObjectMissing
+from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused
 from projects.models import Project
 
 RECURRING, ONE_TIME = "recurring", "one_time"
@@ -44,14 +44,26 @@ def retrieve_sellable_price(*, account: StripeAccount, project: Project, mode: s
     """
     try:
         price = account.retrieve("prices", price_id)
-    except StripeObjectMissing:
+    except StripeRefused:
+        # Also an id that Stripe reads as something else, such as "search".
         raise PriceNotFound() from None
-    if not price.get("active") or price.get("deleted"):
+    if price.get("object") != "price":
+        raise PriceNotFound()
+    if not price.get("active"):
         raise PriceNotFound("This price is no longer active.")
     sold = PlanPrice.objects.for_project(project).filter(mode=mode, stripe_price_id=price_id)
     if sold.filter(plan__internal=True).exists():
         raise PriceNotFound("This plan cannot be bought.")
     return price
+
+
+def priced(price: dict[str, Any], quantity: int) -> dict[str, Any]:
+    """Write a line or item of a price. A metered one takes no quantity: what is used is what is billed.
+
+    Source: https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items-quantity
+    """
+    metered = (price.get("recurring") or {}).get("usage_type") == "metered"
+    return {"price": price["id"]} if metered else {"price": price["id"], "quantity": quantity}
 
 
 def find_buyable_plan(*, project: Project, code: str, field: str) -> Plan:

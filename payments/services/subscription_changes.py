@@ -16,7 +16,7 @@ from payments.models import Subscription
 from payments.models.billing import ENDED_STATUSES
 from payments.services.intent_rows import IntentOutcome, StripeObject, carry_out, claim_intent, is_intent_open
 from payments.services.objects.subscription import cancel_time, cancels_at_period_end
-from payments.services.prices import RECURRING, PriceDoesNotFit, retrieve_sellable_price
+from payments.services.prices import RECURRING, PriceDoesNotFit, priced, retrieve_sellable_price
 from payments.services.sync_subscription import sync_subscription
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused, stripe_account, unix
 from projects.models import EndUser, Project
@@ -148,7 +148,7 @@ def update_subscription(
     # Stripe sets the quantity to 1 when the price changes and none is given.
     # Source: https://docs.stripe.com/api/subscriptions/update#update_subscription-items-quantity
     params: dict[str, Any] = {
-        "items": [{"id": item["id"], "price": new_price_id, "quantity": item.get("quantity") or 1}],
+        "items": [{"id": item["id"], **priced(price, item.get("quantity") or 1)}],
         "proration_behavior": proration_behavior,
         "payment_behavior": "error_if_incomplete",
     }
