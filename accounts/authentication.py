@@ -20,9 +20,6 @@ class InvalidToken(NotAuthenticated):
     code = "invalid_token"
     detail = "The token is not valid for this endpoint."
 
-    def response_headers(self) -> dict[str, str]:
-        return super().response_headers() | {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-
 
 @dataclass(frozen=True)
 class DeveloperToken:

@@ -51,9 +51,17 @@ class _Limiters:
             try:
                 return self._count(self._redis, item, key)
             except (RedisError, OSError):
-                self._redis_asleep_until = time.monotonic() + REDIS_RETRY_SECONDS
-                logger.warning("Redis does not answer; rate limits are counted per process for now.")
+                self._fall_asleep()
         return self._count(self._memory, item, key)
+
+    def peek(self, item: RateLimitItem, key: str) -> tuple[bool, int, float]:
+        """Say the same without counting."""
+        if time.monotonic() >= self._redis_asleep_until:
+            try:
+                return self._look(self._redis, item, key)
+            except (RedisError, OSError):
+                self._fall_asleep()
+        return self._look(self._memory, item, key)
 
     def clear(self, item: RateLimitItem, key: str) -> None:
         """Forget the calls counted for the key."""
@@ -62,7 +70,16 @@ class _Limiters:
             try:
                 self._redis.clear(item, key)
             except (RedisError, OSError):
-                self._redis_asleep_until = time.monotonic() + REDIS_RETRY_SECONDS
+                self._fall_asleep()
+
+    def _fall_asleep(self) -> None:
+        self._redis_asleep_until = time.monotonic() + REDIS_RETRY_SECONDS
+        logger.warning("Redis does not answer; rate limits are counted per process for now.")
+
+    @staticmethod
+    def _look(limiter: MovingWindowRateLimiter, item: RateLimitItem, key: str) -> tuple[bool, int, float]:
+        stats = limiter.get_window_stats(item, key)
+        return stats.remaining > 0, stats.remaining, stats.reset_time
 
     @staticmethod
     def _count(limiter: MovingWindowRateLimiter, item: RateLimitItem, key: str) -> tuple[bool, int, float]:
@@ -78,7 +95,15 @@ def _limiters(redis_url: str) -> _Limiters:
 
 def count_call(limit: RateLimit, key: str) -> None:
     """Count one call against a limit. Raises TooManyRequests (429) with Retry-After and the X-RateLimit headers."""
-    passed, remaining, reset_at = _limiters(settings.REDIS_URL).hit(limit.item(), key)
+    _refuse_unless(limit, *_limiters(settings.REDIS_URL).hit(limit.item(), key))
+
+
+def check_calls(limit: RateLimit, key: str) -> None:
+    """Refuse when a limit is used up, without counting. For limits on failures, which are counted once they happened."""
+    _refuse_unless(limit, *_limiters(settings.REDIS_URL).peek(limit.item(), key))
+
+
+def _refuse_unless(limit: RateLimit, passed: bool, remaining: int, reset_at: float) -> None:
     if passed:
         return
     wait_seconds = max(1, int(reset_at - time.time()) + 1)

@@ -145,11 +145,11 @@ def end_family_of_token(*, value: str, reason: str) -> None:
 
 def prune_tokens(*, older_than: dt.timedelta = dt.timedelta(days=60)) -> int:
     """Delete expired tokens, and families that nobody can refresh any more. Returns the number of deleted rows."""
-    deleted, _ = Token.objects.expired().delete()
     stale = timezone.now() - older_than
-    families = TokenFamily.objects.filter(created_at__lt=stale).exclude(tokens__created_at__gte=stale)
-    deleted_families, _ = families.delete()
-    return deleted + deleted_families
+    expired, _ = Token.objects.expired().delete()
+    remembered, _ = FamilyToken.objects.filter(created_at__lt=stale).delete()
+    families, _ = TokenFamily.objects.filter(created_at__lt=stale, tokens__isnull=True).delete()
+    return expired + remembered + families
 
 
 def _issue(*, user: User, family: TokenFamily) -> TokenPair:

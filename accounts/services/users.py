@@ -6,13 +6,13 @@ from django.db import IntegrityError, transaction
 from accounts.models import User, normalize_email
 from accounts.services.tokens import TokenPair, issue_login_tokens
 from common.errors import Conflict, NotAuthenticated
-from common.rate_limits import RateLimit, count_call, forget_calls
+from common.rate_limits import RateLimit, check_calls, count_call, forget_calls
 
-# Guessing one account from one address; guessing one account from many; trying many accounts from one address.
+# Guessing one account from one address; guessing one account from many; failing at many accounts from one address.
 LOGIN_PER_ADDRESS_AND_EMAIL = RateLimit("login-address-email", amount=10, seconds=300)
 LOGIN_PER_EMAIL = RateLimit("login-email", amount=50, seconds=300)
-LOGIN_PER_ADDRESS = RateLimit("login-address", amount=300, seconds=300)
-REGISTER_PER_ADDRESS = RateLimit("register-address", amount=100, seconds=3600)
+FAILURES_PER_ADDRESS = RateLimit("login-failures-address", amount=100, seconds=300)
+REGISTER_PER_ADDRESS = RateLimit("register-address", amount=1000, seconds=3600)
 
 
 class WrongCredentials(NotAuthenticated):
@@ -43,15 +43,15 @@ def check_credentials(*, email: str, password: str, address: str) -> User:
     """Return the active user with these credentials. Raises: WrongCredentials (401), TooManyRequests (429)."""
     email = normalize_email(email)
     pair = f"{address} {email}"
-    count_call(LOGIN_PER_ADDRESS, address)
+    check_calls(FAILURES_PER_ADDRESS, address)
     count_call(LOGIN_PER_ADDRESS_AND_EMAIL, pair)
     count_call(LOGIN_PER_EMAIL, email)
     user = User.objects.filter(email=email).first()
     if user is None:
         # As slow as a real check, so that the time says nothing either.
         make_password(password)
-        raise WrongCredentials
-    if not user.check_password(password) or not user.is_active:
+    if user is None or not user.check_password(password) or not user.is_active:
+        count_call(FAILURES_PER_ADDRESS, address)
         raise WrongCredentials
     forget_calls(LOGIN_PER_ADDRESS_AND_EMAIL, pair)
     forget_calls(LOGIN_PER_EMAIL, email)

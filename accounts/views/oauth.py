@@ -1,5 +1,6 @@
 """The OAuth2 endpoints: allauth's views on this service's server (accounts/oauth_server.py)."""
 
+import contextlib
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -24,10 +25,10 @@ from accounts.oauth_server import oauth_server
 from accounts.oidc import SUPPORTED_SCOPES
 from common.client_address import client_address
 from common.errors import TooManyRequests
-from common.rate_limits import RateLimit, count_call
+from common.rate_limits import RateLimit, check_calls, count_call
 from common.strict_jwt import is_storable
 
-TOKEN_PER_ADDRESS = RateLimit("oauth-token-address", amount=300, seconds=300)
+FAILURES_PER_ADDRESS = RateLimit("oauth-failures-address", amount=100, seconds=300)
 GRANT_TYPES = [Client.GrantType.AUTHORIZATION_CODE, Client.GrantType.CLIENT_CREDENTIALS, Client.GrantType.REFRESH_TOKEN]
 # Every access token is for this API and nothing else (RFC 8707 is not offered).
 NO_RESOURCE = ("invalid_target", "Tokens of this service are for its own API only; leave resource out.")
@@ -99,7 +100,7 @@ class TokenView(_NeedsCache, allauth_views.TokenView):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Exchange a grant; guessing is limited by address."""
         try:
-            count_call(TOKEN_PER_ADDRESS, client_address(request))
+            check_calls(FAILURES_PER_ADDRESS, client_address(request))
         except TooManyRequests as error:
             return JsonResponse(
                 error.body() | {"error": "temporarily_unavailable"}, status=429, headers=error.response_headers()
@@ -111,6 +112,9 @@ class TokenView(_NeedsCache, allauth_views.TokenView):
                 dict(zip(("error", "error_description"), NO_RESOURCE, strict=True)), status=HTTPStatus.BAD_REQUEST
             )
         response: HttpResponse = super().post(request)
+        if response.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED):
+            with contextlib.suppress(TooManyRequests):
+                count_call(FAILURES_PER_ADDRESS, client_address(request))
         response["Cache-Control"] = "no-store"
         return response
 
