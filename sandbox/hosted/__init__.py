@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from ..errors import StripeError
 from ..store import Store
 from . import checkout_pages, document_pages, intent_pages, portal_pages
-from .money import format_amount, format_date, format_interval
+from .money import format_amount, format_date, format_interval, format_short_date
 
 HEADERS = {
     # No form-action: browsers apply it to the redirect that follows a payment, which goes to the merchant's site.
@@ -34,6 +34,7 @@ def blueprint(store: Store) -> Blueprint:
     pages.add_app_template_filter(format_amount, "amount")
     pages.add_app_template_filter(format_interval, "interval")
     pages.add_app_template_filter(format_date, "day")
+    pages.add_app_template_filter(format_short_date, "short_day")
     checkout_pages.add_routes(pages, store)
     portal_pages.add_routes(pages, store)
     document_pages.add_routes(pages, store)

@@ -36,3 +36,9 @@ def format_date(timestamp: int | None) -> str:
         return "—"
     moment = datetime.fromtimestamp(timestamp, UTC)
     return f"{moment.day} {moment:%B %Y}"
+
+
+def format_short_date(timestamp: int) -> str:
+    """Write a day for narrow columns."""
+    moment = datetime.fromtimestamp(timestamp, UTC)
+    return f"{moment.day} {moment:%b %Y}"

@@ -11,6 +11,7 @@ import stripe
 
 from config.embedded import stop_process
 from tests.conftest import Sandbox, SandboxAccount, start_sandbox
+from tests.sandbox.receiver import receiver as receiver
 from tests.sandbox.stripe_api import Api
 
 

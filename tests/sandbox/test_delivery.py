@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +13,10 @@ import stripe
 
 from sandbox import delivery
 from sandbox.store import Context, Store
+from tests.sandbox.receiver import Receiver
 
 CTX = Context("acct_1", False, 1_800_000_000)
 QUICK = delivery.DeliverySettings(retry_seconds=(0.05, 0.1, 0.1), timeout_seconds=1.0)
-
-
-@dataclass
-class Receiver:
-    """A web server that keeps what it was sent and answers as told."""
-
-    url: str = ""
-    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    location: str = ""
-    delay_seconds: float = 0.0
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    state = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            state.received.append((dict(self.headers), body))
-            time.sleep(state.delay_seconds)
-            status = state.statuses.pop(0) if state.statuses else 200
-            self.send_response(status)
-            if state.location:
-                self.send_header("Location", state.location)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture

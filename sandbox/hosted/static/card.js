@@ -36,7 +36,8 @@ for (const button of document.querySelectorAll("[data-card]")) {
     document.getElementById("cardCvc").value = "123";
     const name = document.getElementById("billingName");
     if (!name.value) name.value = "Test Customer";
-    document.getElementById("pay")?.focus();
+    const fields = [...document.querySelectorAll("form[data-once] [required]")];
+    (fields.find((field) => !field.value) ?? document.getElementById("pay")).focus();
   });
 }
 
