@@ -93,7 +93,7 @@ class PlanPriceFormSet(BaseInlineFormSet):
         for form in self.forms:
             if not hasattr(form, "cleaned_data") or form.cleaned_data.get("DELETE"):
                 continue
-            if self.instance.project_id:
+            if self.instance.project_id and isinstance(form, PlanPriceForm):
                 form.check_apart(self.instance.project_id)
             for name in ("stripe_price_id", "lookup_key"):
                 key = (name, str(form.cleaned_data.get("mode")), str(form.cleaned_data.get(name) or ""))

@@ -76,7 +76,7 @@ class KeysForm(forms.Form):
             )
         except KeysRefused as refused:
             for problem in refused.errors:
-                self.add_error(problem["loc"][1], problem["msg"])
+                self.add_error(str(problem["loc"][-1]), str(problem["msg"]))
         except ApiError as error:
             self.add_error(None, error.detail)
         return [name for name, value in changes.items() if value]

@@ -315,7 +315,7 @@ def test_two_changes_at_once_are_both_kept(owner: Developer, project: Project, a
     for thread in threads:
         thread.join(timeout=30)
     assert statuses == [200] * len(keys)
-    stored = {}
+    stored: dict[str, str] = {}
     for row in StripeCredentials.objects.for_project(project):
         stored |= {f"{row.mode}_{field}": row.get_secret(field) for field in KEY_FIELDS}
     assert {name: stored[name] for name in keys} == keys
