@@ -59,7 +59,7 @@ def subscription_life(api: Api) -> None:
     api.get(path, expand=["latest_invoice.payments", "customer", "default_payment_method", "items.data.price.product"])
     item = subscription["items"]["data"][0]
     bigger = create_price(api, 2499, "month", item["price"]["product"])
-    change = {"items": [{"id": item["id"], "price": bigger["id"]}]}
+    change: dict[str, Any] = {"items": [{"id": item["id"], "price": bigger["id"]}]}
     api.post("/v1/invoices/create_preview", subscription=subscription["id"], subscription_details=change)
     api.post(path, **change, proration_behavior="always_invoice")
     api.post(path, items=[{"id": item["id"], "quantity": 2}], proration_behavior="create_prorations")
@@ -181,7 +181,7 @@ def manual_invoices(api: Api, customer: dict[str, Any]) -> None:
 
 
 def payment_intents(api: Api, customer: dict[str, Any]) -> None:
-    card = {"payment_method_types": ["card"]}
+    card: dict[str, Any] = {"payment_method_types": ["card"]}
     intent = api.post("/v1/payment_intents", amount=1500, currency="usd", customer=customer["id"], **card)
     api.post(f"/v1/payment_intents/{intent['id']}", metadata={"a": "b"}, description="By hand")
     api.post(f"/v1/payment_intents/{intent['id']}/confirm", payment_method="pm_card_visa")

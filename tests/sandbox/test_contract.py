@@ -97,7 +97,8 @@ def judge(problems: list[schema.Problem]) -> tuple[list[str], set[str]]:
 def test_every_answer_had_its_operations_shape(run: Run) -> None:
     found, seen = {}, set()
     for where, body in run.api.answers:
-        wrong, warnings = judge(schema.validate_answer(*where.split(" ", 1), body))
+        method, path = where.split(" ", 1)
+        wrong, warnings = judge(schema.validate_answer(method, path, body))
         seen |= warnings
         if wrong:
             found[where] = wrong

@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from sandbox.errors import StripeError
@@ -200,3 +202,20 @@ def test_routes_match_literals_before_placeholders() -> None:
     assert match_route("POST", "/v1/customers/a/b/c") is None
     assert match_route("DELETE", "/v1/prices/p") is None
     assert len(routes()) > 500
+
+
+ROUTES = [route for route in routes() if route.method == "POST"]
+FRAGMENTS = st.sampled_from(
+    ["items", "metadata", "[0]", "[]", "[price]", "[", "]", "=", "&", "%00", "%ff", "now", "-1", "ü", ""]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(ROUTES), st.lists(FRAGMENTS, max_size=25).map("".join))
+def test_any_body_is_either_understood_or_refused_in_stripes_words(route: Any, body: str) -> None:
+    try:
+        parsed = parse("POST", route.path, body)
+    except StripeError as error:
+        assert 400 <= error.http_status < 500 and error.message
+    else:
+        assert isinstance(parsed, dict)
