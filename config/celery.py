@@ -39,6 +39,8 @@ def _every(seconds: int, task: str) -> dict[str, Any]:
 app.conf.beat_schedule = {
     "sweep-events": _every(15, SWEEP_TASK),
     "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
+    "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),
+    "prune-idempotency": _every(3600, "projects.tasks.prune_idempotency"),
 }
 
 

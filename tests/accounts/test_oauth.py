@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import re
 import secrets
 from typing import Any
@@ -53,24 +54,28 @@ def authorize(client: Client, **changes: Any) -> dict[str, Any]:
 
 
 def get_code(user: User, client: Client) -> str:
-    """Walk the browser part of the flow and return the code."""
-    browser = Browser()
-    page = browser.get("/oauth/authorize", authorize(client))
-    assert page.status_code == 302 and page["Location"].startswith("/accounts/login/")
-    signed = browser.post(
-        page["Location"],
-        {"email": user.email, "password": PASSWORD, "next": parse_qs(urlsplit(page["Location"]).query)["next"][0]},
-    )
+    """Walk the browser part of the flow, with a browser's cookies, and return the code."""
+    browser = Browser(enforce_csrf_checks=True)
+    asked = browser.get("/oauth/authorize", authorize(client))
+    assert asked.status_code == 302 and asked["Location"].startswith("/accounts/login/")
+    fields = {"email": user.email, "password": PASSWORD, **hidden_fields(browser.get(asked["Location"]))}
+    signed = browser.post(asked["Location"], fields)
     consent = browser.get(signed["Location"])
-    assert consent.status_code == 200 and client.name in consent.content.decode()
-    found = re.search(r'name="request" value="([^"]+)"', consent.content.decode())
-    assert found
-    answer = browser.post("/oauth/authorize", {"request": found[1], "scopes": ["openid", "email"], "action": "grant"})
+    assert consent.status_code == 200 and f"Allow {client.name}?" in consent.content.decode()
+    fields = {"scopes": ["openid", "email"], "action": "grant", **hidden_fields(consent)}
+    answer = browser.post("/oauth/authorize", fields)
     assert answer.status_code == 302, answer.content
     target = urlsplit(answer["Location"])
     assert f"{target.scheme}://{target.netloc}{target.path}" == CALLBACK
     assert parse_qs(target.query)["state"] == ["s1"]
     return parse_qs(target.query)["code"][0]
+
+
+def hidden_fields(page: Any) -> dict[str, str]:
+    """Return the hidden fields of a page's form."""
+    tags = re.findall(r'<input type="hidden"[^>]*>', page.content.decode())
+    found = [(re.search(r'name="([^"]+)"', tag), re.search(r'value="([^"]*)"', tag)) for tag in tags]
+    return {name[1]: html.unescape(value[1]) for name, value in found if name and value}
 
 
 def exchange(client: Client, secret: str, **fields: str) -> Any:
