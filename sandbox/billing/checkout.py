@@ -133,6 +133,8 @@ def pay_session(
             tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details=details
         )
         private["details"] = details
+        # Another card takes the place of one that still waits for authentication.
+        private.pop("awaiting", None)
         return _attempt(tx, ctx, session, private, payment_method, authenticated=False)
 
 
@@ -221,6 +223,7 @@ def _intent(
             setup_future_usage="off_session" if session["mode"] == "subscription" else data.get("setup_future_usage"),
         )
         private["intent"] = intent["id"]
+        tx.save_private(ctx, "payment_intent", intent["id"], {"checkout_session": session["id"]})
         journal.add("payment_intent.created", intent)
     intent |= {"customer": customer_id, "amount": due}
     return tx.save(ctx, intent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ..errors import StripeError
 from ..events import Journal
 from ..resources import customers
 from ..store import Context, Tx
@@ -55,7 +56,10 @@ def amount_due(tx: Tx, ctx: Context, session: Object) -> int:
 def customer_for(tx: Tx, ctx: Context, session: Object, private: Object) -> Object | None:
     """Give the session's customer, made now when the session calls for one; None for a guest."""
     if session["customer"]:
-        return tx.get(ctx, "customer", session["customer"])
+        known = tx.get(ctx, "customer", session["customer"])
+        if known is None:
+            raise StripeError("The customer of this Checkout Session has been deleted.")
+        return known
     if session["mode"] == "payment" and session["customer_creation"] != "always":
         return None
     details = private["details"]
@@ -172,8 +176,7 @@ def _subscribe(
     subscribing.save(tx, ctx, subscription)
     session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
     journal.add("customer.subscription.created", subscription)
-    if trial_end and trial_end - ctx.now <= subscribing.TRIAL_NOTICE_SECONDS:
-        journal.add("customer.subscription.trial_will_end", subscription)
+    subscribing.give_trial_notice(tx, ctx, journal, subscription)
     journal.add_updated("customer.updated", before, customer, ignore=("next_invoice_sequence",))
 
 

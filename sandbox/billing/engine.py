@@ -6,8 +6,9 @@ import logging
 import threading
 
 from .. import clock
-from ..store import Context, Store, Tx
-from . import cancellation, renewals, sessions
+from ..events import Journal
+from ..store import Context, Object, Store, Tx
+from . import cancellation, renewals, sessions, subscribing
 
 TICK_SECONDS = 1.0
 BATCH = 100
@@ -45,8 +46,15 @@ def _advance_one(tx: Tx, ctx: Context, object_type: str, object_id: str) -> None
         cancellation.expire_incomplete(tx, ctx, obj)
     elif obj["cancel_at"] and obj["cancel_at"] <= ctx.now:
         cancellation.end_now(tx, ctx, obj)
-    else:
+    elif not _gave_trial_notice(tx, ctx, obj):
         renewals.renew(tx, ctx, object_id)
+
+
+def _gave_trial_notice(tx: Tx, ctx: Context, subscription: Object) -> bool:
+    journal = Journal()
+    given = subscribing.give_trial_notice(tx, ctx, journal, subscription)
+    journal.release(tx, ctx)
+    return given
 
 
 class Engine:

@@ -141,13 +141,21 @@ def attempt(
     return _paid(tx, ctx, journal, intent, payment_method)
 
 
+def checkout_session_of(tx: Tx, ctx: Context, intent: Object) -> str | None:
+    """Tell which checkout session an intent belongs to, if any."""
+    session_id: str | None = tx.private(ctx, "payment_intent", intent["id"]).get("checkout_session")
+    return session_id
+
+
 def _needs_action(tx: Tx, ctx: Context, journal: Journal, intent: Object) -> Attempt:
     intent["status"] = "requires_action"
+    session_id = checkout_session_of(tx, ctx, intent)
+    page = f"c/pay/{session_id}/authenticate" if session_id else f"authenticate/{intent['id']}"
     intent["next_action"] = {
         "type": "redirect_to_url",
         "redirect_to_url": {
             "return_url": None,
-            "url": f"{tx.store.public_url}/authenticate/{intent['id']}",
+            "url": f"{tx.store.public_url}/{page}",
         },
     }
     tx.save(ctx, intent)

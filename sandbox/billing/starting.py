@@ -21,6 +21,7 @@ ORDER = (
     "charge.failed",
     "customer.updated",
     "customer.subscription.created",
+    "customer.subscription.trial_will_end",
     "payment_intent.succeeded",
     "payment_intent.created",
     "payment_intent.payment_failed",
@@ -91,6 +92,7 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     journal = Journal()
     _bill(tx, ctx, journal, subscription, customer, payment_method, behavior)
     journal.add("customer.subscription.created", subscription)
+    subscribing.give_trial_notice(tx, ctx, journal, subscription)
     journal.release(tx, ctx, ORDER)
     return subscription
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ids
+from ..events import Journal
 from ..fields import filled
 from ..store import Context, Tx
 from .catalog import plan_of
@@ -174,6 +175,9 @@ def plan_ahead(tx: Tx, ctx: Context, subscription: Object) -> None:
     """Say when time will next change this subscription."""
     status = subscription["status"]
     at: int | None = period_of(subscription)[1]
+    notice = trial_notice_at(subscription)
+    if notice and not tx.private(ctx, "subscription", subscription["id"]).get("trial_notice"):
+        at = min(at or notice, notice)
     if status in (*TERMINAL, "paused"):
         at = None
     elif status == "incomplete":
@@ -181,6 +185,25 @@ def plan_ahead(tx: Tx, ctx: Context, subscription: Object) -> None:
     elif subscription["cancel_at"]:
         at = min(at or subscription["cancel_at"], subscription["cancel_at"])
     tx.schedule(ctx, "subscription", subscription["id"], at)
+
+
+def trial_notice_at(subscription: Object) -> int | None:
+    """Tell when the end of a running trial is to be announced: three days before, or never."""
+    if subscription["status"] != "trialing" or not subscription["trial_end"]:
+        return None
+    return int(subscription["trial_end"]) - TRIAL_NOTICE_SECONDS
+
+
+def give_trial_notice(tx: Tx, ctx: Context, journal: Journal, subscription: Object) -> bool:
+    """Announce the end of a trial once, when it is near enough; tells whether it did."""
+    notice = trial_notice_at(subscription)
+    private = tx.private(ctx, "subscription", subscription["id"])
+    if notice is None or notice > ctx.now or private.get("trial_notice"):
+        return False
+    tx.save_private(ctx, "subscription", subscription["id"], {**private, "trial_notice": ctx.now})
+    plan_ahead(tx, ctx, subscription)
+    journal.add("customer.subscription.trial_will_end", subscription)
+    return True
 
 
 def refresh_price(tx: Tx, ctx: Context, price: Object) -> None:

@@ -67,6 +67,15 @@ def _set_payment_method(tx: Tx, ctx: Context, intent: Object, wanted: str) -> Ob
     return payment_method
 
 
+def _refuse_checkouts(tx: Tx, ctx: Context, intent: Object, verb: str) -> None:
+    """Leave the intents of checkout sessions to their page. The wording is a guess."""
+    if payments.checkout_session_of(tx, ctx, intent) and intent["status"] != "succeeded":
+        raise StripeError(
+            f"You cannot {verb} this PaymentIntent because it was created by a Checkout Session.",
+            code="payment_intent_unexpected_state",
+        )
+
+
 def _confirm(tx: Tx, ctx: Context, intent: Object, params: Object) -> Object:
     if params.get("payment_method"):
         payment_method: Object | None = cards.resolve(tx, ctx, params["payment_method"])
@@ -107,6 +116,7 @@ def confirm(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     """POST /v1/payment_intents/{id}/confirm. Raises: StripeError 400 (wrong state), CardError 402."""
     supported(params, {"error_on_requires_action", "off_session", "payment_method", "return_url", "receipt_email"})
     intent = find_one(tx, ctx, "payment_intent", id)
+    _refuse_checkouts(tx, ctx, intent, "confirm")
     if intent["status"] not in CONFIRMABLE:
         raise unexpected_state(intent, "confirm", "confirmed", CONFIRMABLE)
     return _confirm(tx, ctx, intent, params)
@@ -124,6 +134,7 @@ def unexpected_state(intent: Object, verb: str, participle: str, allowed: tuple[
 def authenticate(tx: Tx, ctx: Context, intent_id: str, *, success: bool) -> Object:
     """Let the cardholder pass or fail the authentication that an intent waits for. Raises: StripeError 400."""
     intent = find_one(tx, ctx, "payment_intent", intent_id)
+    _refuse_checkouts(tx, ctx, intent, "authenticate")
     if intent["status"] != "requires_action":
         raise unexpected_state(intent, "authenticate", "authenticated", ("requires_action",))
     journal = Journal()
@@ -142,6 +153,7 @@ def cancel(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     """POST /v1/payment_intents/{id}/cancel."""
     supported(params, {"cancellation_reason"})
     intent = find_one(tx, ctx, "payment_intent", id)
+    _refuse_checkouts(tx, ctx, intent, "cancel")
     if intent["status"] not in CANCELABLE:
         raise unexpected_state(intent, "cancel", "canceled", CANCELABLE)
     intent |= {

@@ -43,7 +43,7 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     charge["refunded"] = charge["amount_refunded"] == charge["amount"]
     tx.save(ctx, charge)
     emit(tx, ctx, "refund.created", refund)
-    previous = {"amount_refunded": charge["amount_refunded"] - amount, "receipt_url": None}
+    previous: Object = {"amount_refunded": charge["amount_refunded"] - amount}
     if charge["refunded"]:
         previous["refunded"] = False
     emit(tx, ctx, "charge.refunded", charge, previous)

@@ -207,6 +207,35 @@ def test_authentication_that_fails_leaves_the_session_open(api: Api) -> None:
     assert api.get("/v1/subscriptions", status="all")["data"] == []
 
 
+def test_the_intent_of_a_session_is_left_to_its_page(api: Api) -> None:
+    session = create_session(api, create_price(api)["id"])
+    pay_on_page(session, cardNumber="4000002500003155")
+    (intent,) = api.get("/v1/payment_intents")["data"]
+    assert intent["next_action"]["redirect_to_url"]["url"] == session["url"] + "/authenticate"
+    for action in ("confirm", "cancel"):
+        api.post(f"/v1/payment_intents/{intent['id']}/{action}", 400)
+    answer = httpx.post(f"{api.url}/_sandbox/api/payment_intents/{intent['id']}/authenticate", json={"success": True})
+    assert answer.status_code == 400
+    assert api.get(f"/v1/payment_intents/{intent['id']}") == intent
+
+
+def test_another_card_takes_the_place_of_one_that_waits(api: Api) -> None:
+    session = create_session(api, create_price(api)["id"])
+    pay_on_page(session, cardNumber="4000002500003155")
+    pay_on_page(session, cardNumber="4000000000000002")
+    httpx.post(session["url"] + "/authenticate", data={"result": "complete"})
+    assert api.get(f"/v1/checkout/sessions/{session['id']}")["status"] == "open"
+    assert [charge["status"] for charge in api.get("/v1/charges")["data"]] == ["failed"]
+
+
+def test_a_session_whose_customer_was_deleted_cannot_be_paid(api: Api) -> None:
+    customer = api.post("/v1/customers", email="a@example.com")
+    session = create_session(api, create_price(api)["id"], customer=customer["id"])
+    api.delete(f"/v1/customers/{customer['id']}")
+    assert pay_on_page(session).status_code == 400
+    assert api.get("/v1/charges")["data"] == []
+
+
 def test_expiring_a_session_ends_it_with_an_event(api: Api) -> None:
     session = create_session(api, create_price(api)["id"])
     expired = api.post(f"/v1/checkout/sessions/{session['id']}/expire")

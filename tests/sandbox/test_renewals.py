@@ -194,6 +194,26 @@ def test_time_renews_expires_and_ends_what_is_due(store: Store) -> None:
         assert engine.advance(store, now + 700 * 86400) == 0
 
 
+def test_the_end_of_a_trial_is_announced_three_days_before_and_once(store: Store) -> None:
+    with contextlib.closing(store):
+        now = 1_767_225_600
+        create_account(store, "Acme", now)
+        product = make(store, "/v1/products", now, name="Pro")
+        wanted = {"product": product["id"], "currency": "usd", "unit_amount": 1000, "recurring": {"interval": "month"}}
+        price = make(store, "/v1/prices", now, **wanted)
+        customer = make(store, "/v1/customers", now, payment_method="pm_card_visa")
+        items = [{"price": price["id"]}]
+        make(store, "/v1/subscriptions", now, customer=customer["id"], items=items, trial_period_days=7)
+        assert engine.advance(store, now + 4 * 86400 - 1) == 0
+        assert engine.advance(store, now + 4 * 86400) == 1
+        assert engine.advance(store, now + 5 * 86400) == 0
+        told = [event["type"] for event in everything(store, "event")]
+        assert told.count("customer.subscription.trial_will_end") == 1
+        assert everything(store, "subscription")[0]["status"] == "trialing"
+        assert engine.advance(store, now + 7 * 86400) == 1
+        assert everything(store, "subscription")[0]["status"] == "past_due"
+
+
 def test_renewing_with_a_card_that_wants_authentication_asks_for_it(api: Api) -> None:
     customer, price = make_customer(api), create_price(api)
     subscription = api.post("/v1/subscriptions", customer=customer["id"], items=[{"price": price["id"]}])

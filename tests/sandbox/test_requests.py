@@ -63,11 +63,13 @@ def test_an_unknown_parameter_is_named_with_its_full_path(api: Api) -> None:
 
 
 def test_fifty_connections_at_once_are_all_answered(sandbox: Sandbox, api: Api) -> None:
-    def create(number: int) -> int:
-        with httpx.Client(base_url=sandbox.url, headers=api.http.headers, timeout=30) as http:
+    limits = httpx.Limits(max_connections=50)
+    with httpx.Client(base_url=sandbox.url, headers=api.http.headers, timeout=30, limits=limits) as http:
+
+        def create(number: int) -> int:
             return http.post("/v1/customers", data={"name": str(number)}).status_code
 
-    with ThreadPoolExecutor(50) as pool:
-        assert list(pool.map(create, range(100))) == [200] * 100
+        with ThreadPoolExecutor(50) as pool:
+            assert list(pool.map(create, range(100))) == [200] * 100
     names = {customer["name"] for customer in api.get("/v1/customers", limit=100)["data"]}
     assert names == {str(number) for number in range(100)}
