@@ -1,7 +1,7 @@
 """Reads a verified delivery's body into what the inbox stores. Anything that is no event is a 400, never a 500.
 
 Invariant: a signed event is stored whatever text it carries: what PostgreSQL's jsonb cannot hold (NUL, halves of surrogate pairs)
-is replaced by U+FFFD, since losing a character beats losing the event.
+is replaced by U+FFFD, since losing a character beats losing the event. Client secrets are left out.
 """
 
 import datetime as dt
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from common.errors import ApiError
 from payments.services.inbox import IncomingEvent
-from payments.services.snapshot import id_of, root_of
+from payments.services.snapshot import DROPPED_KEYS, id_of, root_of, without_client_secrets
 
 EVENT_OBJECTS = ("event", "v2.core.event")
 ID_CHARS_MAX = 255
@@ -35,6 +35,9 @@ def read_event_body(body: bytes) -> IncomingEvent:
     try:
         text = _storable(body.decode("utf-8"))
         event = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
+        if any(f'"{name}"' in text for name in DROPPED_KEYS):
+            event = without_client_secrets(event)
+            text = json.dumps(event)
         return _columns(event, text)
     except (ValueError, RecursionError, TypeError, AttributeError, OverflowError):
         raise MalformedEvent() from None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from django.db import DatabaseError, models, transaction
+from django.db import models, transaction
 from djstripe import models as djstripe
 
 from common.clock import from_unix
@@ -18,12 +18,10 @@ from common.logs import redact
 from common.modes import LIVE
 from payments.models import MirrorFailure
 from payments.services.ownership import Scope
-from payments.services.snapshot import StripeObject, id_of
+from payments.services.snapshot import StripeObject, id_of, without_client_secrets
 
 logger = logging.getLogger(__name__)
 
-# Who holds one of these can act on a payment in a browser; support and reports have no use for it.
-DROPPED_KEYS = frozenset({"client_secret", "secret"})
 ERROR_CHARS = 500
 MODELS: dict[str, type[models.Model]] = {
     "account": djstripe.Account,
@@ -80,15 +78,6 @@ def _parts(found: Any) -> Iterator[StripeObject]:
             yield found
 
 
-def without_client_secrets(value: Any) -> Any:
-    """Return a copy of an object without the keys that let a browser act on it."""
-    if isinstance(value, dict):
-        return {key: without_client_secrets(inner) for key, inner in value.items() if key not in DROPPED_KEYS}
-    if isinstance(value, list):
-        return [without_client_secrets(inner) for inner in value]
-    return value
-
-
 class _Writer:
     """Writes objects of one account, parents first, and remembers what failed."""
 
@@ -104,7 +93,7 @@ class _Writer:
         try:
             with transaction.atomic():
                 self._put(found["object"], found["id"], found)
-        except (MirrorRefused, DatabaseError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # Whatever an object of an unforeseen shape raises, the next one is written.
             self._failed[found["id"]] = redact(f"{type(error).__name__}: {error}")[:ERROR_CHARS]
 
     def note_failures(self) -> None:

@@ -7,13 +7,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from common.logs import redact
+from payments.services.snapshot import without_client_secrets
 
 # Currencies without a minor unit. Source: https://docs.stripe.com/currencies#zero-decimal
 ZERO_DECIMAL = frozenset(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
-# Who holds one of these can act on a payment in a browser.
-DROPPED_KEYS = frozenset({"client_secret", "secret"})
 
 
 def money(amount_cents: int, currency: str) -> str:
@@ -28,13 +27,5 @@ def pretty_json(value: Any) -> SafeString | str:
     """Show JSON without the secrets that Stripe puts into some objects."""
     if value is None:
         return "-"
-    text = redact(json.dumps(_without_secrets(value), indent=2, sort_keys=True, ensure_ascii=False))
+    text = redact(json.dumps(without_client_secrets(value), indent=2, sort_keys=True, ensure_ascii=False))
     return format_html('<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', text)
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_secrets(inner) for name, inner in value.items() if name not in DROPPED_KEYS}
-    if isinstance(value, list):
-        return [_without_secrets(inner) for inner in value]
-    return value

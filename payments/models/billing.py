@@ -14,7 +14,16 @@ from projects.models import EndUser, Project
 ENTITLED_STATUSES = ("active", "trialing")
 ENDED_STATUSES = ("canceled", "incomplete_expired")
 # Which subscription answers "what is this user on?" when there are several: the best status first, then the newest.
-STATUS_PRECEDENCE = ("active", "trialing", "past_due", "paused", "unpaid", "incomplete", "canceled", "incomplete_expired")
+STATUS_PRECEDENCE = (
+    "active",
+    "trialing",
+    "past_due",
+    "paused",
+    "unpaid",
+    "incomplete",
+    "canceled",
+    "incomplete_expired",
+)
 
 
 def status_rank(field: str = "status") -> Case:
@@ -35,7 +44,9 @@ class StripeCustomer(models.Model):
     id = models.UUIDField(primary_key=True, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="stripe_customers")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
-    end_user = models.ForeignKey(EndUser, null=True, blank=True, on_delete=models.SET_NULL, related_name="stripe_customers")
+    end_user = models.ForeignKey(
+        EndUser, null=True, blank=True, on_delete=models.SET_NULL, related_name="stripe_customers"
+    )
     stripe_customer_id = models.CharField(max_length=255)
     email = models.CharField(max_length=512, blank=True)
     name = models.CharField(max_length=512, blank=True)
@@ -79,7 +90,9 @@ class Subscription(models.Model):
     id = models.UUIDField(primary_key=True, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="subscriptions")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
-    end_user = models.ForeignKey(EndUser, null=True, blank=True, on_delete=models.SET_NULL, related_name="subscriptions")
+    end_user = models.ForeignKey(
+        EndUser, null=True, blank=True, on_delete=models.SET_NULL, related_name="subscriptions"
+    )
     stripe_subscription_id = models.CharField(max_length=255)
     stripe_customer_id = models.CharField(max_length=255, blank=True)
     status = models.CharField(max_length=32)
@@ -149,7 +162,9 @@ class Transaction(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="transactions")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
     end_user = models.ForeignKey(EndUser, null=True, blank=True, on_delete=models.SET_NULL, related_name="transactions")
-    subscription = models.ForeignKey(Subscription, null=True, blank=True, on_delete=models.SET_NULL, related_name="transactions")
+    subscription = models.ForeignKey(
+        Subscription, null=True, blank=True, on_delete=models.SET_NULL, related_name="transactions"
+    )
     # The PaymentIntent, or the invoice where there is none.
     payment_intent_id = models.CharField(max_length=255)
     stripe_invoice_id = models.CharField(max_length=255, blank=True)

@@ -11,6 +11,17 @@ from typing import Any
 from payments.stripe_api import StripeAccount, StripeObjectMissing
 
 StripeObject = dict[str, Any]
+# Who holds one of these can act on a payment in a browser; support and reports have no use for it.
+DROPPED_KEYS = frozenset({"client_secret", "secret"})
+
+
+def without_client_secrets(value: Any) -> Any:
+    """Return a copy of an object without the keys that let a browser act on it."""
+    if isinstance(value, dict):
+        return {key: without_client_secrets(inner) for key, inner in value.items() if key not in DROPPED_KEYS}
+    if isinstance(value, list):
+        return [without_client_secrets(inner) for inner in value]
+    return value
 
 
 @dataclass
