@@ -90,10 +90,15 @@ class _Writer:
 
     def write(self, found: StripeObject) -> None:
         """Write one object in a savepoint of its own."""
+        before = dict(self._written)
         try:
+            # The owner is kept for the other objects, so it must not be undone with this one.
+            with transaction.atomic():
+                self._owner()
             with transaction.atomic():
                 self._put(found["object"], found["id"], found)
         except Exception as error:  # Whatever an object of an unforeseen shape raises, the next one is written.
+            self._written = before
             self._failed[found["id"]] = redact(f"{type(error).__name__}: {error}")[:ERROR_CHARS]
 
     def note_failures(self) -> None:
@@ -115,7 +120,7 @@ class _Writer:
             raise MirrorRefused("The Stripe account of this project is not known.")
         if self._owner_id is None:
             row, _ = djstripe.Account._base_manager.get_or_create(id=self._scope.account_id)
-            self._owner_id = row.djstripe_id
+            self._owner_id = int(row.djstripe_id)
         return self._owner_id
 
     def _put(self, kind: str, object_id: str, found: StripeObject | None) -> int:
