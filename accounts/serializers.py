@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import User
-from common.drf_fields import PlainCharField, PlainEmailField
+from common.drf_fields import OneOfField, PlainCharField, PlainEmailField
 
 
 class RegisterSerializer(serializers.Serializer[Any]):
@@ -68,10 +68,10 @@ class OAuthClientInputSerializer(serializers.Serializer[Any]):
     """POST /auth/clients."""
 
     name = PlainCharField(max_length=100)
-    type = serializers.ChoiceField(choices=["confidential", "public"], default="confidential")
+    type = OneOfField(choices=["confidential", "public"], default="confidential")
     redirect_uris = serializers.ListField(child=PlainCharField(max_length=2000), default=list, max_length=20)
     grant_types = serializers.ListField(
-        child=serializers.ChoiceField(choices=["authorization_code", "client_credentials", "refresh_token"]),
+        child=OneOfField(choices=["authorization_code", "client_credentials", "refresh_token"]),
         required=False,
         min_length=1,
         max_length=3,

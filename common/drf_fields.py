@@ -1,6 +1,6 @@
 """Serializer fields that refuse what PostgreSQL cannot hold or a page should not show."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from rest_framework import serializers
 
@@ -39,6 +39,17 @@ class StrictBooleanField(serializers.BooleanField):
         if type(data) is not bool:
             self.fail("invalid", input=data)
         return bool(data)
+
+
+class OneOfField(serializers.ChoiceField):
+    """One of a few words. What was given instead is not repeated: people paste keys into the wrong field."""
+
+    def fail(self, key: str, **kwargs: Any) -> NoReturn:
+        """Raise ValidationError that names the words to choose from."""
+        if key == "invalid_choice":
+            words = ", ".join(str(word) for word in self.choices)
+            raise serializers.ValidationError(f"Give one of: {words}.", code=key)
+        super().fail(key, **kwargs)
 
 
 class PlainEmailField(serializers.EmailField):

@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from common.clock import from_unix
-from common.drf_fields import PlainCharField, PlainEmailField
+from common.drf_fields import OneOfField, PlainCharField, PlainEmailField
 from payments.schema import PaymentSerializer, SubscriptionSerializer, moment, text
 from payments.services.checkout import PAYMENT, SUBSCRIPTION
 from payments.services.portal import FLOWS
@@ -96,14 +96,14 @@ class CheckoutBody(serializers.Serializer[Any]):
     )
     success_url = address(help_text="`{CHECKOUT_SESSION_ID}` is replaced by Stripe.")
     cancel_url = address()
-    mode = serializers.ChoiceField(choices=[SUBSCRIPTION, PAYMENT], default=SUBSCRIPTION)
+    mode = OneOfField(choices=[SUBSCRIPTION, PAYMENT], default=SUBSCRIPTION)
     quantity = WholeNumberField(default=1, min_value=1, max_value=QUANTITY_MAX)
     metadata = MetadataField(required=False, allow_null=True)
     allow_existing_subscription = TrueOrFalseField(default=False)
     plan = PlainCharField(
         required=False, allow_null=True, min_length=1, max_length=64, help_text="A plan's code or alias."
     )
-    interval = serializers.ChoiceField(choices=INTERVALS, default="month", allow_null=True, help_text="With `plan`.")
+    interval = OneOfField(choices=INTERVALS, default="month", allow_null=True, help_text="With `plan`.")
     promo_code = PlainCharField(required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX)
     trial = TrueOrFalseField(default=False, allow_null=True)
 
@@ -137,7 +137,7 @@ class PortalBody(serializers.Serializer[Any]):
     """Where the portal leads back to, and what it opens at."""
 
     return_url = address()
-    flow = serializers.ChoiceField(choices=list(FLOWS), required=False, allow_null=True)
+    flow = OneOfField(choices=list(FLOWS), required=False, allow_null=True)
 
 
 class PortalAnswer(serializers.Serializer[Any]):
@@ -168,7 +168,7 @@ class UpdateBody(serializers.Serializer[Any]):
     """The price to move to."""
 
     new_price_id = PlainCharField(min_length=1, max_length=255)
-    proration_behavior = serializers.ChoiceField(choices=PRORATION_BEHAVIORS, default="create_prorations")
+    proration_behavior = OneOfField(choices=PRORATION_BEHAVIORS, default="create_prorations")
     proration_date = MomentField(required=False, allow_null=True, help_text="ISO-8601, or Unix seconds.")
 
 
@@ -187,7 +187,7 @@ class ServerCheckoutBody(serializers.Serializer[Any]):
     user_id = PlainCharField(min_length=1, max_length=255, help_text="The app's own id for the user.")
     email = PlainEmailField()
     tier = PlainCharField(min_length=1, max_length=64, help_text="A plan's code or alias.")
-    interval = serializers.ChoiceField(choices=INTERVALS, default="month", allow_null=True)
+    interval = OneOfField(choices=INTERVALS, default="month", allow_null=True)
     promo_code = PlainCharField(required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX)
     success_url = address(required=False, allow_null=True)
     cancel_url = address(required=False, allow_null=True)

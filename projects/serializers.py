@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from common.drf_fields import PlainCharField, PlainEmailField
+from common.drf_fields import OneOfField, PlainCharField, PlainEmailField
 from projects.models import ApiKey, EndUser, IdentityProvider, Membership, Project, ProviderKind, Role
 from projects.services.end_user_tokens import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 from projects.services.end_users import is_external_id
@@ -122,13 +122,13 @@ class AddMemberSerializer(serializers.Serializer[Any]):
     """POST /projects/{id}/members."""
 
     email = PlainEmailField()
-    role = serializers.ChoiceField(choices=Role.choices, default=Role.VIEWER)
+    role = OneOfField(choices=Role.choices, default=Role.VIEWER)
 
 
 class ChangeRoleSerializer(serializers.Serializer[Any]):
     """PUT /projects/{id}/members/{user_id}."""
 
-    role = serializers.ChoiceField(choices=Role.choices)
+    role = OneOfField(choices=Role.choices)
 
 
 class MemberSerializer(serializers.ModelSerializer[Membership]):
@@ -183,7 +183,7 @@ class ChangeEndUserSerializer(serializers.Serializer[Any]):
 class PutIdentityProviderSerializer(serializers.Serializer[Any]):
     """PUT /projects/{id}/identity-provider."""
 
-    kind = serializers.ChoiceField(choices=ProviderKind.choices)
+    kind = OneOfField(choices=ProviderKind.choices)
     issuer = PlainCharField(max_length=500)
     audience = PlainCharField(max_length=500)
     jwks_url = PlainCharField(max_length=2048, required=False, allow_null=True)

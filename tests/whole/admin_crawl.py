@@ -1,0 +1,44 @@
+"""Reads every page of the admin that there is something on, as somebody who may see all."""
+
+import re
+from collections.abc import Iterable
+
+import httpx
+
+CHANGES_PER_LIST = 12
+PAGES_MAX = 600
+_CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+_LINK = re.compile(r'href="(/admin/[^"#?]*)["#?]')
+
+
+def sign_in(service_url: str, email: str, password: str) -> httpx.Client:
+    """Sign in at the admin as a browser does."""
+    browser = httpx.Client(base_url=service_url, timeout=30, follow_redirects=True)
+    page = browser.get("/admin/", headers={"Accept": "text/html"})
+    token = _CSRF.search(page.text)
+    assert token, page.text[:500]
+    form = {"csrfmiddlewaretoken": token[1], "next": "/admin/"}
+    for name in ("username", "email", "login"):
+        if f'name="{name}"' in page.text:
+            form[name] = email
+    answer = browser.post(str(page.url), data=form | {"password": password}, headers={"Referer": str(page.url)})
+    assert answer.status_code == 200 and "/admin/logout/" in answer.text, answer.text[:1000]
+    return browser
+
+
+def crawl(browser: httpx.Client, lists: Iterable[str]) -> dict[str, bytes]:
+    """Return the pages by path: the given lists, what they lead to, and what that leads to."""
+    pages: dict[str, bytes] = {}
+    waiting = ["/admin/", *lists]
+    while waiting and len(pages) < PAGES_MAX:
+        path = waiting.pop(0)
+        if path in pages:
+            continue
+        answer = browser.get(path)
+        assert answer.status_code < 500, f"{path}: {answer.status_code}"
+        pages[path] = answer.content
+        found = [link for link in dict.fromkeys(_LINK.findall(answer.text)) if "/logout/" not in link]
+        changes = [link for link in found if link.endswith("/change/")]
+        others = [link for link in found if not link.endswith("/change/")]
+        waiting += changes[:CHANGES_PER_LIST] + others
+    return pages

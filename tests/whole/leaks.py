@@ -1,0 +1,345 @@
+"""A whole life of a project with all its failures, recorded: every answer, every broker message, every log.
+
+`Journey` knows the real value of each secret that took part, and which single answer was meant to show it.
+"""
+
+import codecs
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.security.scan import find_canaries
+from tests.whole.newcomer import STRIPE, TIMEOUT, Caller, StripeAccount, open_stripe_account
+
+VISA, DECLINED = "4242424242424242", "4000000000000002"
+SUCCESS_URL = "http://127.0.0.1:9/done?session={CHECKOUT_SESSION_ID}"
+BACK_URL = "http://127.0.0.1:9/back"
+
+
+class Monitor:
+    """Everything that anybody asks of one Redis, as MONITOR tells it."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._socket = socket.create_connection((str(parts.hostname), int(parts.port or 6379)), timeout=5)
+        self._socket.sendall(f"AUTH {parts.password}\r\nMONITOR\r\n".encode())
+        self._seen = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        self._socket.settimeout(None)
+        while chunk := self._read_some():
+            self._seen += chunk
+
+    def _read_some(self) -> bytes:
+        try:
+            return self._socket.recv(65536)
+        except OSError:
+            return b""
+
+    def stop(self) -> bytes:
+        """End it and return what was seen."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._socket.close()
+        return bytes(self._seen)
+
+
+def unescaped(seen: bytes) -> bytes:
+    """Undo MONITOR's quoting, so that what was sent is searched as it was sent."""
+    return bytes(codecs.escape_decode(seen)[0])
+
+
+def task_messages(seen: bytes) -> Iterator[dict[str, Any]]:
+    """Return the Celery messages among what MONITOR saw."""
+    import base64
+
+    for line in seen.split(b"\r\n"):
+        command = line.partition(b"] ")[2]
+        if not command.upper().startswith(b'"LPUSH"'):
+            continue
+        message = json.loads(unescaped(command[command.index(b'"{') + 1 : command.rindex(b'}"') + 1]))
+        message["decoded"] = json.loads(base64.b64decode(message["body"]))
+        yield message
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One recorded answer."""
+
+    label: str
+    status: int
+    content: bytes
+
+
+@dataclass
+class Journey:
+    """Walks through the service at an address; what it says is kept."""
+
+    service_url: str
+    sandbox_url: str
+    answers: list[Answer] = field(default_factory=list)
+    canaries: dict[str, str] = field(default_factory=dict)
+    shown_by: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Open a client that records."""
+        self.http = httpx.Client(base_url=self.service_url, timeout=TIMEOUT, event_hooks={"response": [self._record]})
+        self.anyone = Caller(self.http)
+
+    def _record(self, response: httpx.Response) -> None:
+        response.read()
+        headers = "\n".join(f"{name}: {value}" for name, value in response.headers.items()).encode()
+        label = f"answer {len(self.answers)} {response.request.method} {response.request.url.path}"
+        self.answers.append(Answer(label, response.status_code, headers + b"\n\n" + response.content))
+
+    def secret(self, name: str, value: str, *, just_shown: bool = False) -> str:
+        """Note a secret. `just_shown`: the answer that just came was meant to show it, no other may."""
+        self.canaries[name] = value
+        if just_shown:
+            self.shown_by[name] = len(self.answers) - 1
+        return value
+
+    def ask(self, method: str, path: str, body: Any = None, token: str = "", **options: Any) -> httpx.Response:
+        """Call without minding the status; the service must not fail."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= options.pop("headers", {})
+        content: dict[str, Any] = {} if body is None else {"json": body}
+        answer = self.http.request(method, path, headers=headers, **content, **options)
+        assert answer.status_code != 500, f"{method} {path}: {answer.text}"
+        return answer
+
+    # ---- the life
+
+    def walk(self) -> None:
+        """Everything, in order."""
+        self.register()
+        self.configure()
+        self.make_keys_and_clients()
+        self.buy_and_change()
+        self.fail_at_stripe()
+        self.refuse_webhooks()
+        self.put_secrets_in_wrong_places()
+        self.end_tokens()
+
+    def register(self) -> None:
+        """Register, sign in, refresh."""
+        self.email = f"walker-{uuid.uuid4().hex[:12]}@example.com"
+        password = self.secret("developer's password", f"pw-{secrets.token_urlsafe(18)}")
+        credentials = {"email": self.email, "password": password}
+        self.anyone.post("/api/v1/auth/register", credentials, status=201)
+        self.ask("POST", "/api/v1/auth/register", credentials)
+        wrong = self.secret("mistyped password", f"pw-{secrets.token_urlsafe(18)}")
+        self.anyone.post("/api/v1/auth/login", {"email": self.email, "password": wrong}, status=401)
+        first = self._tokens("first", self.anyone.post("/api/v1/auth/login", credentials))
+        self._tokens("second", self.anyone.post("/api/v1/auth/refresh", {"refresh_token": first["refresh_token"]}))
+        # A refresh token used twice ends its family; somebody who signs in again has nothing to do with it.
+        self.anyone.post("/api/v1/auth/refresh", {"refresh_token": first["refresh_token"]}, status=401)
+        self.ask("GET", "/api/v1/auth/me", token=first["access_token"])
+        third = self._tokens("third", self.anyone.post("/api/v1/auth/login", credentials))
+        self.developer = Caller(self.http, third["access_token"])
+        self.password = password
+
+    def _tokens(self, name: str, answer: dict[str, Any]) -> dict[str, Any]:
+        for kind in ("access_token", "refresh_token"):
+            self.secret(f"{name} {kind}", answer[kind], just_shown=True)
+        return answer
+
+    def configure(self) -> None:
+        """Make a project with its Stripe keys and identity provider."""
+        self.project = self.developer.post("/api/v1/projects/", {"name": "Canary"}, status=201)
+        self.stripe: StripeAccount = open_stripe_account(self.sandbox_url, "Canary")
+        for mode in ("test", "live"):
+            self.secret(f"{mode} secret key", getattr(self.stripe, f"{mode}_secret_key"))
+        self.config = f"{STRIPE}/projects/{self.project['id']}/config"
+        names = [f"{mode}_{kind}" for mode in ("test", "live") for kind in ("secret_key", "publishable_key")]
+        self.developer.put(self.config, {name: getattr(self.stripe, name) for name in names})
+        self.urls = self.developer.get(self.config.replace("/config", "/webhook-urls"))
+        for mode in ("test", "live"):
+            signing = self.stripe.webhook_endpoint(self.urls[f"{mode}_webhook_url"], live=mode == "live")
+            self.secret(f"{mode} webhook secret", signing)
+            self.developer.put(self.config, {f"{mode}_webhook_secret": signing})
+        self.developer.get(self.config)
+        self.identity = f"/api/v1/projects/{self.project['id']}/identity-provider"
+        hs256 = self.secret("identity secret", secrets.token_urlsafe(48))
+        provider = {"kind": "hs256", "issuer": "https://idp.example", "audience": "app", "hs256_secret": hs256}
+        self.developer.put(self.identity, provider)
+        self.developer.get(self.identity)
+
+    def make_keys_and_clients(self) -> None:
+        """Make what is shown once, and ask for it again."""
+        path = f"/api/v1/projects/{self.project['id']}/api-keys"
+        once = {"Idempotency-Key": uuid.uuid4().hex}
+        made = self.developer.post(path, {"name": "server"}, status=201, **once)
+        key = self.secret("API key", made["key"], just_shown=True)
+        self.ask("POST", path, {"name": "server"}, self.developer.token, headers=once)
+        self.developer.get(path)
+        self.server = Caller(self.http, key)
+        client = self.developer.post(
+            "/api/v1/auth/clients",
+            {"name": "App", "redirect_uris": [BACK_URL], "grant_types": ["client_credentials"]},
+            status=201,
+        )
+        secret = self.secret("OAuth client's secret", client["client_secret"], just_shown=True)
+        self.developer.get("/api/v1/auth/clients")
+        form = {"grant_type": "client_credentials", "client_id": client["client_id"], "client_secret": secret}
+        granted = self.http.post("/oauth/token", data=form)
+        assert granted.status_code == 200, granted.text
+        token = self.secret("client's access token", granted.json()["access_token"], just_shown=True)
+        pair = {"client_id": client["client_id"], "client_secret": secret, "token": token}
+        self.http.post("/oauth/introspect", data=pair)
+        self.http.post("/oauth/token", data=form | {"client_id": "nobody"})
+        self.http.post("/oauth/token", data=form | {"grant_type": secret})
+        self.http.post("/oauth/revoke", data=pair)
+
+    def buy_and_change(self) -> None:
+        """A buyer pays, changes, cancels, resumes; another one's card is declined."""
+        self.price = self.stripe.price("Maker", 1299)
+        other = self.stripe.price("Pro", 2499)
+        buyer = self.end_user("buyer")
+        self.pay(self.checkout(buyer), VISA)
+        self.wait_active(buyer)
+        self.ask("POST", f"{STRIPE}/update-subscription", {"new_price_id": other}, buyer.token)
+        self.ask("POST", f"{STRIPE}/cancel-subscription", {}, buyer.token)
+        self.ask("POST", f"{STRIPE}/resume-subscription", {}, buyer.token)
+        once = {"Idempotency-Key": uuid.uuid4().hex}
+        for _ in range(2):
+            self.ask("POST", f"{STRIPE}/customer-portal", {"return_url": BACK_URL}, buyer.token, headers=once)
+        self.ask("GET", f"{STRIPE}/my-payments", token=buyer.token)
+        self.ask("GET", f"/status/{self.project['slug']}/buyer", token=self.server.token)
+        self.ask("POST", f"{STRIPE}/cancel-subscription", {"cancel_immediately": True}, buyer.token)
+        declined = self.end_user("declined")
+        self.pay(self.checkout(declined), DECLINED)
+        for path in ("subscriptions", "transactions", "projects", "stats"):
+            self.ask("GET", f"/api/v1/payments/{path}", token=self.developer.token)
+        for intent in self.stripe.call("GET", "payment_intents", limit="10")["data"]:
+            if intent.get("client_secret"):
+                self.secret(f"client secret of {intent['id']}", intent["client_secret"])
+
+    def end_user(self, user_id: str) -> Caller:
+        """Mint a token."""
+        body = {"user_id": user_id, "email": f"{user_id}@example.com"}
+        minted = self.server.post(f"/api/v1/projects/{self.project['id']}/end-user-tokens", body)
+        return Caller(self.http, self.secret(f"token of {user_id}", minted["access_token"], just_shown=True))
+
+    def checkout(self, buyer: Caller) -> str:
+        """Open a checkout."""
+        body = {"price_id": self.price, "success_url": SUCCESS_URL, "cancel_url": BACK_URL}
+        return str(buyer.post(f"{STRIPE}/checkout-session", body)["checkout_url"])
+
+    def pay(self, url: str, card: str) -> None:
+        """Send Stripe's page, as a browser would."""
+        form = {
+            "email": "buyer@example.com",
+            "cardNumber": card,
+            "cardExpiry": "12 / 34",
+            "cardCvc": "123",
+            "billingName": "Buyer",
+            "billingCountry": "US",
+            "billingAddressLine1": "1 Main Street",
+            "billingLocality": "Springfield",
+            "billingPostalCode": "62701",
+        }
+        answer = httpx.post(url, data=form, timeout=TIMEOUT, follow_redirects=False)
+        assert answer.status_code == (303 if card == VISA else 402), answer.text
+
+    def wait_active(self, buyer: Caller) -> None:
+        """Wait for the webhook."""
+        deadline = time.monotonic() + 30
+        while (buyer.get(f"{STRIPE}/my-subscription") or {}).get("status") != "active":
+            assert time.monotonic() < deadline, "the webhook did not bring the subscription"
+            time.sleep(0.3)
+
+    def fail_at_stripe(self) -> None:
+        """Stripe refuses, breaks, hangs; also under the worker's hands."""
+        buyer = self.end_user("unlucky")
+        body = {"price_id": self.price, "success_url": SUCCESS_URL, "cancel_url": BACK_URL}
+        for do in ("status:500", "status:401", "status:402", "status:429", "reset", "reset_after_effect"):
+            self.stripe.fault("POST /v1/checkout/sessions", do)
+            self.ask("POST", f"{STRIPE}/checkout-session", body, buyer.token)
+        self.stripe.fault("POST /v1/checkout/sessions", "hang", seconds=5)
+        self.ask("POST", f"{STRIPE}/checkout-session", body, buyer.token)
+        self.stripe.fault("GET /v1/subscriptions/*", "status:401")
+        self.stripe.fault("GET /v1/invoices/*", "status:500")
+        late = self.end_user("late")
+        self.pay(self.checkout(late), VISA)
+        time.sleep(2)
+        # A rejected key holds events back until a key is saved.
+        self.developer.put(self.config, {"test_secret_key": self.stripe.test_secret_key})
+        self.wait_active(late)
+        self.stripe.fault("GET /v1/account", "status:500")
+        self.ask("PUT", self.config, {"test_secret_key": self.stripe.test_secret_key}, self.developer.token)
+
+    def refuse_webhooks(self) -> None:
+        """Deliveries with wrong signatures, whose bodies hold secrets."""
+        event = json.dumps({"id": "evt_x", "type": "x", "metadata": self.canaries}).encode()
+        moment = int(time.time())
+        for secret in ("whsec_wrong", self.canaries["live webhook secret"]):
+            digest = hmac.new(secret.encode(), f"{moment}.".encode() + event, hashlib.sha256).hexdigest()
+            for header in (f"t={moment},v1={digest}", f"t={moment - 900},v1={digest}", digest, ""):
+                headers = {"Stripe-Signature": header, "Content-Type": "application/json"}
+                refused = self.http.post(urlsplit(self.urls["test_webhook_url"]).path, content=event, headers=headers)
+                assert refused.status_code == 400, refused.text
+
+    def put_secrets_in_wrong_places(self) -> None:
+        """What people paste where it does not belong comes back in no answer and no log."""
+        developer, stripe = self.developer.token, self.stripe
+        invalid = self.secret("invalid secret key", f"sk_test_{secrets.token_hex(24)}")
+        validate = self.config.replace("/config", "/validate-credentials")
+        for body in (
+            {"test_publishable_key": stripe.test_secret_key},
+            {"test_secret_key": stripe.live_secret_key},
+            {"live_secret_key": stripe.test_secret_key},
+            {"test_webhook_secret": stripe.test_secret_key},
+            {"test_secret_key": self.canaries["test webhook secret"]},
+            {"test_secret_key": invalid},
+            {"test_secret_key": {"nested": stripe.test_secret_key}},
+            {stripe.test_secret_key: "as a name"},
+            [stripe.test_secret_key],
+        ):
+            self.ask("PUT", self.config, body, developer)
+        self.ask("POST", validate, {"secret_key": invalid}, developer)
+        self.ask("POST", validate, {"secret_key": stripe.live_secret_key, "is_test_mode": True}, developer)
+        self.ask(
+            "POST", validate, {"secret_key": stripe.test_secret_key, "is_test_mode": stripe.test_secret_key}, developer
+        )
+        broken = f'{{"test_secret_key": "{stripe.test_secret_key}", '.encode()
+        headers = {"Content-Type": "application/json"}
+        self.ask("PUT", self.config, None, developer, content=broken, headers=headers)
+        self.ask("PUT", self.config, None, developer, content=broken, headers={"Content-Type": "text/plain"})
+        provider = {"kind": "jwks", "issuer": "https://idp.example", "audience": "app"}
+        self.ask("PUT", self.identity, provider | {"jwks_url": self.canaries["identity secret"]}, developer)
+        self.ask("PUT", self.identity, {"kind": self.canaries["identity secret"]}, developer)
+        self.ask("POST", "/api/v1/auth/register", {"email": self.password, "password": self.password})
+        self.ask("POST", "/api/v1/auth/login", {"email": self.email, "password": [self.password]})
+        self.ask("GET", f"{STRIPE}/projects/{stripe.test_secret_key}/config", token=developer)
+        self.ask("GET", f"{STRIPE}/my-subscription", token=stripe.test_secret_key)
+        self.ask("GET", f"{STRIPE}/my-subscription?test_mode={self.server.token}", token=self.server.token)
+        self.ask("GET", "/api/v1/auth/me", token=self.server.token)
+        self.ask("GET", "/api/v1/payments/projects", headers={"Authorization": f"Basic {stripe.test_secret_key}"})
+        self.ask("GET", "/api/v1/auth/me", headers={"X-Api-Key": self.server.token, "Cookie": f"k={self.server.token}"})
+
+    def end_tokens(self) -> None:
+        """Sign out; what was shown before is refused."""
+        self.developer.post("/api/v1/auth/logout", status=204)
+        self.developer.get("/api/v1/projects/", status=401)
+
+    def hits_in_answers(self) -> list[str]:
+        """Return secrets in answers that were not meant to show them."""
+        hits = []
+        for number, answer in enumerate(self.answers):
+            wanted = {name: value for name, value in self.canaries.items() if self.shown_by.get(name) != number}
+            hits += find_canaries({answer.label: answer.content}, wanted)
+        return hits
