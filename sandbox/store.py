@@ -32,6 +32,15 @@ SCHEMA = [
     "CREATE INDEX IF NOT EXISTS objects_listing ON objects (account, livemode, type, deleted, seq)",
     """CREATE INDEX IF NOT EXISTS objects_customer
         ON objects (account, livemode, type, json_extract(json, '$.customer'))""",
+    *(
+        f"CREATE INDEX IF NOT EXISTS objects_{name} ON objects (account, livemode, type, json_extract(json, '$.{path}'))"
+        for name, path in (
+            ("subscription", "subscription"),
+            ("invoice", "invoice"),
+            ("intent", "payment.payment_intent"),
+            ("lookup_key", "lookup_key"),
+        )
+    ),
     """CREATE TABLE IF NOT EXISTS idempotency (
         account TEXT NOT NULL, livemode INTEGER NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL,
         status INTEGER NOT NULL, body TEXT NOT NULL, request_id TEXT NOT NULL, created INTEGER NOT NULL,
