@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from common.clock import from_unix
-from common.drf_fields import OneOfField, PlainCharField, PlainEmailField
+from common.drf_fields import OneOfField, PlainCharField, PlainEmailField, StrictBooleanField
 from payments.schema import PaymentSerializer, SubscriptionSerializer, moment, text
 from payments.services.checkout import PAYMENT, SUBSCRIPTION
 from payments.services.portal import FLOWS
@@ -31,15 +31,6 @@ class WholeNumberField(serializers.IntegerField):
         if type(data) is not int:
             self.fail("invalid")
         return super().to_internal_value(data)
-
-
-class TrueOrFalseField(serializers.BooleanField):
-    """A JSON boolean."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if type(data) is not bool:
-            self.fail("invalid", input=data)
-        return bool(data)
 
 
 class MomentField(serializers.DateTimeField):
@@ -99,13 +90,13 @@ class CheckoutBody(serializers.Serializer[Any]):
     mode = OneOfField(choices=[SUBSCRIPTION, PAYMENT], default=SUBSCRIPTION)
     quantity = WholeNumberField(default=1, min_value=1, max_value=QUANTITY_MAX)
     metadata = MetadataField(required=False, allow_null=True)
-    allow_existing_subscription = TrueOrFalseField(default=False)
+    allow_existing_subscription = StrictBooleanField(default=False)
     plan = PlainCharField(
         required=False, allow_null=True, min_length=1, max_length=64, help_text="A plan's code or alias."
     )
     interval = OneOfField(choices=INTERVALS, default="month", allow_null=True, help_text="With `plan`.")
     promo_code = PlainCharField(required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX)
-    trial = TrueOrFalseField(default=False, allow_null=True)
+    trial = StrictBooleanField(default=False, allow_null=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Ask for exactly one of price_id and plan."""
@@ -149,7 +140,7 @@ class PortalAnswer(serializers.Serializer[Any]):
 class CancelBody(serializers.Serializer[Any]):
     """When to cancel, and why."""
 
-    cancel_immediately = TrueOrFalseField(default=False)
+    cancel_immediately = StrictBooleanField(default=False)
     reason = PlainCharField(required=False, allow_null=True, allow_blank=True, max_length=500, multiline=True)
     comment = PlainCharField(required=False, allow_null=True, allow_blank=True, max_length=500, multiline=True)
 

@@ -64,7 +64,7 @@ def run_pytest(copy: Path, targets: list[str]) -> subprocess.CompletedProcess[st
     """Run the targets in the copy, with servers of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *targets],
+        [sys.executable, "-m", "pytest", "-x", "-q", *targets],
         cwd=copy,
         env={**environment, "PYTHONDONTWRITEBYTECODE": "1", "MUTATED": "1"},
         capture_output=True,
