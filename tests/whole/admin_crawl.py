@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import httpx
 
-CHANGES_PER_LIST = 12
+CHANGES_PER_LIST = 2
 PAGES_MAX = 600
 _CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 _LINK = re.compile(r'href="(/admin/[^"#?]*)["#?]')

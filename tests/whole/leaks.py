@@ -3,6 +3,7 @@
 `Journey` knows the real value of each secret that took part, and which single answer was meant to show it.
 """
 
+import base64
 import codecs
 import hashlib
 import hmac
@@ -64,11 +65,10 @@ def unescaped(seen: bytes) -> bytes:
 
 def task_messages(seen: bytes) -> Iterator[dict[str, Any]]:
     """Return the Celery messages among what MONITOR saw."""
-    import base64
-
     for line in seen.split(b"\r\n"):
         command = line.partition(b"] ")[2]
-        if not command.upper().startswith(b'"LPUSH"'):
+        # The counters of rate limits are lists, too; they hold times.
+        if not command.upper().startswith(b'"LPUSH"') or b'"{' not in command:
             continue
         message = json.loads(unescaped(command[command.index(b'"{') + 1 : command.rindex(b'}"') + 1]))
         message["decoded"] = json.loads(base64.b64decode(message["body"]))
