@@ -1,0 +1,81 @@
+"""Stripe's side of a delivery to a service that may be down: signs, sends, keeps what was acknowledged and how fast."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from payments.models import Subscription, Transaction, WebhookEvent
+from tests.live import wait_until
+from tests.payments.deliveries import SECRET, events_of, signature, webhook_path
+from tests.payments.shop import Shop
+from tests.scenarios.lifecycle import compare_with_stripe
+
+ACKNOWLEDGE_SECONDS_MAX = 1.0
+# One of a run may be slower than the bound: the machine does other things too.
+SLOW_ALLOWED = 1
+DRAIN_SECONDS = 60
+PATIENCE_SECONDS = 10
+
+
+@dataclass
+class Sender:
+    """Delivers a shop's events to one address."""
+
+    url: str
+    shop: Shop
+    acknowledged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+
+    def send(self, event: dict[str, Any]) -> int:
+        """Deliver one event; return the status, or 0 when the connection broke."""
+        body = json.dumps(event).encode()
+        headers = {"Stripe-Signature": signature(body, SECRET), "Content-Type": "application/json"}
+        began = time.monotonic()
+        try:
+            answer = httpx.post(
+                self.url + webhook_path(self.shop.project), content=body, headers=headers, timeout=PATIENCE_SECONDS
+            )
+        except httpx.HTTPError:
+            return 0
+        self.seconds.append(time.monotonic() - began)
+        if answer.status_code == 200:
+            self.acknowledged[event["id"]] = event
+        return answer.status_code
+
+    def send_all(self) -> None:
+        """Deliver everything that has happened at Stripe so far; each delivery must be acknowledged."""
+        for event in events_of(self.shop):
+            if event["id"] not in self.acknowledged:
+                assert self.send(event) == 200
+
+    def check_speed(self) -> None:
+        """Check that acknowledgements did not wait for what was broken."""
+        slow = [round(each, 2) for each in self.seconds if each >= ACKNOWLEDGE_SECONDS_MAX]
+        assert len(slow) <= SLOW_ALLOWED, f"of {len(self.seconds)} acknowledgements these took long: {slow}"
+
+    def check_nothing_lost(self) -> None:
+        """Check that every acknowledged event has exactly one row."""
+        stored = list(WebhookEvent.objects.for_project(self.shop.project).values_list("event_id", flat=True))
+        assert sorted(stored) == sorted(set(stored))
+        assert set(self.acknowledged) <= set(stored)
+
+    def wait_drained(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Wait until nothing is unfinished, then compare everything with Stripe, field by field."""
+        rows = WebhookEvent.objects.for_project(self.shop.project)
+        wait_until(
+            lambda: not rows.unfinished().exists(),
+            seconds=seconds,
+            what=f"all of {len(self.acknowledged)} events processed",
+        )
+        self.check_nothing_lost()
+        assert list(rows.filter(status="dead").values_list("type", "error")) == []
+        compare_with_stripe(self.shop)
+
+    def check_effects_once(self) -> None:
+        """Check that one purchase left one subscription, and no payment twice."""
+        assert Subscription.objects.for_project(self.shop.project).count() == 1
+        intents = Transaction.objects.for_project(self.shop.project).values_list("payment_intent_id", flat=True)
+        assert len(intents) == len(set(intents)) == len(self.shop.objects("payment_intents"))

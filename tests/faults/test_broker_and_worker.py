@@ -1,0 +1,153 @@
+"""Redis gone, frozen or emptied, the worker killed, beat dead: what was acknowledged is processed (F1 to F7, F38).
+
+The service runs as processes of its own (tests/live.py), and the events are those of a real life at the sandbox.
+"""
+
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import redis
+
+from payments.models import WebhookEvent
+from tests.faults.sender import Sender
+from tests.live import LiveService, wait_until
+from tests.payments.deliveries import events_of
+from tests.scenarios.lifecycle import Life
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+FAILPOINTS = {"FAILPOINTS": "true", "DEMO": "true"}
+
+
+def unfinished(life: Life) -> int:
+    """Count the project's events that still need work."""
+    return WebhookEvent.objects.for_project(life.shop.project).unfinished().count()
+
+
+def wait_dead(process: psutil.Process) -> None:
+    """Wait until a failpoint has killed the process."""
+    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, seconds=30, what="killed")
+
+
+def live_a_whole_life(life: Life) -> None:
+    """Let everything happen at Stripe that can happen to one subscription."""
+    for step in life.steps():
+        step()
+
+
+def test_f5_webhooks_are_acknowledged_and_processed_while_redis_is_gone(
+    live_service: LiveService, sender: Sender, life: Life
+) -> None:
+    live_a_whole_life(life)
+    live_service.stop_redis()
+    sender.send_all()
+    sender.check_speed()
+    sender.wait_drained()
+    sender.check_effects_once()
+    live_service.start_redis()
+    live_service.wait_ready(60)
+
+
+def test_f6_webhooks_are_acknowledged_while_redis_is_frozen_and_processed_after(
+    live_service: LiveService, sender: Sender, life: Life
+) -> None:
+    live_a_whole_life(life)
+    live_service.freeze_redis()
+    sender.send_all()
+    sender.check_speed()
+    sender.check_nothing_lost()
+    live_service.thaw_redis()
+    sender.wait_drained()
+    sender.check_effects_once()
+    live_service.wait_ready(60)
+
+
+def test_f7_a_broker_that_forgot_everything_loses_no_event(
+    live_service: LiveService, sender: Sender, life: Life
+) -> None:
+    live_a_whole_life(life)
+    live_service.kill("worker")
+    live_service.kill("beat")
+    sender.send_all()
+    assert unfinished(life) == len(sender.acknowledged) > 40
+    redis.Redis.from_url(live_service.redis.url).flushall()
+    live_service.start("worker")
+    sender.wait_drained()
+    sender.check_effects_once()
+
+
+def test_f4_a_worker_killed_in_its_work_is_followed_by_one_that_finishes_it(
+    live_service: LiveService, sender: Sender, life: Life
+) -> None:
+    live_a_whole_life(life)
+    # Stripe does not answer, so the kill meets events that are being worked on.
+    life.shop.fault("GET /v1/*", "hang", seconds=20)
+    sender.send_all()
+    in_hand = WebhookEvent.objects.for_project(life.shop.project).filter(status="processing")
+    wait_until(in_hand.exists, seconds=20, what="events in work")
+    live_service.kill("worker")
+    assert unfinished(life) > 0
+    live_service.start("worker")
+    sender.wait_drained()
+    sender.check_effects_once()
+
+
+@pytest.mark.parametrize("moment", ["handler.mid_tx", "handler.after_commit"])
+def test_f3_a_worker_that_dies_around_its_commit_repeats_nothing(
+    life: Life, tmp_path: Path, sandbox: object, run_database: str, moment: str
+) -> None:
+    from tests.live import running_service
+
+    env = {**FAILPOINTS, "FAIL_AT": moment, "FAIL_ONCE_FILE": str(tmp_path / "once")}
+    life.buy()
+    with running_service(tmp_path, life.shop.sandbox.url, env=env) as service:
+        sender = Sender(service.url, life.shop)
+        sender.send_all()
+        wait_dead(service.processes["worker"])
+        service.processes.pop("worker")
+        service.start("worker")
+        sender.wait_drained()
+        sender.check_effects_once()
+
+
+@pytest.mark.parametrize(("moment", "rows"), [("webhook.before_commit", 0), ("webhook.after_commit", 1)])
+def test_f1_f2_a_web_process_killed_around_its_commit_stores_the_event_once(
+    life: Life, tmp_path: Path, run_database: str, moment: str, rows: int
+) -> None:
+    from tests.live import running_service
+
+    env = {**FAILPOINTS, "FAIL_AT": moment, "FAIL_ONCE_FILE": str(tmp_path / "once")}
+    life.buy()
+    first = events_of(life.shop)[0]
+    with running_service(tmp_path, life.shop.sandbox.url, env=env, parts=("web",)) as service:
+        wait_until(lambda: answers(service), seconds=40, what="the web process")
+        sender = Sender(service.url, life.shop)
+        assert sender.send(first) == 0
+        wait_dead(service.processes["web"])
+        assert WebhookEvent.objects.for_project(life.shop.project).count() == rows
+        service.processes.pop("web")
+        service.start("web")
+        service.start("worker")
+        wait_until(lambda: answers(service), seconds=40, what="the web process")
+        sender.send_all()
+        sender.wait_drained()
+        sender.check_effects_once()
+
+
+@pytest.mark.live(parts=("web", "worker"))
+def test_f38_without_beat_everything_is_processed(live_service: LiveService, sender: Sender, life: Life) -> None:
+    live_a_whole_life(life)
+    sender.send_all()
+    sender.wait_drained()
+    sender.check_effects_once()
+    assert live_service.readiness()["code"] == 200
+
+
+def answers(service: LiveService) -> bool:
+    """Say whether the web process answers."""
+    try:
+        return httpx.get(f"{service.url}/healthz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
