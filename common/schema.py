@@ -72,6 +72,8 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 )
 PAGING = [
     OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1}, OpenApiParameter.QUERY),
-    OpenApiParameter("page_size", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}, OpenApiParameter.QUERY),
+    OpenApiParameter(
+        "page_size", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}, OpenApiParameter.QUERY
+    ),
     OpenApiParameter("cursor", str, OpenApiParameter.QUERY, description="Keyset paging; empty to start."),
 ]

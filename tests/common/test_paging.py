@@ -29,7 +29,9 @@ def ids(rows: list[EndUser]) -> list[uuid.UUID]:
 @pytest.mark.parametrize(
     ("query", "expected"), [({}, (1, 50)), ({"page": "3", "page_size": "100"}, (3, 100)), ({"page_size": "1"}, (1, 1))]
 )
-def test_page_parameters_have_the_contracts_defaults_and_limits(query: dict[str, str], expected: tuple[int, int]) -> None:
+def test_page_parameters_have_the_contracts_defaults_and_limits(
+    query: dict[str, str], expected: tuple[int, int]
+) -> None:
     request = read_page_request(query)
     assert (request.page, request.page_size) == expected
 
