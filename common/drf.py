@@ -61,11 +61,6 @@ def _from_drf(error: exceptions.APIException) -> ApiError:
         return NotAuthenticated()
     if isinstance(error, exceptions.ParseError):
         return _with_status(400, "malformed_body", "The body is not valid JSON.")
-    if isinstance(error, exceptions.Throttled):
-        wait = int(error.wait or 1)
-        mapped = _with_status(429, "rate_limited", "Too many requests. Try again later.")
-        mapped.retry_after_seconds = max(1, wait)
-        return mapped
     code = str(error.get_codes()) if isinstance(error.get_codes(), str) else "error"
     return _with_status(error.status_code, code, str(error.detail))
 
