@@ -109,6 +109,7 @@ class PlanPriceInline(TabularInline):
     form = PlanPriceForm
     formset = PlanPriceFormSet
     extra = 0
+    hide_title = True
 
     def _plan_admin(self) -> Any:
         return self.admin_site._registry[Plan]

@@ -87,4 +87,4 @@ class PlanPrice(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.plan_id} {self.mode} {self.interval}"
+        return f"{self.stripe_price_id or self.lookup_key or 'no price'} ({self.mode}, {self.interval})"

@@ -74,5 +74,6 @@ class MirrorAdmin(ReadOnlyAdmin):
 
 
 unregister_the_library()
+apps.get_app_config("djstripe").verbose_name = "Stripe (mirror)"
 for _kind in SHOWN:
     admin.site.register(MODELS[_kind], type(f"Mirrored{MODELS[_kind].__name__}Admin", (MirrorAdmin,), {"kind": _kind}))
