@@ -1,5 +1,6 @@
 """Bodies over a raw socket, as no client library would send them: refused, and everybody else is served meanwhile."""
 
+import gzip
 import json
 import socket
 import time
@@ -10,14 +11,19 @@ import psutil
 import pytest
 
 from tests.faults.sender import Sender
+from tests.live import LiveService
 from tests.payments.deliveries import an_event, signature, stored, webhook_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.live(parts=("web", "worker"))]
 MIB = 1024 * 1024
 
 
+def port_of(sender: Sender) -> int:
+    return int(sender.url.rpartition(":")[2])
+
+
 def connect(sender: Sender) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", sender.service.port), timeout=15)
+    connection = socket.create_connection(("127.0.0.1", port_of(sender)), timeout=15)
     connection.settimeout(15)
     return connection
 
@@ -50,8 +56,8 @@ def send_chunks(connection: socket.socket, body: bytes, size: int = 65_536) -> N
         return
 
 
-def web_bytes(sender: Sender) -> int:
-    web = sender.service.processes["web"]
+def web_bytes(service: LiveService) -> int:
+    web = service.processes["web"]
     return sum(process.memory_info().rss for process in [web, *web.children(recursive=True)])
 
 
@@ -61,7 +67,7 @@ def check_that_others_are_served(sender: Sender) -> None:
     assert time.monotonic() - begun < 1
 
 
-def test_a_chunked_event_without_a_length_is_taken(sender: Sender) -> None:
+def test_a_chunked_event_without_a_length_is_taken(live_service: LiveService, sender: Sender) -> None:
     body = json.dumps(an_event()).encode()
     with connect(sender) as connection:
         connection.sendall(head(sender, "Transfer-Encoding: chunked", f"Stripe-Signature: {signature(body)}"))
@@ -71,9 +77,9 @@ def test_a_chunked_event_without_a_length_is_taken(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_ten_megabytes_are_refused_without_being_kept(sender: Sender, chunked: bool) -> None:
+def test_ten_megabytes_are_refused_without_being_kept(live_service: LiveService, sender: Sender, chunked: bool) -> None:
     check_that_others_are_served(sender)
-    before = web_bytes(sender)
+    before = web_bytes(live_service)
     body = b"x" * (10 * MIB)
     for _ in range(3):
         with connect(sender) as connection:
@@ -87,12 +93,12 @@ def test_ten_megabytes_are_refused_without_being_kept(sender: Sender, chunked: b
                 except ConnectionError:
                     pass
             assert status_of(connection) in (413, 0)
-    assert web_bytes(sender) - before < 20 * MIB
+    assert web_bytes(live_service) - before < 20 * MIB
     check_that_others_are_served(sender)
     assert stored(sender.shop.project).count() == 2
 
 
-def test_slow_bodies_do_not_keep_others_waiting(sender: Sender) -> None:
+def test_slow_bodies_do_not_keep_others_waiting(live_service: LiveService, sender: Sender) -> None:
     slow = [connect(sender) for _ in range(3)]
     try:
         for connection in slow:
@@ -106,17 +112,13 @@ def test_slow_bodies_do_not_keep_others_waiting(sender: Sender) -> None:
     check_that_others_are_served(sender)
 
 
-def test_a_compressed_bomb_is_only_bytes(sender: Sender) -> None:
-    import gzip
-
+def test_a_compressed_bomb_is_only_bytes(live_service: LiveService, sender: Sender) -> None:
     bomb = gzip.compress(b"0" * (100 * MIB))
     headers = {"Content-Encoding": "gzip", "Stripe-Signature": signature(bomb)}
-    before = web_bytes(sender)
-    answer = httpx.post(
-        sender.service.url + webhook_path(sender.shop.project), content=bomb, headers=headers, timeout=10
-    )
+    before = web_bytes(live_service)
+    answer = httpx.post(sender.url + webhook_path(sender.shop.project), content=bomb, headers=headers, timeout=10)
     assert answer.status_code == 400
-    assert web_bytes(sender) - before < 20 * MIB
+    assert web_bytes(live_service) - before < 20 * MIB
     assert not stored(sender.shop.project).exists()
 
 
@@ -129,12 +131,14 @@ def test_a_compressed_bomb_is_only_bytes(sender: Sender) -> None:
         (b"{}", {"Transfer-Encoding": "chunked", "Content-Length": "2"}),
     ],
 )
-def test_odd_bodies_are_4xx_and_never_5xx(sender: Sender, body: bytes, headers: dict[str, Any]) -> None:
+def test_odd_bodies_are_4xx_and_never_5xx(
+    live_service: LiveService, sender: Sender, body: bytes, headers: dict[str, Any]
+) -> None:
     lines = {"Content-Length": str(len(body)), "Stripe-Signature": signature(body), "Connection": "close"} | headers
     with connect(sender) as connection:
         connection.sendall(head(sender, *(f"{name}: {value}" for name, value in lines.items())) + body)
         connection.shutdown(socket.SHUT_WR)
         assert status_of(connection) in (0, 400, 413)
     assert not stored(sender.shop.project).exists()
-    assert psutil.pid_exists(sender.service.processes["web"].pid)
+    assert psutil.pid_exists(live_service.processes["web"].pid)
     check_that_others_are_served(sender)
