@@ -166,7 +166,13 @@ def _add_faults(pages: Blueprint, dispatcher: Dispatcher) -> None:
 
     @pages.get("/api/faults")
     def list_faults() -> ResponseReturnValue:
-        return jsonify(data=dispatcher.faults.list())
+        return jsonify(data=dispatcher.faults.list(request.args.get("account_id")))
+
+    @pages.delete("/api/faults/<int:rule_id>")
+    def remove_fault(rule_id: int) -> ResponseReturnValue:
+        if not dispatcher.faults.remove(rule_id):
+            raise ControlRefused(f"no fault {rule_id}", 404)
+        return jsonify(removed=rule_id)
 
     @pages.delete("/api/faults")
     def clear_faults() -> ResponseReturnValue:

@@ -163,11 +163,11 @@ class Dispatcher:
         return expand.apply(tx, ctx, result, paths) if paths else result
 
     def _answer_with_faults(self, request: Request, ctx: Context, entry: Object) -> Response:
-        fault = self.faults.pick(ctx.account_id, request.method, request.path)
+        fault = self.faults.pick(ctx.account_id, ctx.livemode, request.method, request.path)
         if fault is None:
             return self._execute(request, ctx, entry)
         entry["fault"] = fault.do
-        self._fault_before(fault, request)
+        self._fault_before(fault, request, ctx)
         response = self._execute(request, ctx, entry)
         if fault.do == "timeout_after_effect":
             self.faults.wait(fault.seconds)
@@ -178,13 +178,12 @@ class Dispatcher:
         response = _json_text(_dump(_with_log_url(error.body(), ctx)), error.http_status)
         if error.http_status == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="Stripe"'
-        if error.http_status == 429:
-            response.headers["Stripe-Rate-Limited-Reason"] = "global-rate"
+        response.headers.update(error.headers)
         return response
 
-    def _fault_before(self, fault: Fault, request: Request) -> None:
-        if fault.do.startswith("status:"):
-            raise error_of(fault)
+    def _fault_before(self, fault: Fault, request: Request, ctx: Context) -> None:
+        if fault.do.startswith(("status:", "limit:")):
+            raise error_of(fault, livemode=ctx.livemode)
         if fault.do == "hang":
             self.faults.wait(fault.seconds)
             raise _cut(request)
