@@ -1,9 +1,12 @@
 """DRF's side of the error mapping: every exception of a view becomes an answer in the contract's shape."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import exceptions
-from rest_framework.renderers import JSONRenderer
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
@@ -19,6 +22,16 @@ class NullableJSONRenderer(JSONRenderer):
         if data is None and response is not None and response.status_code == 200:
             return b"null"
         return super().render(data, accepted_media_type, renderer_context)
+
+
+class OnlyJSON(DefaultContentNegotiation):
+    """Answers in JSON whatever the Accept header says: there is nothing else, and a refusal would have to be JSON as well."""
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """Return the view's first renderer."""
+        return renderers[0], renderers[0].media_type or ""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

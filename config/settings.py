@@ -167,6 +167,7 @@ LOGIN_REDIRECT_URL = "/admin/"
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["config.formats"]
 USE_I18N = True
 USE_TZ = True
 
@@ -183,6 +184,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["common.drf.NullableJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["common.drf_parsers.PlainJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "common.drf.OnlyJSON",
     "EXCEPTION_HANDLER": "common.drf.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "STRICT_JSON": True,
@@ -270,6 +272,7 @@ UNFOLD = {
     "SITE_SYMBOL": "payments",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": "backoffice.navigation.sidebar"},
 }
 RUNNING_TESTS = "pytest" in sys.modules
 # Lets a test kill the process at named places (common/failpoints.py); never outside the demo and tests.

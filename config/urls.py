@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from config.health import healthz, readyz
 
@@ -12,6 +13,9 @@ handler500 = "common.errors.server_error"
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("", RedirectView.as_view(url="/demo/" if settings.DEMO else "/docs"), name="root"),
+    # Paths are never redirected in general (APPEND_SLASH is off); this one is typed by hand.
+    path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
     path("", include("projects.urls")),

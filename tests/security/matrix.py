@@ -179,6 +179,8 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "openapi.yaml"): Row("public"),
     ("GET", "docs"): Row("public"),
     ("GET", "docs/"): Row("public"),
+    ("GET", ""): Row("public"),
+    ("GET", "admin"): Row("public"),
     ("GET", "healthz"): Row("public"),
     ("GET", "readyz"): Row("public"),
 }
