@@ -62,7 +62,7 @@ class SubscriptionStatusFilter(admin.SimpleListFilter):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
-    list_display = ["stripe_subscription_id", "project", "mode", "colored_status", "plan", "end_user", "period_end"]
+    list_display = ["stripe_subscription_id", "colored_status", "plan", "end_user", "period_end", "mode", "project"]
     list_filter = ["mode", SubscriptionStatusFilter, "cancel_at_period_end", "created_at"]
     list_select_related = ["project", "plan", "end_user"]
     search_fields = ["stripe_subscription_id", "stripe_customer_id", "end_user__external_id", "end_user__email"]
@@ -88,15 +88,8 @@ class SubscriptionAdmin(ReadOnlyAdmin):
 @admin.register(Transaction)
 class TransactionAdmin(ReadOnlyAdmin):
     list_display = [
-        "payment_intent_id",
-        "project",
-        "mode",
-        "colored_status",
-        "amount",
-        "refunded",
-        "end_user",
-        "created_at",
-    ]
+        "payment_intent_id", "colored_status", "amount", "refunded", "end_user", "created_at", "mode", "project",
+    ]  # fmt: skip
     list_filter = ["mode", "status", "disputed", "created_at"]
     list_select_related = ["project", "end_user"]
     search_fields = [
@@ -135,7 +128,7 @@ class TransactionAdmin(ReadOnlyAdmin):
 
 @admin.register(CheckoutSession)
 class CheckoutSessionAdmin(ReadOnlyAdmin):
-    list_display = ["stripe_session_id", "project", "mode", "status", "payment_status", "end_user", "created_at"]
+    list_display = ["stripe_session_id", "status", "payment_status", "end_user", "created_at", "mode", "project"]
     list_filter = ["mode", "status", "created_at"]
     list_select_related = ["project", "end_user"]
     search_fields = ["stripe_session_id", "stripe_subscription_id", "payment_intent_id", "end_user__external_id"]
@@ -152,7 +145,7 @@ class CheckoutSessionAdmin(ReadOnlyAdmin):
 
 @admin.register(StripeIntent)
 class StripeIntentAdmin(ReadOnlyAdmin):
-    list_display = ["operation", "target", "project", "mode", "status", "end_user", "created_at"]
+    list_display = ["operation", "target", "status", "end_user", "created_at", "mode", "project"]
     list_filter = ["mode", "status", "created_at"]
     list_select_related = ["project", "end_user"]
     search_fields = ["operation", "target", "result_id", "stripe_idempotency_key", "end_user__external_id"]

@@ -27,7 +27,7 @@ STATUS_COLORS = {
 
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
-    list_display = ["type", "event_id", "project", "mode", "colored_status", "attempts", "received_at", "handled_at"]
+    list_display = ["type", "event_id", "colored_status", "attempts", "received_at", "handled_at", "mode", "project"]
     list_filter = ["status", "mode", "received_at"]
     list_select_related = ["project"]
     search_fields = ["event_id", "type", "object_id", "root"]
