@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint types imports migrate seed check lock migrations-check compose-check secrets bandit mutate sandbox
+.PHONY: run test lint types imports migrate seed check lock migrations-check compose-check secrets bandit mutate sandbox browser faults soak openapi
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -66,6 +66,24 @@ bandit: $(VENV)/.dev-installed
 # Removes guards one by one in a copy of the checkout; the tests named in each patch must turn red.
 mutate: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.mutate $(ARGS)
+
+# The purchase in a real browser; needs chromium.
+browser: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+# Parts of the running service are killed, stopped and frozen while webhooks arrive.
+faults: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+# The scenarios with many more examples; takes an hour or so.
+soak: $(VENV)/.dev-installed
+	SOAK=1 $(BIN)/python -m pytest tests/scenarios $(ARGS)
+
+# The API's document as a file, the same as the running service answers at /openapi.yaml.
+openapi: $(VENV)/.dev-installed
+	@mkdir -p .cache
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py spectacular --validate --fail-on-warn --file .cache/openapi.yaml
+	@echo "Wrote .cache/openapi.yaml"
 
 # The stand-in for Stripe alone, for other programs to talk to.
 sandbox: $(VENV)/.run-installed
