@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -36,7 +37,7 @@ class Run:
     directory: Path
     port: int = field(default_factory=free_port)
     sandbox_port: int = field(default_factory=free_port)
-    process: psutil.Popen | None = None
+    process: Any = None
 
     @property
     def environment(self) -> dict[str, str]:

@@ -2,4 +2,4 @@
 
 from config.settings import *  # noqa: F403
 
-MIGRATION_MODULES: dict[str, str] = {}
+MIGRATION_MODULES = {}
