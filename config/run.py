@@ -353,7 +353,7 @@ def announce(supervisor: Supervisor) -> None:
             "  Demo sign-ins (admin and API)",
             *[f"    {name:<10} {text}" for name, text in demo.items()],
             "",
-            f"  Click this first:  {base}/demo/   and pay with card 4242 4242 4242 4242",
+            f"  Start here:  {base}/demo/   and pay with card 4242 4242 4242 4242",
         ]
     lines += ["", "  Ctrl-C stops everything.", ""]
     say("\n".join(lines))

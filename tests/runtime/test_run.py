@@ -124,7 +124,7 @@ def test_its_output_names_addresses_sign_ins_and_what_to_click(run: Run) -> None
     assert f"http://127.0.0.1:{run.port}/docs" in run.output
     for who in ("developer", "support", "end user"):
         assert re.search(rf"^\s+{who}\s+\S", run.output, re.MULTILINE), run.output
-    link = re.search(r"Click this first:\s+(\S+)", run.output)
+    link = re.search(r"Start here:\s+(\S+)", run.output)
     assert link is not None
     page = httpx.get(link[1], follow_redirects=True)
     assert page.status_code == 200
