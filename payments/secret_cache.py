@@ -5,6 +5,7 @@ deactivated secret holds everywhere within that time, and at once in the process
 """
 
 import datetime as dt
+import logging
 import threading
 import time
 import uuid
@@ -14,7 +15,10 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.utils import timezone
 
+from common.encryption import DecryptionError
 from payments.models import StripeCredentials
+
+logger = logging.getLogger(__name__)
 
 ENTRIES_MAX = 4096
 SHARED_PROJECTS_MAX = 50
@@ -40,7 +44,10 @@ _lock = threading.Lock()
 
 
 def verifier_of(project_id: uuid.UUID, mode: str) -> Verifier | None:
-    """Return who verifies for a project and mode; None when nothing usable is configured. No query on a warm cache."""
+    """Return who verifies for a project and mode; None when nothing usable is configured. No query on a warm cache.
+
+    Raises: DecryptionError, when the secret's encryption key is missing.
+    """
     found = _cached((project_id, mode))
     return found[0] if found else None
 
@@ -82,8 +89,17 @@ def _load(project_id: uuid.UUID, mode: str) -> list[Verifier]:
 
 def _load_shared() -> list[Verifier]:
     rows = StripeCredentials.objects.usable().filter(project__shared_webhook=True, project__deleted_at__isnull=True)
-    rows = rows.order_by("project_id", "mode")[: SHARED_PROJECTS_MAX * 2]
-    return [verifier for row in rows if (verifier := _verifier(row)) is not None]
+    found = []
+    for row in rows.order_by("project_id", "mode")[: SHARED_PROJECTS_MAX * 2]:
+        try:
+            verifier = _verifier(row)
+        except DecryptionError as error:
+            # One project's unreadable secret is no reason to refuse the others' events.
+            logger.error("webhook_secret_unreadable project=%s error=%s", row.project_id, error)
+            continue
+        if verifier is not None:
+            found.append(verifier)
+    return found
 
 
 def _verifier(row: StripeCredentials) -> Verifier | None:

@@ -138,16 +138,19 @@ def _follow(
     """Read for all events, then write for all; when one of them spoils it, go event by event."""
     read: list[WebhookEvent] = []
     for event in events:
+        part = snapshot.part()
         try:
-            root = _collect(event, handlers, snapshot)
+            root = _collect(event, handlers, part)
         except StripeKeyRejected:
             raise
         except Exception as error:
             _note_failure(group, [event], error)
             continue
         if root and root != group.root:
+            # Its object is somebody else's to write: what was read of it stays out.
             move_to_root(group, [event], root=root)
         else:
+            snapshot.add(part)
             read.append(event)
     if not read:
         return
@@ -170,7 +173,7 @@ def _follow_alone(
     group: EventGroup, event: WebhookEvent, handlers: Handlers, together: Snapshot, scope: Scope, lease: Lease
 ) -> None:
     """Write what one event is about, in a transaction of its own; what was read already is not read again."""
-    alone = Snapshot(together.account, cache=together.objects)
+    alone = together.part()
     try:
         _collect(event, handlers, alone)
         _write(group, [event], alone, Scope(scope.project_id, scope.mode, scope.account_id), lease)

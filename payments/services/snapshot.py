@@ -32,20 +32,44 @@ class Snapshot:
     objects: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
     # Which invoice a payment intent pays: neither of the two names the other directly since 2025-03-31.
     invoice_of_payment: dict[str, str] = field(default_factory=dict)
-    # What another snapshot of the same moment read: taken from there, but only what is asked for becomes part of this one.
-    cache: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
+    # What was read for any part of this snapshot; a part takes from here what it asks for, without a second read.
+    _read: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
+    _invoices: dict[str, str] = field(default_factory=dict)
+
+    def part(self) -> "Snapshot":
+        """Return an empty snapshot that reads nothing twice which this one, or another part of it, has read."""
+        return Snapshot(self.account, _read=self._read, _invoices=self._invoices)
+
+    def add(self, part: "Snapshot") -> None:
+        """Take in what a part holds."""
+        self.objects.update(part.objects)
+        self.invoice_of_payment.update(part.invoice_of_payment)
 
     def read(self, object_name: str, object_id: str, *, expand: Sequence[str] = ()) -> StripeObject | None:
         """Return an object, reading it on the first call only; None when Stripe has none. Raises: StripeFailure."""
         key = (object_name, object_id)
-        if key not in self.objects and key in self.cache:
-            self.objects[key] = self.cache[key]
-        if key not in self.objects:
+        if key not in self._read:
             try:
-                self.objects[key] = self.account.retrieve(object_name, object_id, expand=expand)
+                self._read[key] = self.account.retrieve(object_name, object_id, expand=expand)
             except StripeObjectMissing:
-                self.objects[key] = None
-        return self.objects[key]
+                self._read[key] = None
+        self.objects[key] = self._read[key]
+        return self._read[key]
+
+    def read_paid_invoice_id(self, payment_intent_id: str) -> str:
+        """Return the invoice that a PaymentIntent pays, "" when it pays none. Raises: StripeFailure.
+
+        Source: https://docs.stripe.com/api/invoice-payment/list
+        """
+        if payment_intent_id not in self._invoices:
+            payment = {"type": "payment_intent", "payment_intent": payment_intent_id}
+            found = self.account.list("invoice_payments", {"payment": payment, "limit": 1})["data"]
+            self._invoices[payment_intent_id] = id_of(found[0].get("invoice")) if found else ""
+        return self._invoices[payment_intent_id]
+
+    def note_paid_invoice(self, payment_intent_id: str, invoice_id: str) -> None:
+        """Remember which invoice a PaymentIntent pays, as the invoice itself said."""
+        self.invoice_of_payment[payment_intent_id] = self._invoices[payment_intent_id] = invoice_id
 
     def of_kind(self, object_name: str) -> dict[str, StripeObject | None]:
         """Return what was read of one kind, by id."""

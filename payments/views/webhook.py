@@ -4,6 +4,7 @@ Invariants: 200 is only answered for an event whose row is committed; no call to
 one statement for a stored event, none for a bad signature once the secret is known. Hop list: docs/webhooks.md.
 """
 
+import logging
 import time
 import uuid
 
@@ -11,6 +12,7 @@ from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from common.encryption import DecryptionError
 from common.errors import ApiError, NotFound, error_response
 from common.failpoints import failpoint
 from common.modes import MODES, mode_of_livemode
@@ -20,6 +22,8 @@ from payments.secret_cache import Verifier, shared_verifiers, verifier_of
 from payments.services.inbox import IncomingEvent, UnknownProject, store_event
 from payments.signatures import SignatureInvalid, check_timestamp, is_signed_by, parse_signature_header
 from payments.webhook_input import read_bounded_body
+
+logger = logging.getLogger(__name__)
 
 
 class LivemodeContradiction(ApiError):
@@ -48,8 +52,8 @@ def project_webhook(request: HttpRequest, project_id: str, mode: str) -> HttpRes
         return _take(body, request.headers.get("Stripe-Signature"), [_verifier_for(project_id, mode)])
     except ApiError as error:
         return error_response(error)
-    except (DatabaseError, InterfaceError):
-        return _not_stored()
+    except (DatabaseError, InterfaceError, DecryptionError) as error:
+        return _not_stored(error)
 
 
 @csrf_exempt
@@ -65,8 +69,8 @@ def shared_webhook(request: HttpRequest) -> HttpResponse:
         return _take(body, request.headers.get("Stripe-Signature"), verifiers)
     except ApiError as error:
         return error_response(error)
-    except (DatabaseError, InterfaceError):
-        return _not_stored()
+    except (DatabaseError, InterfaceError) as error:
+        return _not_stored(error)
 
 
 def _verifier_for(project_id: str, mode: str) -> Verifier:
@@ -122,6 +126,7 @@ def _only_post() -> HttpResponse:
     return error_response(error)
 
 
-def _not_stored() -> HttpResponse:
+def _not_stored(error: Exception) -> HttpResponse:
+    logger.error("event_not_stored error=%s", type(error).__name__)
     connection.close()
     return error_response(StoreUnavailable())

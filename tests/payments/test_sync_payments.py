@@ -113,8 +113,9 @@ def test_a_failed_renewal_is_a_failed_payment_and_grace_begins_once(shop: Shop, 
 
 
 def test_a_trial_invoice_of_zero_makes_no_payment(shop: Shop, dana: AppUser) -> None:
-    customer = shop.api("POST", "customers", **{"metadata[end_user_id]": str(dana.end_user.pk)})
-    trial = {"items[0][price]": shop.price(1000), "customer": customer["id"], "trial_period_days": 7}
+    about: dict[str, Any] = {"metadata[end_user_id]": str(dana.end_user.pk)}
+    customer = shop.api("POST", "customers", **about)
+    trial: dict[str, Any] = {"items[0][price]": shop.price(1000), "customer": customer["id"], "trial_period_days": 7}
     shop.api("POST", "subscriptions", **trial)
     deliver_new(shop)
     subscription = Subscription.objects.for_project(shop.project).get()

@@ -18,20 +18,13 @@ from tests.payments.rows import stripe_id
 from tests.payments.shop import Shop
 
 
-def subscribe(shop: Shop, user: AppUser, price_id: str, **fields: Any) -> dict[str, Any]:
+def subscribe(shop: Shop, user: AppUser, price_id: str) -> dict[str, Any]:
     """Make a subscription at Stripe through the API, with a card that pays."""
-    customer = shop.api(
-        "POST", "customers", email="dana@example.com", **{"metadata[end_user_id]": str(user.end_user.pk)}
-    )
+    about: dict[str, Any] = {"email": "dana@example.com", "metadata[end_user_id]": str(user.end_user.pk)}
+    customer = shop.api("POST", "customers", **about)
     card = shop.api("POST", "payment_methods/pm_card_visa/attach", customer=customer["id"])
-    return shop.api(
-        "POST",
-        "subscriptions",
-        customer=customer["id"],
-        default_payment_method=card["id"],
-        **{"items[0][price]": price_id},
-        **fields,
-    )
+    wanted: dict[str, Any] = {"items[0][price]": price_id, "default_payment_method": card["id"]}
+    return shop.api("POST", "subscriptions", customer=customer["id"], **wanted)
 
 
 def a_subscription(price_id: str = "price_1", **fields: Any) -> dict[str, Any]:

@@ -358,6 +358,17 @@ def test_a_database_that_cannot_write_answers_503_and_the_resend_is_stored(acme:
     assert stored(acme).count() == 1
 
 
+def test_a_secret_whose_encryption_key_is_missing_is_503_so_that_stripe_sends_again(
+    acme: "Project", settings: Any
+) -> None:
+    forget_secrets(acme.pk)
+    ring = settings.ENCRYPTION_KEYS
+    settings.ENCRYPTION_KEYS = "other:" + ring.partition(":")[2]
+    assert send(acme, an_event()).status_code == 503
+    settings.ENCRYPTION_KEYS = ring
+    assert send(acme, an_event()).status_code == 200
+
+
 def test_a_broken_connection_is_replaced_within_the_request(acme: "Project") -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")

@@ -81,7 +81,7 @@ def rows_of(shop: Shop) -> dict[str, list[dict[str, Any]]]:
     """Return what we have of the shop's test mode, without our own times."""
     found: dict[str, list[dict[str, Any]]] = {}
     for model in (StripeCustomer, Subscription, Transaction, CheckoutSession):
-        rows = model._default_manager.filter(project=shop.project, mode="test").order_by("id").values()  # type: ignore[misc]
+        rows = model._default_manager.filter(project=shop.project, mode="test").order_by("id").values()
         left_out = OWN_TIMES | ({"created_at"} if model is StripeCustomer else set())
         found[model.__name__] = [{name: value for name, value in row.items() if name not in left_out} for row in rows]
     return found
@@ -90,7 +90,7 @@ def rows_of(shop: Shop) -> dict[str, list[dict[str, Any]]]:
 def forget_everything(shop: Shop) -> None:
     """Go back to the moment before the first event: only the checkout is open, and the user's customer is known."""
     for model in (WebhookEvent, Transaction, Subscription):
-        model._default_manager.filter(project=shop.project).delete()  # type: ignore[misc]
+        model._default_manager.filter(project=shop.project).delete()
     CheckoutSession._default_manager.filter(project=shop.project).update(
         status="open", payment_status="unpaid", stripe_subscription_id="", payment_intent_id=""
     )
@@ -116,11 +116,11 @@ def compare_with_stripe(shop: Shop) -> None:
     intents = shop.objects("payment_intents")
     assert set(payments) == {found["id"] for found in intents}
     for found in intents:
-        row = payments[found["id"]]
+        payment = payments[found["id"]]
         charge = shop.api("GET", f"charges/{found['latest_charge']}")
-        assert (row.amount_cents, row.currency) == (found["amount"], found["currency"])
-        assert row.refunded_amount_cents == charge["amount_refunded"]
+        assert (payment.amount_cents, payment.currency) == (found["amount"], found["currency"])
+        assert payment.refunded_amount_cents == charge["amount_refunded"]
         paid = {"succeeded": ("succeeded", "partially_refunded", "refunded")}.get(
             found["status"], ("failed", "canceled")
         )
-        assert row.status in paid
+        assert payment.status in paid

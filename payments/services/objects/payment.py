@@ -40,7 +40,7 @@ def collect_payment_intent(snapshot: Snapshot, payment_intent_id: str) -> Stripe
     found = _read_intent(snapshot, payment_intent_id)
     if found is None or payment_intent_id in snapshot.invoice_of_payment:
         return found
-    invoice_id = id_of(found.get("invoice")) or _paid_invoice_id(snapshot, payment_intent_id)
+    invoice_id = id_of(found.get("invoice")) or snapshot.read_paid_invoice_id(payment_intent_id)
     if invoice_id:
         collect_invoice(snapshot, invoice_id)
     return found
@@ -55,7 +55,7 @@ def collect_invoice(snapshot: Snapshot, invoice_id: str) -> StripeObject | None:
     if found is None:
         return None
     for payment_intent_id in payment_intents_of(found):
-        snapshot.invoice_of_payment[payment_intent_id] = invoice_id
+        snapshot.note_paid_invoice(payment_intent_id, invoice_id)
         _read_intent(snapshot, payment_intent_id)
     subscription_id = subscription_id_of(found)
     if subscription_id:
@@ -76,16 +76,6 @@ def collect_charge(snapshot: Snapshot, charge_id: str) -> StripeObject | None:
 
 def _read_intent(snapshot: Snapshot, payment_intent_id: str) -> StripeObject | None:
     return snapshot.read(PAYMENT_INTENTS, payment_intent_id, expand=["latest_charge"])
-
-
-def _paid_invoice_id(snapshot: Snapshot, payment_intent_id: str) -> str:
-    """Ask which invoice a PaymentIntent pays: since 2025-03-31 it does not say.
-
-    Source: https://docs.stripe.com/api/invoice-payment/list
-    """
-    payment = {"type": "payment_intent", "payment_intent": payment_intent_id}
-    found = snapshot.account.list("invoice_payments", {"payment": payment, "limit": 1})["data"]
-    return id_of(found[0].get("invoice")) if found else ""
 
 
 def payment_intents_of(invoice: StripeObject) -> list[str]:

@@ -94,7 +94,8 @@ def _plan_id(scope: Scope, before: Subscription | None, price: StripeObject) -> 
         sold = _plans_of(scope, price).values_list("plan_id", flat=True).first()
     if sold is None:
         known = before.plan_id if before else None
-        logger.warning("price_without_plan project=%s mode=%s price=%s", scope.project_id, scope.mode, price.get("id"))
+        if before is None or before.stripe_price_id != id_of(price):
+            logger.warning("price_without_plan project=%s mode=%s price=%s", scope.project_id, scope.mode, id_of(price))
         return known
     return sold
 
