@@ -17,11 +17,11 @@ from django.utils import timezone
 
 from common.encryption import DecryptionError
 from payments.models import StripeCredentials
+from payments.services.shared_webhook import PROJECTS_MAX
 
 logger = logging.getLogger(__name__)
 
 ENTRIES_MAX = 4096
-SHARED_PROJECTS_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _load(project_id: uuid.UUID, mode: str) -> list[Verifier]:
 def _load_shared() -> list[Verifier]:
     rows = StripeCredentials.objects.usable().filter(project__shared_webhook=True, project__deleted_at__isnull=True)
     found = []
-    for row in rows.order_by("project_id", "mode")[: SHARED_PROJECTS_MAX * 2]:
+    for row in rows.order_by("project_id", "mode")[: PROJECTS_MAX * 2]:
         try:
             verifier = _verifier(row)
         except DecryptionError as error:

@@ -21,6 +21,7 @@ from payments.models import StripeCredentials
 # At DEBUG the library logs whole answers, and the answer that creates a webhook endpoint holds its signing secret.
 logging.getLogger("stripe").setLevel(logging.INFO)
 stripe.enable_telemetry = False
+logger = logging.getLogger(__name__)
 
 MAX_PAGES = 1000
 PAGE_SIZE = 100
@@ -50,7 +51,8 @@ class StripeFailure(ApiError):
         super().__init__(detail, extra={"stripe_request_id": self.request_id} if self.request_id else None)
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}(status={self.http_status}, code={self.stripe_code}, param={self.param}, request={self.request_id})"
+        facts = f"status={self.http_status}, code={self.stripe_code}, param={self.param}, request={self.request_id}"
+        return f"{type(self).__name__}({facts})"
 
 
 class StripeRefused(StripeFailure):
@@ -248,4 +250,7 @@ def _translated(error: stripe.StripeError) -> StripeFailure:
         return StripeUnavailable(error)
     if error.http_status == 404 or error.code == "resource_missing":
         return StripeObjectMissing(error)
+    if isinstance(error, stripe.IdempotencyError):
+        # A defect of ours: a key stands for one set of parameters. Somebody has to look; sending it again cannot help.
+        logger.error("stripe_idempotency_conflict request=%s", error.request_id)
     return StripeRefused(error)

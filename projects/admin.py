@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminPasswordWidget
 
@@ -15,6 +16,7 @@ from projects.origins import normalize_origin
 from projects.services.end_users import set_end_user_active
 from projects.services.identity_providers import check_identity_provider, put_identity_provider
 from projects.services.projects import clean_slug
+from projects.shared_webhook import check_may_take_part
 
 PROVIDER_FIELDS = ["kind", "issuer", "audience", "jwks_url", "user_id_claim", "email_claim", "test_only", "is_active"]
 
@@ -52,6 +54,17 @@ class ProjectForm(forms.ModelForm):
             return [normalize_origin(origin) for origin in origins]
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
+
+    def clean_shared_webhook(self) -> bool:
+        """Check that the shared address stays unambiguous."""
+        wanted: bool = self.cleaned_data["shared_webhook"]
+        if wanted:
+            try:
+                with transaction.atomic():
+                    check_may_take_part(self.instance)
+            except FieldError as error:
+                raise forms.ValidationError(error.detail) from error
+        return wanted
 
 
 class IdentityProviderForm(forms.ModelForm):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max
 
 from common import clock
@@ -23,12 +23,12 @@ from common.modes import MODES, Mode, mode_of
 from payments.models import StripeConfig, StripeCredentials, WebhookEvent
 from payments.secret_cache import forget_secrets
 from payments.services.inbox import resume_waiting_events
+from payments.services.shared_webhook import is_used_by_another, lock_shared_address
 from payments.stripe_api import StripeKeyRejected, read_account
 from projects.models import Project
 
 KEY_FIELDS = ("secret_key", "publishable_key", "webhook_secret")
 MAX_KEY_LENGTH = 255
-SHARED_WEBHOOK_LOCK = 7_310_001
 KEY_REJECTED = "Stripe rejected this key: it is wrong, expired or revoked."
 ROLLED_SECRET_LIVES = dt.timedelta(hours=24)
 _PREFIXES = {
@@ -243,7 +243,7 @@ def _roll_webhook_secret(row: StripeCredentials, project: Project, secret: str) 
     """Replace the signing secret; the old one goes on verifying for a day, so that no delivery is refused meanwhile."""
     fingerprint = webhook_secret_fingerprint(secret)
     if project.shared_webhook:
-        _refuse_shared_secret(row, fingerprint)
+        _refuse_shared_secret(row, project, fingerprint)
     current = row.get_secret("webhook_secret")
     if current == secret:
         return
@@ -254,13 +254,10 @@ def _roll_webhook_secret(row: StripeCredentials, project: Project, secret: str) 
     row.webhook_secret_fingerprint = fingerprint
 
 
-def _refuse_shared_secret(row: StripeCredentials, fingerprint: str) -> None:
+def _refuse_shared_secret(row: StripeCredentials, project: Project, fingerprint: str) -> None:
     """Two projects on the shared webhook address must be told apart by which secret verifies."""
-    with connection.cursor() as cursor:
-        # Two projects that save the same secret at once would not see each other's row.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SHARED_WEBHOOK_LOCK])
-    others = StripeCredentials.objects.filter(webhook_secret_fingerprint=fingerprint, project__shared_webhook=True)
-    if others.exclude(project_id=row.project_id, mode=row.mode).exists():
+    lock_shared_address()
+    if is_used_by_another(fingerprint=fingerprint, project=project, mode=row.mode):
         problem = "Another project on the shared webhook address uses this secret: give each its own endpoint."
         raise KeysRefused({f"{row.mode}_webhook_secret": problem}, type="secret_in_use")
 

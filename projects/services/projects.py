@@ -13,6 +13,7 @@ from accounts.models import User
 from common.errors import Conflict, FieldError
 from projects.models import ApiKey, Membership, Project, Role
 from projects.origins import is_allowed, normalize_origin
+from projects.shared_webhook import check_may_take_part
 
 SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 URL_FIELDS = ("default_success_url", "default_cancel_url", "default_return_url")
@@ -34,6 +35,8 @@ def create_project(*, owner: User, name: str, slug: str | None = None, **fields:
     _assign(project, fields)
     try:
         with transaction.atomic():
+            if project.shared_webhook:
+                check_may_take_part(project)
             project.save(force_insert=True)
             Membership.objects.create(project=project, user=owner, role=Role.OWNER)
     except IntegrityError as error:
@@ -51,6 +54,8 @@ def update_project(*, project: Project, **fields: Any) -> Project:
     _assign(project, fields)
     try:
         with transaction.atomic():
+            if project.shared_webhook:
+                check_may_take_part(project)
             project.save()
     except IntegrityError as error:
         raise SlugTaken from error
