@@ -48,7 +48,7 @@ migrate: $(VENV)/.run-installed
 	$(BIN)/python manage.py migrate
 
 seed: $(VENV)/.run-installed
-	$(BIN)/python manage.py seed
+	@LOG_LEVEL=$${LOG_LEVEL:-WARNING} $(BIN)/python manage.py seed
 
 migrations-check: $(VENV)/.dev-installed
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
