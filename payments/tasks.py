@@ -6,13 +6,14 @@ bounded by the time-outs of Stripe's client, the database's statement time-out a
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.db import connection
 
-from payments.services.inbox import EventGroup, lease_due_groups
+from payments.services.inbox import EventGroup, lease_due_groups, renew_leases
 from payments.services.intents import reconcile_open_intents
 from payments.services.leases import purge_old_leases
 from payments.services.processing import process_group
@@ -62,16 +63,27 @@ def reconcile_intents() -> None:
 
 
 def _run_until_idle() -> None:
-    """Lease and process until nothing is due, at most THREADS groups at once, for a bounded time."""
+    """Lease and process until nothing is due, at most THREADS groups at once; new ones are taken up for a bounded time.
+
+    Leases are renewed while their groups are in work: a slow Stripe must not make others take them over, and must count
+    against its account's share for as long as it holds a thread. A dead process renews nothing.
+    """
     give_up_at = time.monotonic() + RUN_SECONDS_MAX
-    busy: set[Future[None]] = set()
+    renew_at = time.monotonic()
+    busy: dict[Future[None], EventGroup] = {}
     with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="events") as pool:
-        while time.monotonic() < give_up_at:
-            groups = lease_due_groups(limit=THREADS - len(busy)) if len(busy) < THREADS else []
-            busy |= {pool.submit(_process, group) for group in groups}
+        while True:
+            free = THREADS - len(busy) if time.monotonic() < give_up_at else 0
+            for group in lease_due_groups(limit=free) if free else []:
+                busy[pool.submit(_process, group)] = group
             if not busy:
                 return
-            _, busy = wait(busy, timeout=LOOK_AGAIN_SECONDS, return_when="FIRST_COMPLETED")
+            done, _ = wait(busy, timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                del busy[future]
+            if busy and time.monotonic() >= renew_at:
+                renew_leases(tokens=[group.token for group in busy.values()])
+                renew_at = time.monotonic() + settings.EVENT_LEASE_SECONDS / 3
 
 
 def _process(group: EventGroup) -> None:

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from common.errors import ApiError
 from common.ids import uuid7
 from common.logs import redact
-from payments.models import WebhookEvent
+from payments.models import SyncLease, WebhookEvent
 
 Status = WebhookEvent.Status
 EVENTS_PER_GROUP_MAX = 100
@@ -157,6 +157,16 @@ def lease_due_groups(*, limit: int) -> list[EventGroup]:
             group = groups.setdefault(token, EventGroup(event.project_id, event.mode, event.root, token))
             group.events.append(event)
     return list(groups.values())
+
+
+def renew_leases(*, tokens: Sequence[uuid.UUID]) -> None:
+    """Prolong leases of groups that are still in work, those on their events and those on their roots."""
+    until = Now() + dt.timedelta(seconds=settings.EVENT_LEASE_SECONDS)
+    WebhookEvent.objects.filter(lease_token__in=tokens, status=Status.PROCESSING).update(
+        lease_until=until, next_attempt_at=until
+    )
+    # One that ran out may be somebody else's by now, or wanted by somebody who waits.
+    SyncLease.objects.filter(token__in=tokens, until__gt=Now()).update(until=until)
 
 
 def finish_events(group: EventGroup, events: Sequence[WebhookEvent], *, status: str, reason: str = "") -> int:

@@ -64,9 +64,14 @@ _END = """
 _PURGE = "DELETE FROM payments_synclease WHERE until < now() - interval '1 day'"
 
 
-def take_lease(*, project_id: uuid.UUID, mode: str, root: str, wait_seconds: float = 0.0) -> Lease:
-    """Commit a lease on a root, waiting for another holder at most so long. Raises: SyncBusy (409)."""
-    lease = Lease(project_id, mode, root, uuid.uuid4())
+def take_lease(
+    *, project_id: uuid.UUID, mode: str, root: str, wait_seconds: float = 0.0, token: uuid.UUID | None = None
+) -> Lease:
+    """Commit a lease on a root, waiting for another holder at most so long. Raises: SyncBusy (409).
+
+    `token` is the holder's own, new for each holding; without one a fresh one is made.
+    """
+    lease = Lease(project_id, mode, root, token or uuid.uuid4())
     give_up_at = time.monotonic() + wait_seconds
     while True:
         if _execute(_TAKE, lease, settings.EVENT_LEASE_SECONDS):

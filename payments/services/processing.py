@@ -70,7 +70,7 @@ def process_group(group: EventGroup, handlers: Handlers) -> None:
 def _follow_under_lease(
     group: EventGroup, events: Sequence[WebhookEvent], handlers: Handlers, snapshot: Snapshot, scope: Scope
 ) -> None:
-    lease = take_lease(project_id=group.project_id, mode=group.mode, root=group.root)
+    lease = take_lease(project_id=group.project_id, mode=group.mode, root=group.root, token=group.token)
     try:
         _follow(group, events, handlers, snapshot, scope, lease)
     finally:

@@ -341,6 +341,23 @@ def test_events_of_a_dead_worker_come_back_when_their_lease_ends(
     assert bought.status == "canceled"
 
 
+def test_a_read_that_takes_longer_than_a_lease_keeps_it(shop: Shop, bought: Subscription, settings: Any) -> None:
+    path = f"/v1/subscriptions/{bought.stripe_subscription_id}"
+    before = reads(shop, path)
+    shop.api("DELETE", f"subscriptions/{bought.stripe_subscription_id}")
+    settings.EVENT_LEASE_SECONDS = 2
+    shop.fault(f"GET {path}", "hang", seconds=5)
+    deliver(shop, new_events(shop), process=False)
+    running = threading.Thread(target=run_and_close)
+    running.start()
+    taken_over: list[inbox.EventGroup] = []
+    for _ in range(16):
+        time.sleep(0.25)
+        taken_over += my_groups(shop)
+    running.join(timeout=60)
+    assert taken_over == [] and reads(shop, path) == before + 1
+
+
 def test_two_workers_never_lease_the_same_event(shop: Shop) -> None:
     set_webhook_secret(shop.project)
     deliver(shop, [an_event() for _ in range(30)], process=False)
