@@ -111,7 +111,8 @@ def _loaded(tx: Tx, ctx: Context, value: Any, types: list[str]) -> Any:
     for object_type in types:
         obj = tx.get(ctx, object_type, value)
         if obj is not None:
-            return obj
+            # Left out unless it is expanded itself.
+            return {key: part for key, part in obj.items() if (object_type, key) != ("coupon", "applies_to")}
         if tx.get(ctx, object_type, value, deleted=True) is not None:
             return {"id": value, "object": object_type, "deleted": True}
     return value
@@ -153,8 +154,15 @@ def _confirmation_secret(tx: Tx, ctx: Context, invoice: Object) -> Object | None
     return None
 
 
+def _applies_to(tx: Tx, ctx: Context, coupon: Object) -> Object:
+    stored = tx.get(ctx, "coupon", coupon["id"]) or {}
+    found: Object = stored.get("applies_to") or {"products": []}
+    return found
+
+
 # Fields that Stripe leaves out unless they are expanded.
 INCLUDED: dict[tuple[str, str], Callable[[Tx, Context, Object], Any]] = {
+    ("coupon", "applies_to"): _applies_to,
     ("charge", "refunds"): _refunds,
     ("checkout.session", "line_items"): _line_items,
     ("customer", "sources"): _empty("/v1/customers/{id}/sources"),

@@ -13,6 +13,13 @@ Object = dict[str, Any]
 ZERO_DECIMAL_CURRENCIES = frozenset(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
+# Source: https://docs.stripe.com/currencies#three-decimal
+THREE_DECIMAL_CURRENCIES = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
+# Source: https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+SMALLEST_CHARGES = {
+    "aed": 200, "bgn": 100, "czk": 1500, "dkk": 250, "gbp": 30, "hkd": 400, "huf": 17500, "jpy": 50, "krw": 50,
+    "mxn": 1000, "myr": 200, "nok": 300, "pln": 200, "ron": 200, "sek": 300, "thb": 1000,
+}  # fmt: skip
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "cad": "CA$", "aud": "A$"}
 
 
@@ -49,10 +56,18 @@ def merged_metadata(old: Object | None, wanted: Any) -> Object:
 def money(amount: int, currency: str) -> str:
     """Write an amount in minor units for people, as Stripe's messages and line descriptions do."""
     symbol = SYMBOLS.get(currency)
-    whole, rest = (abs(amount), "") if currency in ZERO_DECIMAL_CURRENCIES else divmod(abs(amount), 100)
-    text = f"{whole:,}" if rest == "" else f"{whole:,}.{rest:02d}"
+    decimals = 0 if currency in ZERO_DECIMAL_CURRENCIES else 3 if currency in THREE_DECIMAL_CURRENCIES else 2
+    whole, rest = divmod(abs(amount), 10**decimals)
+    text = f"{whole:,}.{rest:0{decimals}d}" if decimals else f"{whole:,}"
     sign = "-" if amount < 0 else ""
     return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {currency.upper()}"
+
+
+def smallest_charge(currency: str) -> int:
+    """Give the least that can be charged, in minor units; 50 where Stripe lists nothing (a guess there)."""
+    if currency in THREE_DECIMAL_CURRENCIES:
+        return 500
+    return SMALLEST_CHARGES.get(currency, 50)
 
 
 def apply_simple(obj: Object, params: Object, names: Collection[str]) -> None:

@@ -10,7 +10,7 @@ from ..events import Journal
 from ..fields import merged_metadata, supported
 from ..lookup import referred
 from ..store import Context, Tx
-from . import invoicing, lines, proration, subscribing
+from . import discounts, invoicing, lines, proration, subscribing
 from .catalog import plan_of
 from .payments import Attempt
 from .periods import period_after
@@ -141,15 +141,17 @@ def proration_items(
     """
     private = tx.private(ctx, "subscription", subscription["id"])
     debited = private.setdefault("debited", {})
+    after = {item["id"]: item for item in subscription["items"]["data"]}
+    after |= {swap.after["id"]: swap.after for swap in swaps if swap.after}
+    net = discounts.net_of(tx, ctx, subscription, list(after.values()))
     found = []
     for swap in swaps:
         if swap.before:
             found.append(_credit(tx, ctx, subscription, swap.before, debited.get(swap.before["id"]), at))
         if swap.after and not credits_only:
-            found.append(_charge(tx, ctx, subscription, swap.after, at))
+            found.append(_charge(tx, ctx, subscription, swap.after, net[swap.after["id"]], at))
         if swap.after:
-            amount = swap.after["price"]["unit_amount"] * swap.after["quantity"]
-            debited[swap.after["id"]] = amount
+            debited[swap.after["id"]] = net[swap.after["id"]]
     for item in found:
         tx.insert(ctx, item)
     tx.save_private(ctx, "subscription", subscription["id"], private)
@@ -182,9 +184,9 @@ def _credited(tx: Tx, ctx: Context, subscription: Object, item: Object) -> Objec
     return None
 
 
-def _charge(tx: Tx, ctx: Context, subscription: Object, item: Object, at: int) -> Object:
+def _charge(tx: Tx, ctx: Context, subscription: Object, item: Object, whole: int, at: int) -> Object:
     start, end = item["current_period_start"], item["current_period_end"]
-    amount = proration.remaining_charge(item["price"]["unit_amount"], item["quantity"], end - at, end - start)
+    amount = proration.remaining_charge(whole, 1, end - at, end - start)
     return _pending(tx, ctx, subscription, item, amount, (at, end), f"Remaining time on {{}} after {lines.day(at)}")
 
 
@@ -209,16 +211,28 @@ def _pending(
 
 
 def invoice_now(
-    tx: Tx, ctx: Context, journal: Journal, subscription: Object, *, whole_period: bool, start: int
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    subscription: Object,
+    *,
+    whole_period: bool,
+    start: int,
+    trial: bool = False,
+    wait: bool = False,
+    reason: str = "subscription_update",
 ) -> Attempt | None:
-    """Bill what is pending (and a whole new period where one begins), and try to collect it."""
+    """Bill what is pending (and a whole new period where one begins), and try to collect it.
+
+    `trial` makes the new period free; `wait` leaves the payment to the customer (default_incomplete).
+    """
     customer = tx.get(ctx, "customer", subscription["customer"])
     assert customer is not None
     found = [lines.line_of_item(ctx, item) for item in invoicing.pending_items(tx, ctx, subscription)]
     if whole_period:
         period = subscribing.period_of(subscription)
         items = subscription["items"]["data"]
-        found += [lines.recurring_line(tx, ctx, subscription, item, period) for item in items]
+        found += [lines.recurring_line(tx, ctx, subscription, item, period, trial=trial) for item in items]
     if not found:
         return None
     invoice = invoicing.new_invoice(
@@ -228,7 +242,7 @@ def invoice_now(
         customer=customer,
         currency=subscription["currency"],
         lines=found,
-        billing_reason="subscription_update",
+        billing_reason=reason,
         # Recorded: from the start of the period to the moment of the change.
         period=(start, ctx.now),
         subscription=subscription,
@@ -236,4 +250,7 @@ def invoice_now(
     subscription["latest_invoice"] = invoice["id"]
     invoicing.finalize(tx, ctx, journal, invoice, customer)
     payment_method = invoicing.payment_method_for(tx, ctx, invoice, subscription)
+    if wait and invoice["amount_due"]:
+        intent = invoicing.await_payment(tx, ctx, journal, invoice, payment_method, "Subscription update")
+        return Attempt("unpaid", intent)
     return invoicing.collect(tx, ctx, journal, invoice, payment_method, description="Subscription update")

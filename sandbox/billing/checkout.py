@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .. import clock
+from .. import clock, timeline
 from ..accounts import account_name
 from ..errors import CardError, StripeError, missing
 from ..events import Journal
-from ..resources import customers
+from ..resources import customers, promotion_codes
 from ..store import Context, Store, Tx
-from . import cards, checkout_completion, payments, sessions
+from . import cards, checkout_completion, payments, session_totals, sessions
 
 Object = dict[str, Any]
 
@@ -42,7 +42,7 @@ def _open(tx: Tx, session_id: str) -> tuple[Context, Object]:
     session = tx.get(ctx, "checkout.session", session_id)
     if session is None:
         raise missing("checkout.session", session_id)
-    return ctx, session
+    return timeline.at_time_of(tx, ctx, session), session
 
 
 def session_view(store: Store, session_id: str) -> Object:
@@ -76,8 +76,33 @@ def session_view(store: Store, session_id: str) -> Object:
             "success_url": sessions.with_id(session["success_url"], session_id),
             "cancel_url": sessions.with_id(session["cancel_url"], session_id),
             "trial_days": private.get("trial_days"),
+            "amount_discount": session["total_details"]["amount_discount"],
+            "amount_tax": session["total_details"]["amount_tax"],
+            "tax_inclusive": any(
+                item["amount_tax"] and item["price"]["tax_behavior"] == "inclusive" for item in private["line_items"]
+            ),
+            "taxed": session["automatic_tax"]["enabled"],
+            "takes_codes": bool(session["allow_promotion_codes"]),
+            "discount": _discount_view(tx, ctx, session),
             "awaiting_authentication": bool(private.get("awaiting")) and status == "open",
         }
+
+
+def _discount_view(tx: Tx, ctx: Context, session: Object) -> Object | None:
+    """Say which discount is on a session: what to call it, the code that was typed, and how much it takes off."""
+    if not session["discounts"]:
+        return None
+    entry = session["discounts"][0]
+    code = tx.get(ctx, "promotion_code", entry["promotion_code"] or "")
+    coupon = tx.get(ctx, "coupon", code["promotion"]["coupon"] if code else entry["coupon"], deleted=True) or {}
+    return {
+        "name": coupon.get("name") or (code or {}).get("code") or coupon.get("id"),
+        "code": code["code"] if code else None,
+        "percent_off": coupon.get("percent_off"),
+        "amount_off": coupon.get("amount_off"),
+        "duration": coupon.get("duration"),
+        "months": coupon.get("duration_in_months"),
+    }
 
 
 def _line_view(item: Object) -> Object:
@@ -91,6 +116,25 @@ def _line_view(item: Object) -> Object:
         "interval": recurring.get("interval"),
         "interval_count": recurring.get("interval_count"),
     }
+
+
+def apply_code(store: Store, session_id: str, typed: str) -> str | None:
+    """Put the promotion code that was typed on a session (nothing typed takes it off); gives what is wrong with it."""
+    with store.transaction() as tx:
+        ctx, session = _open(tx, session_id)
+        _require_open(ctx, session)
+        private = tx.private(ctx, "checkout.session", session_id)
+        if not typed.strip():
+            session_totals.use_code(tx, ctx, session, private, None)
+            return None
+        code = promotion_codes.find_by_code(tx, ctx, typed)
+        if code is None:
+            return "This code is invalid."
+        try:
+            session_totals.use_code(tx, ctx, session, private, code)
+        except StripeError as error:
+            return error.message
+    return None
 
 
 def _require_open(ctx: Context, session: Object) -> None:
@@ -133,6 +177,11 @@ def pay_session(
             tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details=details
         )
         private["details"] = details
+        try:
+            # A code may have expired or been used up while the page was open.
+            session_totals.sources_of(tx, ctx, session, private, tx.get(ctx, "customer", session["customer"] or ""))
+        except StripeError as error:
+            return Outcome("discount", error.message, error.code)
         # Another card takes the place of one that still waits for authentication.
         private.pop("awaiting", None)
         return _attempt(tx, ctx, session, private, payment_method, authenticated=False)

@@ -9,7 +9,7 @@ from ..errors import StripeError
 from ..events import Journal
 from ..resources import customers
 from ..store import Context, Tx
-from . import cards, invoicing, lines, payments, subscribing
+from . import cards, clocks, discounts, invoicing, lines, payments, session_totals, subscribing, tax, trials
 from .periods import DAY_SECONDS, period_after
 
 Object = dict[str, Any]
@@ -48,7 +48,7 @@ def amount_due(tx: Tx, ctx: Context, session: Object) -> int:
     customer = tx.get(ctx, "customer", session["customer"] or "")
     if session["mode"] != "subscription" or customer is None:
         return total
-    probe: Object = {"total": total}
+    probe: Object = {"total": total, "currency": session["currency"]}
     invoicing.settle_amounts(probe, customer["balance"])
     return int(probe["amount_due"])
 
@@ -92,6 +92,14 @@ def complete(
         if customer and intent and intent["setup_future_usage"]:
             cards.attach_quietly(tx, ctx, journal, payment_method, customer["id"])
         session["payment_intent"] = intent["id"] if intent else None
+        discounts.redeem(
+            tx,
+            ctx,
+            journal,
+            session_totals.sources_of(tx, ctx, session, private, customer),
+            customer=customer["id"] if customer else None,
+            checkout_session=session["id"],
+        )
         if charge:
             payments.late_capture(tx, ctx, journal, charge)
     details = private["details"]
@@ -131,6 +139,7 @@ def _subscribe(
     intent: Object | None,
 ) -> None:
     before = copy.deepcopy(customer)
+    clocks.check_subscriptions(tx, ctx, customer["id"])
     recurring = [item for item in private["line_items"] if item["price"]["recurring"]]
     trial_days = private.get("trial_days")
     trial_end = ctx.now + trial_days * DAY_SECONDS if trial_days else None
@@ -150,7 +159,20 @@ def _subscribe(
         default_payment_method=payment_method["id"],
         trial_end=trial_end,
     )
+    trials.set_settings(subscription, data.get("trial_settings"))
     customer["currency"] = customer["currency"] or subscription["currency"]
+    _update_customer(customer, private)
+    subscription["discounts"] = discounts.redeem(
+        tx,
+        ctx,
+        journal,
+        session_totals.sources_of(tx, ctx, session, private, customer),
+        customer=customer["id"],
+        subscription=subscription["id"],
+        checkout_session=session["id"],
+    )
+    if session["automatic_tax"]["enabled"]:
+        tax.switch_on(subscription, customer)
     invoice_lines = [
         lines.recurring_line(tx, ctx, subscription, item, period, trial=bool(trial_end))
         for item in subscription["items"]["data"]
@@ -180,6 +202,13 @@ def _subscribe(
     journal.add_updated("customer.updated", before, customer, ignore=("next_invoice_sequence",))
 
 
+def _update_customer(customer: Object, private: Object) -> None:
+    """Keep what was typed on the page where `customer_update` asks for it."""
+    for name, behavior in private.get("customer_update", {}).items():
+        if behavior == "auto" and name in ("address", "name") and private["details"].get(name):
+            customer[name] = private["details"][name]
+
+
 def _one_time_lines(tx: Tx, ctx: Context, private: Object, subscription: Object) -> list[Object]:
     found = []
     for item in private["line_items"]:
@@ -189,7 +218,7 @@ def _one_time_lines(tx: Tx, ctx: Context, private: Object, subscription: Object)
         pending = lines.new_item(
             ctx,
             customer=subscription["customer"],
-            amount=item["amount_total"],
+            amount=item["amount_subtotal"],
             currency=item["currency"],
             description=item["description"],
             period=(ctx.now, ctx.now),

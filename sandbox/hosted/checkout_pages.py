@@ -19,6 +19,8 @@ AUTHENTICATION_FAILED = (
     "We are unable to authenticate your payment method. Please choose a different payment method and try again."
 )
 
+CODE_CHARACTERS_MAX = 500
+
 # Shown on the page, so that a newcomer needs no other page to try it.
 TEST_CARDS = (
     ("4242 4242 4242 4242", "Pays"),
@@ -52,6 +54,18 @@ def add_routes(pages: Blueprint, store: Store) -> None:
         if form.errors:
             return _checkout_page(session_id, view, form.values, form.errors), 400
         return _try_card(store, session_id, view, form)
+
+    @pages.post("/c/pay/<session_id>/promotion-code")
+    def apply_code(session_id: str) -> ResponseReturnValue:
+        view = checkout.session_view(store, session_id)
+        if view["status"] != "open" or not view["takes_codes"]:
+            return _closed_answer(view)
+        typed = "" if request.form.get("remove") else request.form.get("promotionCode", "")[:CODE_CHARACTERS_MAX]
+        wrong = checkout.apply_code(store, session_id, typed)
+        if wrong is None:
+            return redirect(url_for("hosted.show_checkout", session_id=session_id), 303)
+        values = {"email": view["customer_email"] or "", "billingCountry": "US", "promotionCode": typed}
+        return _checkout_page(session_id, view, values, {"promotionCode": wrong}), 400
 
     @pages.get("/c/pay/<session_id>/authenticate")
     def show_authentication(session_id: str) -> ResponseReturnValue:
@@ -101,7 +115,8 @@ def _try_card(store: Store, session_id: str, view: dict[str, Any], form: CardFor
         return redirect(url_for("hosted.show_authentication", session_id=session_id), 303)
     if outcome.kind == "paid":
         return _success(outcome, view)
-    return _checkout_page(session_id, view, form.values, {"cardNumber": outcome.message}), 402
+    field = "promotionCode" if outcome.kind == "discount" else "cardNumber"
+    return _checkout_page(session_id, view, form.values, {field: outcome.message}), 402
 
 
 def _unless_closed(store: Store, session_id: str, attempt: Any) -> checkout.Outcome:

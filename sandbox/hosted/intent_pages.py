@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from .. import clock
+from .. import clock, timeline
 from ..errors import missing
 from ..resources import payment_intents
 from ..store import Context, Object, Store, Tx
@@ -43,4 +43,4 @@ def _find(tx: Tx, intent_id: str) -> tuple[Context, Object]:
     intent = tx.get(ctx, "payment_intent", intent_id) if ctx else None
     if ctx is None or intent is None:
         raise missing("payment_intent", intent_id)
-    return ctx, intent
+    return timeline.at_time_of(tx, ctx, intent), intent

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ..fields import SYMBOLS, ZERO_DECIMAL_CURRENCIES
-
-# Source: https://docs.stripe.com/currencies#three-decimal
-THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
+from ..fields import SYMBOLS, THREE_DECIMAL_CURRENCIES, ZERO_DECIMAL_CURRENCIES
 
 
 def format_amount(amount: int | None, currency: str) -> str:
     """Write minor units with the currency's sign and decimals: 1299, usd → $12.99."""
     amount = amount or 0
     currency = currency.lower()
-    decimals = 0 if currency in ZERO_DECIMAL_CURRENCIES else 3 if currency in THREE_DECIMAL else 2
+    decimals = 0 if currency in ZERO_DECIMAL_CURRENCIES else 3 if currency in THREE_DECIMAL_CURRENCIES else 2
     whole, part = divmod(abs(amount), 10**decimals)
     number = f"{whole:,}" + (f".{part:0{decimals}d}" if decimals else "")
     symbol = SYMBOLS.get(currency, currency.upper() + "\u00a0")

@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import ids
-from ..billing import lines, sessions
+from ..billing import lines, session_totals, sessions
 from ..errors import StripeError, invalid, not_simulated, requires
-from ..fields import filled, merged_metadata, required, supported
+from ..fields import filled, merged_metadata, required, smallest_charge, supported
 from ..lookup import referred
 from ..lookup import retrieve as find_one
 from ..paging import page, page_of
@@ -20,8 +20,8 @@ Object = dict[str, Any]
 
 CREATABLE = {
     "allow_promotion_codes", "automatic_tax", "billing_address_collection", "cancel_url", "client_reference_id",
-    "currency", "customer", "customer_creation", "customer_email", "customer_update", "expires_at", "invoice_creation",
-    "line_items", "locale", "metadata", "mode", "payment_intent_data", "payment_method_collection",
+    "currency", "customer", "customer_creation", "customer_email", "customer_update", "discounts", "expires_at",
+    "invoice_creation", "line_items", "locale", "metadata", "mode", "payment_intent_data", "payment_method_collection",
     "payment_method_types", "phone_number_collection", "submit_type", "subscription_data", "success_url",
     "tax_id_collection", "ui_mode",
 }  # fmt: skip
@@ -30,7 +30,6 @@ PAYMENT_INTENT_DATA = {"description", "metadata", "receipt_email", "setup_future
 MAX_LINE_ITEMS = {"subscription": 20, "payment": 100}
 LIFE_SECONDS = 24 * 3600
 SHORTEST_LIFE_SECONDS = 30 * 60
-SMALLEST_PAYMENT = 50
 
 
 def create(tx: Tx, ctx: Context, params: Object) -> Object:
@@ -42,23 +41,25 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     _check_switches(params, mode)
     customer = existing(tx, ctx, params["customer"]) if params.get("customer") else None
     line_items = _line_items(tx, ctx, params.get("line_items") or [], mode)
-    total = sum(item["amount_total"] for item in line_items)
-    trial_days = (params.get("subscription_data") or {}).get("trial_period_days")
-    if trial_days:
-        total = sum(item["amount_total"] for item in line_items if not item["price"]["recurring"])
-    if mode == "payment" and total < SMALLEST_PAYMENT:
+    if (params.get("automatic_tax") or {}).get("enabled") and customer:
+        _check_location(customer, params.get("customer_update") or {})
+    session = _session(tx, ctx, params, mode, customer, line_items[0]["currency"])
+    private = {
+        "line_items": line_items,
+        "trial_days": (params.get("subscription_data") or {}).get("trial_period_days"),
+        "subscription_data": _with_metadata(params.get("subscription_data")),
+        "payment_intent_data": _with_metadata(params.get("payment_intent_data")),
+        "discounts": params.get("discounts") or [],
+        "customer_update": params.get("customer_update") or {},
+    }
+    session_totals.total_up(tx, ctx, session, private)
+    total = session["amount_total"]
+    if mode == "payment" and 0 < total < smallest_charge(session["currency"]):
         raise invalid(
             "The Checkout Session's total amount must convert to at least 50 cents. "
             f"This Checkout Session's total is {total} {line_items[0]['currency']}.",
             code="amount_too_small",
         )
-    session = _session(tx, ctx, params, mode, customer, line_items[0]["currency"], total)
-    private = {
-        "line_items": line_items,
-        "trial_days": trial_days,
-        "subscription_data": _with_metadata(params.get("subscription_data")),
-        "payment_intent_data": _with_metadata(params.get("payment_intent_data")),
-    }
     tx.insert(ctx, session, private)
     tx.schedule(ctx, "checkout.session", session["id"], session["expires_at"])
     return session
@@ -88,6 +89,14 @@ def _check_switches(params: Object, mode: str) -> None:
         raise invalid("You can only set `payment_method_collection` if there are recurring prices.")
     if any(kind != "card" for kind in params.get("payment_method_types") or []):
         raise not_simulated("payment_method_types")
+    if params.get("discounts") and params.get("allow_promotion_codes"):
+        raise invalid(
+            "You may only specify one of these parameters: allow_promotion_codes, discounts.", "allow_promotion_codes"
+        )
+    if len(params.get("discounts") or []) > 1:
+        raise invalid("You can only apply one discount to a Checkout Session.", "discounts")
+    if params.get("customer_update") and not params.get("customer"):
+        raise invalid("`customer_update` can only be used with `customer`.", "customer_update")
     if (params.get("invoice_creation") or {}).get("enabled"):
         raise not_simulated("invoice_creation")
     supported(params.get("subscription_data") or {}, SUBSCRIPTION_DATA, "subscription_data")
@@ -96,6 +105,18 @@ def _check_switches(params: Object, mode: str) -> None:
         if params.get(name) is not None:
             _check_url(params[name], name)
     required(params, "success_url")
+
+
+def _check_location(customer: Object, customer_update: Object) -> None:
+    if customer_update.get("address") == "auto" or customer_update.get("shipping") == "auto":
+        return
+    if not (customer["address"] or {}).get("country"):
+        raise invalid(
+            "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid address to "
+            "the Customer or set either `customer_update[address]` to 'auto' or `customer_update[shipping]` to 'auto' "
+            "to save the address entered in Checkout to the Customer.",
+            code="customer_tax_location_invalid",
+        )
 
 
 def _check_url(url: str, param: str) -> None:
@@ -220,9 +241,7 @@ BLANK: Object = {
 }
 
 
-def _session(
-    tx: Tx, ctx: Context, params: Object, mode: str, customer: Object | None, currency: str, total: int
-) -> Object:
+def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object | None, currency: str) -> Object:
     session_id = ids.new_id("checkout.session", livemode=ctx.livemode)
     payment_creation = params.get("customer_creation") or ("if_required" if not customer else None)
     switched_on = {
@@ -234,8 +253,8 @@ def _session(
         id=session_id,
         adaptive_pricing={"enabled": False} if mode == "payment" else None,
         allow_promotion_codes=params.get("allow_promotion_codes"),
-        amount_subtotal=total,
-        amount_total=total,
+        amount_subtotal=0,
+        amount_total=0,
         automatic_tax={
             "enabled": switched_on["automatic_tax"],
             "liability": {"type": "self"} if switched_on["automatic_tax"] else None,

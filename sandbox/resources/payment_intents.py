@@ -8,7 +8,7 @@ from typing import Any
 from ..billing import cards, payments, settlement
 from ..errors import CardError, StripeError, invalid
 from ..events import Journal, changes, emit
-from ..fields import apply_simple, merged_metadata, required, supported
+from ..fields import apply_simple, merged_metadata, money, required, smallest_charge, supported
 from ..lookup import retrieve as find_one
 from ..paging import page
 from ..store import Context, Tx
@@ -32,8 +32,9 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     currency = str(required(params, "currency")).lower()
     if amount < 1:
         raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
-    if currency == "usd" and amount < 50:
-        raise invalid("Amount must be at least $0.50 usd", "amount", "amount_too_small")
+    least = smallest_charge(currency)
+    if amount < least:
+        raise invalid(f"Amount must be at least {money(least, currency)} {currency}", "amount", "amount_too_small")
     customer = existing(tx, ctx, params["customer"]) if params.get("customer") else None
     automatic = params.get("automatic_payment_methods")
     intent = payments.new_intent(
