@@ -228,9 +228,12 @@ class Supervisor:
         return " ".join([schema_key(), *addresses])
 
     def start_service(self) -> None:
-        """Start web, worker and beat."""
+        """Start web and worker."""
         self.add("web", web_arguments(self.port))
         self.add("worker", worker_arguments())
+
+    def start_beat(self) -> None:
+        """Start beat, last of all: nothing waits for it, and the others need the processor first."""
         (self.var_dir / "beat").mkdir(exist_ok=True)
         self.add("beat", beat_arguments(self.var_dir / "beat" / "schedule"))
 
@@ -391,6 +394,7 @@ def main() -> int:
                 supervisor.wait_for("The sandbox", supervisor.sandbox_port, "/_sandbox/health")
             supervisor.wait_for("The service", supervisor.port, "/readyz")
         if not supervisor.stopping.is_set():
+            supervisor.start_beat()
             announce(supervisor)
             supervisor.watch()
     except (CannotRun, EmbeddedServerError, psycopg.OperationalError) as reason:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connection
+from django.db import ProgrammingError, connection
 from psycopg import sql
 
 from backoffice import demo_seed
@@ -30,8 +30,11 @@ class Command(BaseCommand):
             demo_seed.seed_demo()
         if schema_key:
             name = connection.settings_dict["NAME"]
-            with connection.cursor() as cursor:
-                # A comment takes no parameters; the literal is quoted by psycopg.
-                cursor.execute(
-                    sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(schema_key))
-                )
+            # A comment takes no parameters; the literal is quoted by psycopg.
+            note = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(schema_key))
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(note)
+            except ProgrammingError as error:
+                # Only the owner of a database may comment on it. The next start then does all this again, harmlessly.
+                self.stderr.write(f"Could not note it on the database: {error}")
