@@ -65,13 +65,15 @@ def error_responses(*codes: int) -> dict[int, OpenApiResponse]:
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    str,
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     OpenApiParameter.HEADER,
     required=False,
     description="The same key and body within 24 hours get the stored first answer.",
 )
 PAGING = [
-    OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1}, OpenApiParameter.QUERY),
+    OpenApiParameter(
+        "page", {"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 1}, OpenApiParameter.QUERY
+    ),
     OpenApiParameter(
         "page_size", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}, OpenApiParameter.QUERY
     ),
