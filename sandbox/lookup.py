@@ -15,6 +15,7 @@ NOUNS = {
     "billing_portal.configuration": "configuration",
     "billing_portal.session": "session",
     "webhook_endpoint": "webhook endpoint",
+    "test_helpers.test_clock": "test_clock",
     "balance_transaction": "balance transaction",
 }
 BLAMED = {"payment_intent": "intent"}

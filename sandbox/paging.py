@@ -14,6 +14,9 @@ Object = dict[str, Any]
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
 COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+# Objects on a test clock are listed only with a filter that leads to their clock.
+ON_CLOCKS = ("customer", "invoice", "invoiceitem", "subscription")
+NAMES_CLOCK = ("customer", "subscription", "invoice", "test_clock")
 
 
 def limit_of(params: Object) -> int:
@@ -59,6 +62,8 @@ def page(
     check_cursors(params)
     limit = limit_of(params)
     condition = "account = ? AND livemode = ? AND type = ? AND deleted = 0" + where
+    if object_type in ON_CLOCKS and not any(params.get(name) for name in NAMES_CLOCK):
+        condition += " AND json_extract(json, '$.test_clock') IS NULL"
     arguments: list[Any] = [ctx.account_id, int(ctx.livemode), object_type, *values]
     for path, wanted in (equal or {}).items():
         if wanted is not None:

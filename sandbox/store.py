@@ -47,15 +47,25 @@ SCHEMA = [
         PRIMARY KEY (account, livemode, key))""",
     """CREATE TABLE IF NOT EXISTS due (
         account TEXT NOT NULL, livemode INTEGER NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
-        PRIMARY KEY (account, livemode, type, id))""",
-    "CREATE INDEX IF NOT EXISTS due_at ON due (at)",
+        clock TEXT NOT NULL DEFAULT '', PRIMARY KEY (account, livemode, type, id))""",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+]
+
+
+# Tables that an older sandbox left behind get what was added since: (table, column, declaration).
+ADDED_COLUMNS = [("due", "clock", "TEXT NOT NULL DEFAULT ''")]
+LATER_SCHEMA = [
+    "DROP INDEX IF EXISTS due_at",
+    "CREATE INDEX IF NOT EXISTS due_by_clock ON due (clock, at)",
 ]
 
 
 @dataclass(frozen=True)
 class Context:
-    """Who asks, in which mode, when and under which request; given to every operation."""
+    """Who asks, in which mode, when and under which request; given to every operation.
+
+    `clock` is the test clock whose time `now` is, for objects that live on one.
+    """
 
     account_id: str
     livemode: bool
@@ -63,6 +73,7 @@ class Context:
     key_kind: str = "secret"
     request_id: str | None = None
     idempotency_key: str | None = None
+    clock: str | None = None
 
     def automatic(self, now: int | None = None) -> Context:
         """Give the same account and mode for work that no request asked for (a renewal)."""
@@ -83,7 +94,9 @@ class Tx:
         return self.connection.execute(sql, parameters)
 
     def insert(self, ctx: Context, obj: Object, private: Object | None = None) -> Object:
-        """Add an object; `private` is kept beside it and never shown."""
+        """Add an object; `private` is kept beside it and never shown. It lives on the context's clock."""
+        if ctx.clock and "test_clock" in obj:
+            obj["test_clock"] = obj["test_clock"] or ctx.clock
         self.execute(
             "INSERT INTO objects (account, livemode, type, id, created, json, private) VALUES (?,?,?,?,?,?,?)",
             (
@@ -155,7 +168,10 @@ class Tx:
         if at is None:
             self.execute("DELETE FROM due WHERE account = ? AND livemode = ? AND type = ? AND id = ?", key)
         else:
-            self.execute("INSERT OR REPLACE INTO due (account, livemode, type, id, at) VALUES (?,?,?,?,?)", (*key, at))
+            self.execute(
+                "INSERT OR REPLACE INTO due (account, livemode, type, id, at, clock) VALUES (?,?,?,?,?,?)",
+                (*key, at, ctx.clock or ""),
+            )
 
     def owner_of(self, object_type: str, object_id: str) -> tuple[str, bool] | None:
         """Tell account and mode of an unguessable id that a hosted page was opened with."""
@@ -163,6 +179,12 @@ class Tx:
             "SELECT account, livemode FROM objects WHERE id = ? AND type = ?", (object_id, object_type)
         ).fetchone()
         return (row[0], bool(row[1])) if row else None
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    for table, column, declaration in ADDED_COLUMNS:
+        if column not in {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
 
 
 class Store:
@@ -175,6 +197,9 @@ class Store:
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         connection = self._connect()
         for statement in [*SCHEMA, *extra_schema]:
+            connection.execute(statement)
+        _add_columns(connection)
+        for statement in LATER_SCHEMA:
             connection.execute(statement)
         self._idle.put(connection)
 

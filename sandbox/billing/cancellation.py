@@ -47,8 +47,10 @@ def end_now(
     set_details(subscription, details)
     subscribing.save(tx, ctx, subscription)
     for invoice in tx.find_by(ctx, "invoice", "parent.subscription_details.subscription", subscription["id"]):
-        if invoice["status"] == "open":
+        # Documented for finalized invoices; that drafts stay as they are, too, is a guess.
+        if invoice["status"] in ("draft", "open"):
             tx.save(ctx, {**invoice, "auto_advance": False, "next_payment_attempt": None})
+            tx.schedule(ctx, "invoice", invoice["id"], None)
     emit(tx, ctx, "customer.subscription.deleted", subscription)
     return subscription
 
@@ -56,13 +58,16 @@ def end_now(
 def _credit_unused(tx: Tx, ctx: Context, subscription: Object) -> None:
     if subscription["status"] == "trialing":
         return
+    debited = tx.private(ctx, "subscription", subscription["id"]).get("debited", {})
     for item in subscription["items"]["data"]:
         start, end = item["current_period_start"], item["current_period_end"]
         price, quantity = item["price"], item["quantity"]
         pending = lines.new_item(
             ctx,
             customer=subscription["customer"],
-            amount=proration.unused_credit(price["unit_amount"], quantity, end - ctx.now, end - start),
+            amount=proration.unused_credit(
+                debited.get(item["id"], price["unit_amount"] * quantity), 1, end - ctx.now, end - start
+            ),
             currency=price["currency"],
             description=f"Unused time on {lines.product_name(tx, ctx, price)} after {lines.day(ctx.now)}",
             period=(ctx.now, end),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from .. import clock
+from .. import clock, timeline
 from ..errors import CardError, StripeError, missing
 from ..events import changes, emit
 from ..store import Context, Store, Tx
@@ -25,7 +25,7 @@ def open_invoice(tx: Tx, invoice_id: str) -> tuple[Context, Object]:
     invoice = tx.get(ctx, "invoice", invoice_id) if ctx else None
     if ctx is None or invoice is None or invoice["status"] == "draft":
         raise missing("invoice", invoice_id)
-    return ctx, invoice
+    return timeline.at_time_of(tx, ctx, invoice), invoice
 
 
 def waiting_intent(tx: Tx, ctx: Context, invoice: Object) -> Object | None:

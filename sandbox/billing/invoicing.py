@@ -11,17 +11,14 @@ from .. import ids
 from ..accounts import account_name
 from ..errors import CardError, StripeError
 from ..events import Journal
-from ..fields import filled
+from ..fields import filled, smallest_charge
 from ..store import Context, Tx
-from . import cards, payments
+from . import cards, discounts, payments, preferences, totals
 from .payments import Attempt
 
 Object = dict[str, Any]
 
 DRAFT_SECONDS = 3600
-# Stripe's smallest charge in dollars; other currencies have their own, for which this figure stands in.
-SMALLEST_CHARGE = 50
-RETRY_SECONDS = 32 * 3600
 
 
 def new_invoice(
@@ -37,8 +34,10 @@ def new_invoice(
     subscription: Object | None = None,
     auto_advance: bool = True,
     metadata: Object | None = None,
+    automatic_tax: bool = False,
+    discounts_wanted: list[Object] | None = None,
 ) -> Object:
-    """Add a draft invoice over the given lines, with its event."""
+    """Add a draft invoice over the given lines, with its event. Its discounts are those of the subscription."""
     invoice = draft(
         tx,
         ctx,
@@ -48,6 +47,7 @@ def new_invoice(
         billing_reason=billing_reason,
         period=period,
         subscription=subscription,
+        automatic_tax=automatic_tax,
     )
     invoice |= {"auto_advance": auto_advance, "metadata": metadata or {}}
     tx.insert(ctx, invoice)
@@ -55,8 +55,37 @@ def new_invoice(
         item = tx.get(ctx, "invoiceitem", item_id)
         if item is not None:
             tx.save(ctx, {**item, "invoice": invoice["id"]})
+    if discounts_wanted:
+        _discount(tx, ctx, journal, invoice, customer, discounts_wanted)
     journal.add("invoice.created", invoice)
+    if subscription is not None:
+        discounts.end_those_over(tx, ctx, journal, subscription, invoice)
+        _note_debits(tx, ctx, subscription, invoice)
     return invoice
+
+
+def _discount(
+    tx: Tx, ctx: Context, journal: Journal, invoice: Object, customer: Object, wanted: list[Object]
+) -> None:
+    """Lower an invoice that belongs to no subscription."""
+    sources = discounts.checked(
+        tx, ctx, wanted, customer=customer, currency=invoice["currency"], amount=invoice["subtotal"]
+    )
+    found = discounts.redeem(tx, ctx, journal, sources, customer=customer["id"], invoice=invoice["id"])
+    total_up(tx, ctx, invoice, customer, found)
+    tx.save(ctx, invoice)
+
+
+def _note_debits(tx: Tx, ctx: Context, subscription: Object, invoice: Object) -> None:
+    """Keep what each item really cost for its period: the credit of a later change starts from it."""
+    private = tx.private(ctx, "subscription", subscription["id"])
+    debited = private.setdefault("debited", {})
+    for line in invoice["lines"]["data"]:
+        details = (line["parent"] or {}).get("subscription_item_details")
+        if details and not details["proration"] and line["amount"] > 0:
+            off = sum(entry["amount"] for entry in line["discount_amounts"])
+            debited[details["subscription_item"]] = line["amount"] - off
+    tx.save_private(ctx, "subscription", subscription["id"], private)
 
 
 def pending_items(tx: Tx, ctx: Context, subscription: Object) -> list[Object]:
@@ -81,6 +110,8 @@ def _item_ids(lines: list[Object]) -> list[str]:
             found.append(details["invoice_item"])
     return found
 
+
+TAXED: Object = {"enabled": True, "liability": {"type": "self"}, "provider": "stripe", "status": "complete"}
 
 # What every invoice of this sandbox has in common.
 BLANK: Object = {
@@ -155,18 +186,18 @@ def draft(
     billing_reason: str,
     period: tuple[int, int],
     subscription: Object | None = None,
+    automatic_tax: bool = False,
 ) -> Object:
     """Make a draft's object without storing it (previews are that and nothing more)."""
     invoice_id = ids.new_id("invoice")
-    total = sum(line["amount"] for line in lines)
     for line in lines:
         line["invoice"] = invoice_id
-    return filled(
+    invoice = filled(
         BLANK,
         id=invoice_id,
         account_name=account_name(tx, ctx.account_id),
-        amount_due=max(total, 0),
-        amount_remaining=max(total, 0),
+        amount_due=0,
+        amount_remaining=0,
         automatically_finalizes_at=ctx.now + DRAFT_SECONDS + 1,
         billing_reason=billing_reason,
         created=ctx.now,
@@ -191,12 +222,33 @@ def draft(
         period_end=period[1],
         period_start=period[0],
         starting_balance=customer["balance"],
-        subtotal=total,
-        subtotal_excluding_tax=total,
-        total=total,
-        total_excluding_tax=total,
+        test_clock=customer["test_clock"],
+        subtotal=0,
+        subtotal_excluding_tax=0,
+        total=0,
+        total_excluding_tax=0,
         webhooks_delivered_at=ctx.now,
     )
+    if automatic_tax or (subscription is not None and subscription["automatic_tax"]["enabled"]):
+        invoice["automatic_tax"] |= TAXED
+    total_up(tx, ctx, invoice, customer, list(subscription["discounts"]) if subscription else [])
+    return invoice
+
+
+def total_up(tx: Tx, ctx: Context, invoice: Object, customer: Object, discount_ids: list[str]) -> None:
+    """Work out a draft's discounts, taxes and totals."""
+    coupons = discounts.running(tx, ctx, discount_ids)
+    invoice["discounts"] = [discount_id for discount_id, _ in coupons]
+    taxed = invoice["automatic_tax"]["enabled"]
+    inclusive = [taxed and _holds_tax(tx, ctx, line) for line in invoice["lines"]["data"]]
+    totals.settle(invoice, coupons, inclusive, customer["tax_exempt"])
+    invoice |= {"amount_due": max(invoice["total"], 0), "amount_remaining": max(invoice["total"], 0)}
+
+
+def _holds_tax(tx: Tx, ctx: Context, line: Object) -> bool:
+    details = (line["pricing"] or {}).get("price_details") or {}
+    price = tx.get(ctx, "price", details.get("price") or "")
+    return price is not None and price["tax_behavior"] == "inclusive"
 
 
 def _parent(subscription: Object | None) -> Object | None:
@@ -212,7 +264,7 @@ def _parent(subscription: Object | None) -> Object | None:
 def settle_amounts(invoice: Object, balance: int) -> None:
     """Work out what is due from the total and the customer's balance (below zero: credit)."""
     owed = invoice["total"] + balance
-    due = owed if owed >= SMALLEST_CHARGE else 0
+    due = owed if owed >= smallest_charge(invoice["currency"]) else 0
     invoice |= {
         "starting_balance": balance,
         "ending_balance": owed - due,
@@ -233,7 +285,15 @@ def finalize(
     customer |= {"next_invoice_sequence": customer["next_invoice_sequence"] + 1, "balance": invoice["ending_balance"]}
     tx.save(ctx, customer)
     if change:
-        _record_balance(tx, ctx, customer, invoice, change)
+        record_balance(
+            tx,
+            ctx,
+            customer,
+            amount=change,
+            currency=invoice["currency"],
+            kind="applied_to_invoice",
+            invoice=invoice["id"],
+        )
     invoice |= {
         "automatically_finalizes_at": None,
         "effective_at": ctx.now,
@@ -249,8 +309,11 @@ def finalize(
     return invoice
 
 
-def _record_balance(tx: Tx, ctx: Context, customer: Object, invoice: Object, amount: int) -> None:
-    tx.insert(
+def record_balance(
+    tx: Tx, ctx: Context, customer: Object, *, amount: int, currency: str, kind: str, invoice: str | None
+) -> Object:
+    """Write down a change of the customer's balance; the customer has the new balance already."""
+    return tx.insert(
         ctx,
         {
             "id": ids.new_id("customer_balance_transaction"),
@@ -259,25 +322,27 @@ def _record_balance(tx: Tx, ctx: Context, customer: Object, invoice: Object, amo
             "checkout_session": None,
             "created": ctx.now,
             "credit_note": None,
-            "currency": invoice["currency"],
+            "currency": currency,
             "customer": customer["id"],
             "customer_account": None,
             "description": None,
             "ending_balance": customer["balance"],
-            "invoice": invoice["id"],
+            "invoice": invoice,
             "livemode": ctx.livemode,
             "metadata": {},
-            "type": "applied_to_invoice",
+            "type": kind,
         },
     )
 
 
-def mark_paid(tx: Tx, ctx: Context, journal: Journal, invoice: Object, intent: Object | None) -> Object:
+def mark_paid(
+    tx: Tx, ctx: Context, journal: Journal, invoice: Object, intent: Object | None, *, retry: bool = False
+) -> Object:
     """Mark an open invoice as paid, with its events."""
     attempts = invoice["attempt_count"]
-    # attempt_count counts charges: a retry adds to it, an invoice that needed none keeps zero.
-    if intent is not None and attempts == 0:
-        attempts = 1
+    # attempt_count counts charges: a scheduled retry adds to it, an invoice that needed none keeps zero.
+    if intent is not None and (attempts == 0 or retry):
+        attempts += 1
     invoice |= {
         "amount_paid": invoice["amount_due"],
         "amount_remaining": 0,
@@ -348,10 +413,12 @@ def collect(
     description: str | None = None,
     off_session: bool = False,
     forced: str | None = None,
+    retry: bool = False,
 ) -> Attempt | None:
     """Charge an open invoice; None when nothing was due and it is paid for that reason.
 
-    A failure leaves the invoice open and is noted; what it means for a subscription is the caller's affair.
+    A failure leaves the invoice open and is noted; what it means for a subscription is the caller's affair. `retry`
+    says that the schedule, not a person, tries again: only then does attempt_count go beyond one.
     """
     if invoice["amount_due"] == 0:
         mark_paid(tx, ctx, journal, invoice, None)
@@ -375,7 +442,7 @@ def collect(
     # Recorded: also a renewal asks for authentication instead of declining for the lack of it.
     result = payments.attempt(tx, ctx, journal, intent, payment_method, forced=forced)
     if result.kind == "paid":
-        mark_paid(tx, ctx, journal, invoice, result.intent)
+        mark_paid(tx, ctx, journal, invoice, result.intent, retry=retry)
     elif result.kind == "declined":
         _note_failure(tx, ctx, journal, invoice, off_session=off_session)
     else:
@@ -386,16 +453,41 @@ def collect(
     return result
 
 
+def await_payment(
+    tx: Tx, ctx: Context, journal: Journal, invoice: Object, payment_method: Object | None, description: str
+) -> Object:
+    """Give an open invoice an intent that its customer confirms (default_incomplete); nothing is charged."""
+    intent = payments.new_intent(
+        tx,
+        ctx,
+        amount=invoice["amount_due"],
+        currency=invoice["currency"],
+        customer=invoice["customer"],
+        description=description,
+        setup_future_usage="off_session",
+    )
+    if payment_method:
+        intent |= {"payment_method": payment_method["id"], "status": "requires_confirmation"}
+        tx.save(ctx, intent)
+    journal.add("payment_intent.created", intent)
+    link_payment(tx, ctx, invoice, intent)
+    return intent
+
+
 def _no_payment_method() -> CardError:
     return CardError("Cannot charge a customer that has no active card", code="missing")
 
 
 def _note_failure(tx: Tx, ctx: Context, journal: Journal, invoice: Object, *, off_session: bool) -> None:
     before = {"attempt_count": invoice["attempt_count"], "attempted": invoice["attempted"]}
-    invoice |= {"attempt_count": invoice["attempt_count"] + 1, "attempted": True}
+    if invoice["attempt_count"] == 0 or off_session:
+        invoice["attempt_count"] += 1
+    invoice["attempted"] = True
     if off_session:
         before["next_payment_attempt"] = invoice["next_payment_attempt"]
-        invoice["next_payment_attempt"] = ctx.now + RETRY_SECONDS
+        retry_at = preferences.for_context(tx, ctx).retry_at(ctx.now, invoice["attempt_count"])
+        invoice["next_payment_attempt"] = retry_at
+        tx.schedule(ctx, "invoice", invoice["id"], retry_at)
     tx.save(ctx, invoice)
     journal.add("invoice.payment_failed", invoice)
     if off_session:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import clock
+from .. import clock, timeline
 from ..accounts import account_name
 from ..errors import CardError, StripeError, invalid, missing
 from ..events import changes, emit
@@ -30,6 +30,7 @@ def _open(tx: Tx, portal_session_id: str) -> tuple[Context, Object]:
         raise missing("billing_portal.session", portal_session_id)
     ctx = Context(account_id=owner[0], livemode=owner[1], now=clock.now(), key_kind="page")
     session = tx.get(ctx, "billing_portal.session", portal_session_id)
+    ctx = timeline.at_time_of(tx, ctx, session)
     used_at = tx.private(ctx, "billing_portal.session", portal_session_id).get("last_used_at")
     good_until = used_at + IDLE_SECONDS if used_at else (session or {}).get("created", 0) + UNUSED_SECONDS
     if session is None or good_until < ctx.now:

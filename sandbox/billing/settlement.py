@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import CardError, StripeError
 from ..events import Journal
 from ..store import Context, Tx
-from . import cards, invoicing, subscribing
+from . import cards, invoicing, pending, subscribing
 from .payments import Attempt
 
 Object = dict[str, Any]
@@ -42,7 +42,12 @@ def subscription_of(tx: Tx, ctx: Context, invoice: Object) -> Object | None:
 def after_payment(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> None:
     """Make a subscription active again by paying its latest invoice; that takes no other call."""
     subscription = subscription_of(tx, ctx, invoice)
-    if subscription is None or subscription["latest_invoice"] != invoice["id"]:
+    if subscription is None:
+        return
+    if pending.waits_for(tx, ctx, subscription, invoice):
+        pending.apply(tx, ctx, journal, subscription)
+        return
+    if subscription["latest_invoice"] != invoice["id"]:
         return
     if subscription["status"] in ("incomplete", "past_due", "unpaid"):
         before = copy.deepcopy(subscription)

@@ -9,7 +9,20 @@ from ..errors import invalid, not_simulated, requires
 from ..events import Journal
 from ..fields import merged_metadata, supported
 from ..store import Context, Tx
-from . import cancellation, cards, changing, invoicing, lines, payments, settlement, subscribing
+from . import (
+    cancellation,
+    cards,
+    changing,
+    clocks,
+    discounts,
+    invoicing,
+    lines,
+    settlement,
+    subscribing,
+    tax,
+    totals,
+    trials,
+)
 from .payments import Attempt
 from .periods import DAY_SECONDS, period_after
 
@@ -65,10 +78,17 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     prices = checked_items(tx, ctx, params.get("items"))
     behavior = params.get("payment_behavior") or "allow_incomplete"
     payment_method = _payment_method(tx, ctx, customer, params)
-    trial_days = params.get("trial_period_days")
-    trial_end = ctx.now + trial_days * DAY_SECONDS if trial_days else None
+    clocks.check_subscriptions(tx, ctx, customer["id"])
+    trial_end = _trial_end(ctx, params)
     due = 0 if trial_end else sum(price["unit_amount"] * quantity for price, quantity in prices)
-    if payment_method is None and due and behavior != "default_incomplete":
+    sources = discounts.checked(
+        tx, ctx, params.get("discounts"), customer=customer, currency=prices[0][0]["currency"], amount=due
+    )
+    off = totals.discounted(
+        [totals.Priced(price["unit_amount"] * quantity, price["product"]) for price, quantity in prices],
+        [source.coupon for source in sources],
+    )
+    if payment_method is None and due > sum(map(sum, off)) and behavior != "default_incomplete":
         raise settlement.no_payment_method()
     period = (ctx.now, trial_end) if trial_end else period_after(ctx.now, prices[0][0]["recurring"], ctx.now)
     subscription = subscribing.new_subscription(
@@ -89,12 +109,27 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     for item, entry in zip(subscription["items"]["data"], params["items"], strict=True):
         item["metadata"] = merged_metadata({}, entry.get("metadata"))
     _plan_end(ctx, subscription, params)
+    trials.set_settings(subscription, params.get("trial_settings"))
     journal = Journal()
+    if (params.get("automatic_tax") or {}).get("enabled"):
+        tax.switch_on(subscription, customer)
+    subscription["discounts"] = discounts.redeem(
+        tx, ctx, journal, sources, customer=customer["id"], subscription=subscription["id"]
+    )
     _bill(tx, ctx, journal, subscription, customer, payment_method, behavior)
     journal.add("customer.subscription.created", subscription)
     subscribing.give_trial_notice(tx, ctx, journal, subscription)
     journal.release(tx, ctx, ORDER)
     return subscription
+
+
+def _trial_end(ctx: Context, params: Object) -> int | None:
+    days, end = params.get("trial_period_days"), params.get("trial_end")
+    if days and end:
+        raise invalid("You may only specify one of these parameters: trial_end, trial_period_days.")
+    if end and end != "now":
+        return trials.checked_end(ctx, int(end))
+    return ctx.now + days * DAY_SECONDS if days else None
 
 
 def _plan_end(ctx: Context, subscription: Object, params: Object) -> None:
@@ -158,18 +193,5 @@ def _first_payment(
 ) -> Attempt | None:
     if behavior != "default_incomplete" or invoice["amount_due"] == 0:
         return invoicing.collect(tx, ctx, journal, invoice, payment_method, description="Subscription creation")
-    intent = payments.new_intent(
-        tx,
-        ctx,
-        amount=invoice["amount_due"],
-        currency=invoice["currency"],
-        customer=invoice["customer"],
-        description="Subscription creation",
-        setup_future_usage="off_session",
-    )
-    if payment_method:
-        intent |= {"payment_method": payment_method["id"], "status": "requires_confirmation"}
-        tx.save(ctx, intent)
-    journal.add("payment_intent.created", intent)
-    invoicing.link_payment(tx, ctx, invoice, intent)
+    intent = invoicing.await_payment(tx, ctx, journal, invoice, payment_method, "Subscription creation")
     return Attempt("unpaid", intent)

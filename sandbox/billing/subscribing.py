@@ -8,14 +8,13 @@ from .. import ids
 from ..events import Journal
 from ..fields import filled
 from ..store import Context, Tx
+from . import agenda
+from .agenda import TERMINAL as TERMINAL
+from .agenda import period_of as period_of
+from .agenda import trial_notice_at
 from .catalog import plan_of
 
 Object = dict[str, Any]
-
-# Statuses that time and payments do not change any more.
-TERMINAL = ("canceled", "incomplete_expired")
-INCOMPLETE_SECONDS = 23 * 3600
-TRIAL_NOTICE_SECONDS = 3 * 24 * 3600
 
 
 def new_item(ctx: Context, subscription_id: str, price: Object, quantity: int, period: tuple[int, int]) -> Object:
@@ -165,33 +164,10 @@ def save(tx: Tx, ctx: Context, subscription: Object) -> Object:
     return subscription
 
 
-def period_of(subscription: Object) -> tuple[int, int]:
-    """Give the current period: of all items, which share it here."""
-    item = subscription["items"]["data"][0]
-    return item["current_period_start"], item["current_period_end"]
-
-
 def plan_ahead(tx: Tx, ctx: Context, subscription: Object) -> None:
     """Say when time will next change this subscription."""
-    status = subscription["status"]
-    at: int | None = period_of(subscription)[1]
-    notice = trial_notice_at(subscription)
-    if notice and not tx.private(ctx, "subscription", subscription["id"]).get("trial_notice"):
-        at = min(at or notice, notice)
-    if status in (*TERMINAL, "paused"):
-        at = None
-    elif status == "incomplete":
-        at = subscription["created"] + INCOMPLETE_SECONDS
-    elif subscription["cancel_at"]:
-        at = min(at or subscription["cancel_at"], subscription["cancel_at"])
-    tx.schedule(ctx, "subscription", subscription["id"], at)
-
-
-def trial_notice_at(subscription: Object) -> int | None:
-    """Tell when the end of a running trial is to be announced: three days before, or never."""
-    if subscription["status"] != "trialing" or not subscription["trial_end"]:
-        return None
-    return int(subscription["trial_end"]) - TRIAL_NOTICE_SECONDS
+    ahead = agenda.moments(tx, ctx, subscription)
+    tx.schedule(ctx, "subscription", subscription["id"], ahead[0][0] if ahead else None)
 
 
 def give_trial_notice(tx: Tx, ctx: Context, journal: Journal, subscription: Object) -> bool:

@@ -9,14 +9,20 @@ from ..errors import StripeError, invalid, not_simulated
 from ..events import Journal, changes
 from ..fields import apply_simple, merged_metadata, supported
 from ..store import Context, Tx
-from . import cancellation, cards, changing, settlement, subscribing
+from . import cancellation, cards, changing, discounts, pending, settlement, subscribing, tax, trials
 
 Object = dict[str, Any]
 
 UPDATABLE = {
     "automatic_tax", "billing_cycle_anchor", "cancel_at", "cancel_at_period_end", "cancellation_details",
-    "collection_method", "default_payment_method", "description", "items", "metadata", "off_session",
-    "pause_collection", "payment_behavior", "payment_settings", "proration_behavior", "proration_date",
+    "collection_method", "default_payment_method", "description", "discounts", "items", "metadata", "off_session",
+    "pause_collection", "payment_behavior", "payment_settings", "proration_behavior", "proration_date", "trial_end",
+    "trial_settings",
+}  # fmt: skip
+# Source: https://docs.stripe.com/billing/subscriptions/pending-updates-reference
+WITH_PENDING = {
+    "billing_cycle_anchor", "items", "off_session", "payment_behavior", "proration_behavior", "proration_date",
+    "trial_end",
 }  # fmt: skip
 AFTER_THE_END = {"cancellation_details", "metadata"}
 ORDER = (
@@ -36,6 +42,7 @@ ORDER = (
     "invoice.payment_action_required",
     "customer.updated",
     "invoice_payment.paid",
+    "customer.subscription.paused",
 )
 
 
@@ -52,25 +59,62 @@ def update(tx: Tx, ctx: Context, subscription: Object, params: Object) -> Object
     journal = Journal()
     _plain_fields(tx, ctx, subscription, params)
     _planned_end(ctx, subscription, params)
+    _reductions(tx, ctx, journal, subscription, params)
     swaps = changing.swap_items(tx, ctx, subscription, params["items"]) if params.get("items") else []
+    trial = trials.change(tx, ctx, journal, subscription, params["trial_end"]) if params.get("trial_end") else None
+    if trial == trials.CANCELED:
+        journal.release(tx, ctx, ORDER)
+        return cancellation.end_now(tx, ctx, subscription)
     restart = params.get("billing_cycle_anchor") == "now" or changing.restarts_cycle(swaps)
-    if swaps or restart:
-        _bill_change(tx, ctx, journal, before, subscription, swaps, params, restart=restart)
+    if swaps or restart or trial in (trials.ENDED, trials.STARTED):
+        if subscription["pending_update"]:
+            pending.drop(tx, ctx, journal, subscription)
+        _bill_change(tx, ctx, journal, before, subscription, swaps, params, restart=restart, trial=trial)
+    if trial == trials.PAUSED:
+        subscription["status"] = "paused"
+        journal.add("customer.subscription.paused", subscription, {"status": before["status"]})
     subscribing.save(tx, ctx, subscription)
     previous = changes(before, subscription)
-    if previous:
+    if previous and trial != trials.PAUSED:
         journal.add("customer.subscription.updated", subscription, previous)
+    subscribing.give_trial_notice(tx, ctx, journal, subscription)
     journal.release(tx, ctx, ORDER)
     return subscription
 
 
+def _reductions(tx: Tx, ctx: Context, journal: Journal, subscription: Object, params: Object) -> None:
+    """Apply automatic_tax and discounts: a list takes the place of the old one, an empty text takes all off."""
+    customer = tx.get(ctx, "customer", subscription["customer"])
+    assert customer is not None
+    if "automatic_tax" in params:
+        if params["automatic_tax"]["enabled"]:
+            tax.switch_on(subscription, customer)
+        else:
+            tax.switch_off(subscription)
+    if "discounts" not in params:
+        return
+    items = subscription["items"]["data"]
+    whole = sum((item["price"]["unit_amount"] or 0) * item.get("quantity", 0) for item in items)
+    sources = discounts.checked(
+        tx, ctx, params["discounts"], customer=customer, currency=subscription["currency"], amount=whole
+    )
+    kept = {source.existing["id"] for source in sources if source.existing}
+    for discount_id in [each for each in subscription["discounts"] if each not in kept]:
+        discounts.remove(tx, ctx, journal, subscription, discount_id)
+    subscription["discounts"] = discounts.redeem(
+        tx, ctx, journal, sources, customer=subscription["customer"], subscription=subscription["id"]
+    )
+
+
 def _refuse_switches(params: Object) -> None:
-    if params.get("payment_behavior") in ("default_incomplete", "pending_if_incomplete"):
-        raise not_simulated("payment_behavior")
+    if params.get("payment_behavior") == "pending_if_incomplete" and set(params) - WITH_PENDING:
+        raise invalid(
+            "When `payment_behavior` is set to `pending_if_incomplete`, you can only pass supported params: "
+            f"{', '.join(sorted(WITH_PENDING))}.",
+            min(set(params) - WITH_PENDING),
+        )
     if params.get("collection_method", "charge_automatically") != "charge_automatically":
         raise not_simulated("collection_method")
-    if (params.get("automatic_tax") or {}).get("enabled"):
-        raise not_simulated("automatic_tax")
     if params.get("billing_cycle_anchor") not in (None, "now", "unchanged"):
         raise invalid("Invalid billing_cycle_anchor: must be one of now or unchanged", "billing_cycle_anchor")
     if params.get("cancel_at") and params.get("cancel_at_period_end") is not None:
@@ -95,9 +139,11 @@ def _plain_fields(tx: Tx, ctx: Context, subscription: Object, params: Object) ->
         subscription["payment_settings"] |= params["payment_settings"]
     if "pause_collection" in params:
         pause = params["pause_collection"]
-        if pause and pause.get("resumes_at"):
-            raise not_simulated("pause_collection[resumes_at]")
-        subscription["pause_collection"] = {"behavior": pause["behavior"], "resumes_at": None} if pause else None
+        resumes_at = pause.get("resumes_at") if pause else None
+        if resumes_at is not None and resumes_at <= ctx.now:
+            raise invalid("The `resumes_at` timestamp must be in the future.", "pause_collection[resumes_at]")
+        subscription["pause_collection"] = {"behavior": pause["behavior"], "resumes_at": resumes_at} if pause else None
+    trials.set_settings(subscription, params.get("trial_settings"))
 
 
 def _planned_end(ctx: Context, subscription: Object, params: Object) -> None:
@@ -133,25 +179,37 @@ def _bill_change(
     params: Object,
     *,
     restart: bool,
+    trial: str | None = None,
 ) -> None:
     behavior = params.get("proration_behavior") or "create_prorations"
     at = proration_date(ctx, before, params)
     start = subscribing.period_of(before)[0]
-    in_trial = subscription["status"] == "trialing"
-    pending: list[Object] = []
-    if behavior != "none" and not in_trial:
-        if restart:
+    debited = copy.deepcopy(tx.private(ctx, "subscription", subscription["id"]).get("debited", {}))
+    in_trial = subscription["status"] == "trialing" and trial is None
+    whole = restart or trial is not None
+    made: list[Object] = []
+    if behavior != "none" and before["status"] != "trialing":
+        if whole:
             swaps = _all_items(before, subscription)
-        pending = changing.proration_items(tx, ctx, before, swaps, at, credits_only=restart)
-    if restart and not in_trial:
+        made = changing.proration_items(tx, ctx, before, swaps, at, credits_only=whole)
+    if restart and not in_trial and trial is None:
         changing.restart_cycle(ctx, subscription)
-    if in_trial or not (restart or behavior == "always_invoice"):
+    if in_trial or not (whole or behavior == "always_invoice"):
         # Recorded for pending items only: an invoice that is made at once comes without their events.
-        for item in pending:
+        for item in made:
             journal.add("invoiceitem.created", item)
         return
     customer_before = tx.get(ctx, "customer", subscription["customer"])
-    result = changing.invoice_now(tx, ctx, journal, subscription, whole_period=restart, start=start)
+    result = changing.invoice_now(
+        tx,
+        ctx,
+        journal,
+        subscription,
+        whole_period=whole,
+        start=start,
+        trial=trial == trials.STARTED,
+        wait=params.get("payment_behavior") == "default_incomplete",
+    )
     if result is not None and result.kind != "paid":
         if params.get("payment_behavior") == "error_if_incomplete":
             settlement.refuse_unpaid(
@@ -160,8 +218,11 @@ def _bill_change(
                 f"subscription {subscription['id']}",
                 keep_effects=False,
             )
-        # The price is changed all the same; the subscription owes.
-        subscription["status"] = settlement.AFTER_FAILURE.get(subscription["status"], subscription["status"])
+        if params.get("payment_behavior") == "pending_if_incomplete":
+            pending.hold_back(tx, ctx, before, subscription, debited, subscription["latest_invoice"])
+        else:
+            # The price is changed all the same; the subscription owes.
+            subscription["status"] = settlement.AFTER_FAILURE.get(subscription["status"], subscription["status"])
     customer_after = tx.get(ctx, "customer", subscription["customer"])
     if customer_before and customer_after:
         journal.add_updated("customer.updated", customer_before, customer_after, ignore=("next_invoice_sequence",))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from .. import timeline
+
 Route = tuple[str, str, Callable[..., dict[str, Any]]]
 
 MODULES = (
@@ -14,6 +16,7 @@ MODULES = (
     "billing_portal",
     "charges",
     "checkout_sessions",
+    "coupons",
     "customers",
     "events",
     "invoice_items",
@@ -23,13 +26,16 @@ MODULES = (
     "payment_methods",
     "prices",
     "products",
+    "promotion_codes",
     "refunds",
     "subscription_items",
     "subscriptions",
+    "test_clocks",
     "webhook_endpoints",
 )
 
 
 def all_routes() -> list[Route]:
-    """Gather every (method, template, handler)."""
-    return [route for name in MODULES for route in import_module(f"{__name__}.{name}").ROUTES]
+    """Gather every (method, template, handler); handlers see the time of the objects that a request names."""
+    found: list[Route] = [route for name in MODULES for route in import_module(f"{__name__}.{name}").ROUTES]
+    return [(method, template, timeline.in_their_time(method, handler)) for method, template, handler in found]

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from .. import ids
-from ..billing import cancellation, cards
+from ..billing import cancellation, cards, clocks, invoicing
 from ..errors import invalid
 from ..events import changes, emit
 from ..fields import apply_simple, merged_metadata, supported
@@ -14,6 +14,7 @@ from ..lookup import no_such, referred
 from ..lookup import retrieve as find_one
 from ..paging import page
 from ..store import Context, Tx
+from ..timeline import CLOCK
 
 Object = dict[str, Any]
 
@@ -27,7 +28,10 @@ ADDRESS_FIELDS = ("city", "country", "line1", "line2", "postal_code", "state")
 
 def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/customers."""
-    supported(params, {*WRITABLE, "payment_method"})
+    supported(params, {*WRITABLE, "payment_method", "test_clock"})
+    if params.get("test_clock"):
+        referred(tx, ctx, CLOCK, params["test_clock"], "test_clock")
+        clocks.check_room(tx, ctx)
     customer = new_customer(tx, ctx, params)
     if params.get("payment_method"):
         cards.attach(tx, ctx, params["payment_method"], customer["id"], "payment_method")
@@ -83,7 +87,11 @@ def address_of(wanted: Any) -> Object | None:
 
 def _apply(tx: Tx, ctx: Context, customer: Object, params: Object) -> None:
     apply_simple(customer, params, SIMPLE)
-    for name in ("balance", "invoice_prefix", "next_invoice_sequence", "tax_exempt"):
+    if params.get("balance") is not None and params["balance"] != customer["balance"]:
+        change = params["balance"] - customer["balance"]
+        customer["balance"] = params["balance"]
+        record_adjustment(tx, ctx, customer, change, customer["currency"] or "usd")
+    for name in ("invoice_prefix", "next_invoice_sequence", "tax_exempt"):
         if params.get(name) not in (None, ""):
             customer[name] = params[name]
     if "preferred_locales" in params:
@@ -142,8 +150,9 @@ def delete(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
 
 def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     """GET /v1/customers."""
-    supported(params, {"created", "email", "limit", "starting_after", "ending_before"})
-    return page(tx, ctx, "customer", params, "/v1/customers", {"email": params.get("email")})
+    supported(params, {"created", "email", "limit", "starting_after", "ending_before", "test_clock"})
+    equal = {"email": params.get("email"), "test_clock": params.get("test_clock")}
+    return page(tx, ctx, "customer", params, "/v1/customers", equal)
 
 
 def list_payment_methods(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
@@ -169,6 +178,55 @@ def list_balance_transactions(tx: Tx, ctx: Context, params: Object, id: str) -> 
     return page(tx, ctx, "customer_balance_transaction", params, url, {"customer": id})
 
 
+def create_balance_transaction(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """POST /v1/customers/{id}/balance_transactions: below zero is credit for the customer."""
+    supported(params, {"amount", "currency", "description", "metadata"})
+    customer = find_one(tx, ctx, "customer", id)
+    currency = str(params["currency"]).lower()
+    if customer["currency"] not in (None, currency):
+        raise invalid(
+            f"The currency of this transaction ({currency}) must match the customer's currency "
+            f"({customer['currency']}).",
+            "currency",
+        )
+    before = copy.deepcopy(customer)
+    customer |= {"balance": customer["balance"] + params["amount"], "currency": currency}
+    entry = record_adjustment(tx, ctx, customer, params["amount"], currency)
+    entry |= {
+        "description": params.get("description") or None,
+        "metadata": merged_metadata({}, params.get("metadata")),
+    }
+    tx.save(ctx, entry)
+    tx.save(ctx, customer)
+    emit(tx, ctx, "customer.updated", customer, changes(before, customer))
+    return entry
+
+
+def record_adjustment(tx: Tx, ctx: Context, customer: Object, amount: int, currency: str) -> Object:
+    """Write down a change of the balance that no invoice made; the customer has the new balance already."""
+    return invoicing.record_balance(
+        tx, ctx, customer, amount=amount, currency=currency, kind="adjustment", invoice=None
+    )
+
+
+def retrieve_balance_transaction(tx: Tx, ctx: Context, params: Object, customerId: str, id: str) -> Object:
+    """GET /v1/customers/{customer}/balance_transactions/{id}."""
+    entry = find_one(tx, ctx, "customer_balance_transaction", id)
+    if entry["customer"] != customerId:
+        raise no_such(tx, ctx, "customer_balance_transaction", id, "id", 404)
+    return entry
+
+
+def update_balance_transaction(tx: Tx, ctx: Context, params: Object, customerId: str, id: str) -> Object:
+    """POST /v1/customers/{customer}/balance_transactions/{id}: description and metadata."""
+    supported(params, {"description", "metadata"})
+    entry = retrieve_balance_transaction(tx, ctx, params, customerId, id)
+    apply_simple(entry, params, ("description",))
+    if "metadata" in params:
+        entry["metadata"] = merged_metadata(entry["metadata"], params["metadata"])
+    return tx.save(ctx, entry)
+
+
 def existing(tx: Tx, ctx: Context, customer_id: str, param: str = "customer") -> Object:
     """Read the customer that a parameter names. Raises: StripeError 400 resource_missing, also for deleted ones."""
     return referred(tx, ctx, "customer", customer_id, param)
@@ -183,4 +241,7 @@ ROUTES = [
     ("GET", "/v1/customers/{id}/payment_methods", list_payment_methods),
     ("GET", "/v1/customers/{customerId}/payment_methods/{id}", retrieve_payment_method),
     ("GET", "/v1/customers/{id}/balance_transactions", list_balance_transactions),
+    ("POST", "/v1/customers/{id}/balance_transactions", create_balance_transaction),
+    ("GET", "/v1/customers/{customerId}/balance_transactions/{id}", retrieve_balance_transaction),
+    ("POST", "/v1/customers/{customerId}/balance_transactions/{id}", update_balance_transaction),
 ]

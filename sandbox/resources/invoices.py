@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..billing import cards, invoicing, lines, settlement, starting, subscribing, updating
-from ..billing.periods import period_after
+from ..billing import cards, dunning, invoicing, lines, renewals, settlement, starting, subscribing, tax, updating
 from ..errors import StripeError, invalid, not_simulated
 from ..events import Journal
 from ..fields import merged_metadata, required, supported
@@ -22,8 +21,8 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/invoices: a draft over the customer's pending items."""
     supported(
         params,
-        {"auto_advance", "collection_method", "currency", "customer", "description", "metadata",
-         "pending_invoice_items_behavior"},
+        {"auto_advance", "automatic_tax", "collection_method", "currency", "customer", "description", "discounts",
+         "metadata", "pending_invoice_items_behavior"},
     )  # fmt: skip
     if params.get("collection_method", "charge_automatically") != "charge_automatically":
         raise not_simulated("collection_method")
@@ -31,6 +30,8 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     pending = [item for item in tx.find_by(ctx, "invoiceitem", "customer", customer["id"]) if item["invoice"] is None]
     if params.get("pending_invoice_items_behavior", "exclude") == "exclude":
         pending = []
+    if (params.get("automatic_tax") or {}).get("enabled"):
+        tax.require_location(customer)
     currency = params.get("currency") or (pending[0]["currency"] if pending else customer["currency"]) or "usd"
     journal = Journal()
     invoice = invoicing.new_invoice(
@@ -44,7 +45,10 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
         period=(ctx.now, ctx.now),
         auto_advance=bool(params.get("auto_advance", False)),
         metadata=merged_metadata({}, params.get("metadata")),
+        automatic_tax=bool((params.get("automatic_tax") or {}).get("enabled")),
+        discounts_wanted=params.get("discounts") or [],
     )
+    dunning.plan(tx, ctx, invoice)
     journal.release(tx, ctx)
     return invoice
 
@@ -65,7 +69,11 @@ def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
         invoice["description"] = params["description"] or None
     if "auto_advance" in params:
         invoice["auto_advance"] = params["auto_advance"]
+    if "auto_advance" in params and invoice["status"] == "draft":
+        # An old draft that is let go waits no longer.
+        invoice["automatically_finalizes_at"] = max(invoice["created"] + invoicing.DRAFT_SECONDS + 1, ctx.now)
     tx.save(ctx, invoice)
+    dunning.plan(tx, ctx, invoice)
     journal = Journal()
     journal.add_updated("invoice.updated", before, invoice)
     journal.release(tx, ctx)
@@ -151,7 +159,8 @@ def create_preview(tx: Tx, ctx: Context, params: Object) -> Object:
     details = params.get("subscription_details") or {}
     supported(
         details,
-        {"billing_cycle_anchor", "cancel_at", "cancel_at_period_end", "items", "proration_behavior", "proration_date"},
+        {"billing_cycle_anchor", "cancel_at", "cancel_at_period_end", "items", "proration_behavior", "proration_date",
+         "trial_end"},
         "subscription_details",
     )
     if params.get("preview_mode", "next") != "next":
@@ -167,11 +176,7 @@ def create_preview(tx: Tx, ctx: Context, params: Object) -> Object:
         tx.execute("ROLLBACK TO preview")
         tx.execute("RELEASE preview")
         tx.after_commit[:] = callbacks
-    preview_id = invoice["id"].replace("in_", "upcoming_in_", 1)
-    for line in invoice["lines"]["data"]:
-        line["invoice"] = preview_id
-    invoice["lines"]["url"] = f"/v1/invoices/{preview_id}/lines"
-    return {**invoice, "id": preview_id}
+    return renewals.as_preview(invoice)
 
 
 def _preview_change(tx: Tx, ctx: Context, subscription_id: str, details: Object) -> Object:
@@ -191,7 +196,7 @@ def _preview_change(tx: Tx, ctx: Context, subscription_id: str, details: Object)
         return _as_draft(ctx, made)
     if subscription["cancel_at"] and subscription["cancel_at"] <= subscribing.period_of(subscription)[1]:
         raise invalid("No upcoming invoices for customer.", code="invoice_upcoming_none")
-    return _upcoming(tx, ctx, subscription)
+    return renewals.upcoming(tx, ctx, subscription)
 
 
 def _as_draft(ctx: Context, invoice: Object) -> Object:
@@ -213,27 +218,6 @@ def _as_draft(ctx: Context, invoice: Object) -> Object:
         },
     }
     return invoice
-
-
-def _upcoming(tx: Tx, ctx: Context, subscription: Object) -> Object:
-    customer = existing(tx, ctx, subscription["customer"])
-    start, end = subscribing.period_of(subscription)
-    recurring = subscription["items"]["data"][0]["price"]["recurring"]
-    period = (end, period_after(subscription["billing_cycle_anchor"], recurring, end)[1])
-    found = [lines.line_of_item(ctx, item) for item in invoicing.pending_items(tx, ctx, subscription)]
-    found += [lines.recurring_line(tx, ctx, subscription, item, period) for item in subscription["items"]["data"]]
-    invoice = invoicing.draft(
-        tx,
-        ctx,
-        customer=customer,
-        currency=subscription["currency"],
-        lines=found,
-        billing_reason="upcoming",
-        period=(start, end),
-        subscription=subscription,
-    )
-    invoicing.settle_amounts(invoice, customer["balance"])
-    return invoice | {"created": end, "next_payment_attempt": end + invoicing.DRAFT_SECONDS}
 
 
 def _preview_start(tx: Tx, ctx: Context, customer: Object, details: Object) -> Object:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from ..billing import cancellation, renewals, starting, updating
-from ..errors import missing, not_simulated
+from ..billing import cancellation, discounts, resuming, starting, subscribing, updating
+from ..errors import StripeError, missing, not_simulated
+from ..events import Journal
 from ..fields import required, supported
 from ..lookup import retrieve as find_one
 from ..paging import page
@@ -16,8 +18,8 @@ Object = dict[str, Any]
 
 CREATABLE = {
     "automatic_tax", "billing_mode", "cancel_at", "cancel_at_period_end", "collection_method", "currency", "customer",
-    "default_payment_method", "description", "items", "metadata", "off_session", "payment_behavior",
-    "payment_settings", "proration_behavior", "trial_period_days",
+    "default_payment_method", "description", "discounts", "items", "metadata", "off_session", "payment_behavior",
+    "payment_settings", "proration_behavior", "trial_end", "trial_period_days", "trial_settings",
 }  # fmt: skip
 ENDED = ("canceled", "incomplete_expired")
 
@@ -31,8 +33,6 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
         raise not_simulated("collection_method")
     if (params.get("billing_mode") or {}).get("type", "flexible") != "flexible":
         raise not_simulated("billing_mode[type]")
-    if (params.get("automatic_tax") or {}).get("enabled"):
-        raise not_simulated("automatic_tax")
     customer = existing(tx, ctx, required(params, "customer"))
     return starting.start(tx, ctx, customer, params)
 
@@ -65,7 +65,22 @@ def cancel(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
 def resume(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     """POST /v1/subscriptions/{id}/resume: only for status `paused`."""
     supported(params, {"billing_cycle_anchor", "proration_behavior"})
-    return renewals.resume(tx, ctx, id)
+    return resuming.resume(tx, ctx, id, params)
+
+
+def delete_discount(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
+    """DELETE /v1/subscriptions/{id}/discount: takes all of its discounts off and answers with the last of them."""
+    subscription = find_one(tx, ctx, "subscription", id)
+    if not subscription["discounts"]:
+        raise StripeError(f"No active discount for subscription: {id}", http_status=404, code="resource_missing")
+    before = copy.deepcopy(subscription)
+    journal = Journal()
+    for discount_id in list(subscription["discounts"]):
+        removed = discounts.remove(tx, ctx, journal, subscription, discount_id)
+    subscribing.save(tx, ctx, subscription)
+    journal.add_updated("customer.subscription.updated", before, subscription)
+    journal.release(tx, ctx)
+    return {**{name: value for name, value in removed.items() if name != "end"}, "deleted": True}
 
 
 def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
@@ -73,9 +88,10 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     supported(
         params,
         {"automatic_tax", "collection_method", "created", "customer", "limit", "starting_after", "ending_before",
-         "price", "status"},
+         "price", "status", "test_clock"},
     )  # fmt: skip
     equal: Object = {"customer": params.get("customer"), "collection_method": params.get("collection_method")}
+    equal["test_clock"] = params.get("test_clock")
     where, values = "", []
     status = params.get("status")
     if status is None:
@@ -100,4 +116,5 @@ ROUTES = [
     ("POST", "/v1/subscriptions/{id}", update),
     ("DELETE", "/v1/subscriptions/{id}", cancel),
     ("POST", "/v1/subscriptions/{id}/resume", resume),
+    ("DELETE", "/v1/subscriptions/{id}/discount", delete_discount),
 ]

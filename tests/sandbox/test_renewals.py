@@ -187,6 +187,9 @@ def test_time_renews_expires_and_ends_what_is_due(store: Store) -> None:
         (kept,) = everything(store, "checkout.session")
         assert (kept["id"], kept["status"]) == (session["id"], "expired")
         assert engine.advance(store, now + 31 * 86400) == 1
+        assert [invoice["status"] for invoice in everything(store, "invoice")] == ["paid", "draft"]
+        assert engine.advance(store, now + 31 * 86400 + 3600) == 0
+        assert engine.advance(store, now + 31 * 86400 + 3601) == 1
         assert [invoice["amount_paid"] for invoice in everything(store, "invoice")] == [1000, 1000]
         make(store, f"/v1/subscriptions/{subscription['id']}", now + 32 * 86400, cancel_at_period_end=True)
         assert engine.advance(store, now + 70 * 86400) == 1
@@ -211,6 +214,8 @@ def test_the_end_of_a_trial_is_announced_three_days_before_and_once(store: Store
         assert told.count("customer.subscription.trial_will_end") == 1
         assert everything(store, "subscription")[0]["status"] == "trialing"
         assert engine.advance(store, now + 7 * 86400) == 1
+        assert everything(store, "subscription")[0]["status"] == "active"
+        assert engine.advance(store, now + 7 * 86400 + 3601) == 1
         assert everything(store, "subscription")[0]["status"] == "past_due"
 
 

@@ -371,7 +371,10 @@ def test_a_paused_one_resumes(api: Api) -> None:
     api.post(f"{path}/resume", 400)
     assert control(api, f"subscriptions/{subscription['id']}/pause")["status"] == "paused"
     assert api.post(f"{path}/resume")["status"] == "active"
-    assert event_types(api)[-2:] == ["customer.subscription.paused", "customer.subscription.resumed"]
+    told = event_types(api)
+    assert told.index("customer.subscription.paused") < told.index("customer.subscription.resumed") == len(told) - 1
+    # Resuming begins a period of its own, which is paid first.
+    assert [invoice["amount_paid"] for invoice in api.get("/v1/invoices")["data"]] == [2000, 2000]
 
 
 @pytest.mark.parametrize(
@@ -383,10 +386,12 @@ def test_a_paused_one_resumes(api: Api) -> None:
         {"items": [{"price": "OWN"}]},
         {"items": [{"id": "ITEM", "price": "EURO"}]},
         {"items": [{"id": "ITEM", "price": "PRICE"}], "proration_date": 1},
-        {"items": [{"id": "ITEM", "price": "PRICE"}], "payment_behavior": "pending_if_incomplete"},
+        {"description": "x", "payment_behavior": "pending_if_incomplete"},
+        {"pause_collection": {"behavior": "void", "resumes_at": 1}},
         {"cancel_at": 1},
         {"cancel_at": 4102444800, "cancel_at_period_end": True},
-        {"trial_end": "now"},
+        {"trial_end": 1},
+        {"trial_end": 4102444800},
         {"default_payment_method": "pm_x"},
     ],
 )
