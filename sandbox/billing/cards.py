@@ -39,6 +39,7 @@ DECLINES = {
         "card_velocity_exceeded",
         "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
     ),
+    "fraudulent": Decline("card_declined", "fraudulent", DECLINED, "do_not_try_again"),
     "expired_card": Decline("expired_card", "expired_card", "Your card has expired.", "do_not_try_again"),
     "incorrect_cvc": Decline("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect."),
     "processing_error": Decline(
@@ -57,13 +58,19 @@ DECLINES = {
 
 @dataclass(frozen=True)
 class Card:
-    """A test card. `behaviour` is pay, authenticate_once, authenticate_always or a key of DECLINES."""
+    """A test card.
+
+    `behaviour` is pay, authenticate_once, authenticate_always, authenticate: and a key of DECLINES (what happens after
+    it), or a key of DECLINES. `later` is what happens once it has paid: dispute, dispute_not_received, inquiry,
+    fraud_warning, or to its refunds: refund_pending, refund_fails.
+    """
 
     number: str
     behaviour: str = "pay"
     attaches: bool = True
     brand: str = "visa"
     funding: str = "credit"
+    later: str | None = None
 
 
 def _declining(number: str, behaviour: str) -> Card:
@@ -76,7 +83,15 @@ CARDS = {
         Card("4242424242424242"),
         Card("4000056655665556", funding="debit"),
         Card("5555555555554444", brand="mastercard"),
+        Card("5200828282828210", brand="mastercard", funding="debit"),
+        Card("5105105105105100", brand="mastercard", funding="prepaid"),
         Card("378282246310005", brand="amex"),
+        Card("6011111111111117", brand="discover"),
+        Card("3056930009020004", brand="diners"),
+        Card("3566002020360505", brand="jcb"),
+        Card("6200000000000005", brand="unionpay"),
+        Card("4000000000000077"),
+        _declining("4100000000000019", "fraudulent"),
         _declining("4000000000000002", "generic_decline"),
         _declining("4000000000009995", "insufficient_funds"),
         _declining("4000000000009987", "lost_card"),
@@ -88,6 +103,18 @@ CARDS = {
         Card("4000000000000341", "generic_decline"),
         Card("4000002500003155", "authenticate_once"),
         Card("4000002760003184", "authenticate_always"),
+        Card("4000003800000446", "authenticate_once"),
+        Card("4000000000003220", "authenticate_always"),
+        Card("4000000000003063", "authenticate_always"),
+        Card("4000000000003055"),
+        Card("4000008400001629", "authenticate:generic_decline"),
+        Card("4000008260003178", "authenticate:insufficient_funds"),
+        Card("4000000000000259", later="dispute"),
+        Card("4000000000002685", later="dispute_not_received"),
+        Card("4000000000001976", later="inquiry"),
+        Card("4000000000005423", later="fraud_warning"),
+        Card("4000000000007726", later="refund_pending"),
+        Card("4000000000005126", later="refund_fails"),
     )
 }
 
@@ -97,7 +124,16 @@ NAMES = {
     "us": "4242424242424242",
     "visa_debit": "4000056655665556",
     "mastercard": "5555555555554444",
+    "mastercard_debit": "5200828282828210",
+    "mastercard_prepaid": "5105105105105100",
     "amex": "378282246310005",
+    "discover": "6011111111111117",
+    "diners": "3056930009020004",
+    "jcb": "3566002020360505",
+    "unionpay": "6200000000000005",
+    "bypassPending": "4000000000000077",
+    "chargeDeclinedFraudulent": "4100000000000019",
+    "radarBlock": "4100000000000019",
     "chargeDeclined": "4000000000000002",
     "visa_chargeDeclined": "4000000000000002",
     "chargeDeclinedInsufficientFunds": "4000000000009995",
@@ -110,7 +146,18 @@ NAMES = {
     "visa_chargeDeclinedVelocityLimitExceeded": "4000000000006975",
     "chargeCustomerFail": "4000000000000341",
     "authenticationRequiredOnSetup": "4000002500003155",
-    "threeDSecure2Required": "4000002500003155",
+    "authenticationRequiredSetupForOffSession": "4000003800000446",
+    "authenticationRequiredChargeDeclinedInsufficientFunds": "4000008260003178",
+    "threeDSecure2Required": "4000000000003220",
+    "threeDSecureRequired": "4000000000003063",
+    "threeDSecureOptional": "4000000000003055",
+    "threeDSecureRequiredChargeDeclined": "4000008400001629",
+    "createDispute": "4000000000000259",
+    "createDisputeProductNotReceived": "4000000000002685",
+    "createDisputeInquiry": "4000000000001976",
+    "createIssuerFraudRecord": "4000000000005423",
+    "pendingRefund": "4000000000007726",
+    "refundFail": "4000000000005126",
     "authenticationRequired": "4000002760003184",
 }
 

@@ -218,7 +218,7 @@ def _attempt(
 ) -> Outcome:
     journal = Journal()
     card = cards.card_of(tx, ctx, payment_method)
-    goes_through = authenticated or card.behaviour == "pay"
+    goes_through = card.behaviour == "pay" or (authenticated and ":" not in card.behaviour)
     due = checkout_completion.amount_due(tx, ctx, session)
     customer = checkout_completion.customer_for(tx, ctx, session, private) if goes_through else None
     charge: Object | None = None

@@ -13,7 +13,7 @@ from ..events import Journal, changes
 from ..fields import filled
 from ..resources import balance
 from ..store import Context, Tx
-from . import cards
+from . import cards, disputes
 
 Object = dict[str, Any]
 
@@ -135,7 +135,7 @@ def attempt(
             return _needs_action(tx, ctx, journal, intent)
         if authenticated:
             cards.remember_authentication(tx, ctx, payment_method)
-        behaviour = "pay"
+        behaviour = behaviour.partition(":")[2] or "pay"
     if behaviour != "pay":
         return _declined(tx, ctx, journal, intent, payment_method, cards.DECLINES[behaviour])
     return _paid(tx, ctx, journal, intent, payment_method)
@@ -184,6 +184,7 @@ def _paid(tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_method
     intent |= {"status": "succeeded", "amount_received": intent["amount"], "latest_charge": charge["id"]}
     tx.save(ctx, intent)
     journal.add("charge.succeeded", charge)
+    disputes.by_card(tx, ctx, journal, charge, cards.card_of(tx, ctx, payment_method).later)
     journal.add("payment_intent.succeeded", intent)
     return Attempt("paid", intent, charge)
 

@@ -14,9 +14,18 @@ AVAILABLE_AFTER_SECONDS = 2 * 24 * 3600
 
 
 def record(
-    tx: Tx, ctx: Context, kind: str, amount: int, currency: str, source: str, *, fee: int = 0, description: str | None
+    tx: Tx,
+    ctx: Context,
+    kind: str,
+    amount: int,
+    currency: str,
+    source: str,
+    *,
+    fee: int = 0,
+    description: str | None,
+    category: str | None = None,
 ) -> Object:
-    """Add a balance transaction: kind is charge or refund; amounts in minor units, signed."""
+    """Add a balance transaction: kind is charge, refund or adjustment; amounts in minor units, signed."""
     return tx.insert(
         ctx,
         {
@@ -30,9 +39,11 @@ def record(
             "description": description,
             "exchange_rate": None,
             "fee": fee,
-            "fee_details": _fee_details(fee, currency),
+            "fee_details": _fee_details(
+                fee, currency, "Dispute fee" if category == "dispute" else "Stripe processing fees"
+            ),
             "net": amount - fee,
-            "reporting_category": kind,
+            "reporting_category": category or kind,
             "source": source,
             "status": "pending",
             "type": kind,
@@ -40,7 +51,7 @@ def record(
     )
 
 
-def _fee_details(fee: int, currency: str) -> list[Object]:
+def _fee_details(fee: int, currency: str, description: str) -> list[Object]:
     if not fee:
         return []
     return [
@@ -48,7 +59,7 @@ def _fee_details(fee: int, currency: str) -> list[Object]:
             "amount": fee,
             "application": None,
             "currency": currency,
-            "description": "Stripe processing fees",
+            "description": description,
             "type": "stripe_fee",
         }
     ]

@@ -1,0 +1,89 @@
+"""Switches for what banks and cardholders do to payments: disputes, warnings, refunds that settle. JSON, no key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from . import clock, timeline
+from .billing import disputes, refunding
+from .errors import StripeError
+from .events import Journal
+from .store import Context, Object, Store, Tx
+
+REASONS = (
+    "credit_not_processed", "duplicate", "fraudulent", "general", "product_not_received", "product_unacceptable",
+    "subscription_canceled", "unrecognized",
+)  # fmt: skip
+
+
+def blueprint(store: Store) -> Blueprint:
+    """Make the routes under /_sandbox/api."""
+    switches = Blueprint("money_switches", __name__, url_prefix="/_sandbox/api")
+    _add_charges(switches, store)
+
+    @switches.errorhandler(StripeError)
+    def refused(error: StripeError) -> ResponseReturnValue:
+        return jsonify(error.body()), error.http_status
+
+    return switches
+
+
+def found(tx: Tx, object_type: str, object_id: str) -> tuple[Context, Object]:
+    """Find an object of any account, with the context in whose time it lives. Raises: StripeError 404."""
+    owner = tx.owner_of(object_type, object_id)
+    ctx = Context(owner[0], owner[1], clock.now(), key_kind="sandbox") if owner else None
+    obj = tx.get(ctx, object_type, object_id) if ctx else None
+    if ctx is None or obj is None:
+        raise StripeError(f"No such {object_type}: '{object_id}'", http_status=404, code="resource_missing")
+    return timeline.at_time_of(tx, ctx, obj), obj
+
+
+def choice(name: str, options: tuple[Any, ...], default: Any = None) -> Any:
+    """Read one field of the JSON body. Raises: StripeError 400 when it is none of the options."""
+    body = request.get_json(silent=True) if request.data else {}
+    value = body.get(name, default) if isinstance(body, dict) else None
+    if value not in options:
+        raise StripeError(f"{name} must be one of {', '.join(map(str, options))}", param=name)
+    return value
+
+
+def _add_charges(switches: Blueprint, store: Store) -> None:
+    @switches.post("/charges/<charge_id>/dispute")
+    def dispute_charge(charge_id: str) -> ResponseReturnValue:
+        reason = choice("reason", REASONS, "fraudulent")
+        inquiry = choice("inquiry", (True, False), False)
+        with store.transaction() as tx:
+            ctx, charge = found(tx, "charge", charge_id)
+            journal = Journal()
+            made = disputes.open_dispute(tx, ctx, journal, charge, reason=reason, inquiry=inquiry)
+            journal.release(tx, ctx)
+            return jsonify(made)
+
+    @switches.post("/disputes/<dispute_id>/close")
+    def close_dispute(dispute_id: str) -> ResponseReturnValue:
+        won = choice("outcome", ("won", "lost")) == "won"
+        with store.transaction() as tx:
+            ctx, dispute = found(tx, "dispute", dispute_id)
+            journal = Journal()
+            disputes.close(tx, ctx, journal, dispute, won=won)
+            journal.release(tx, ctx)
+            return jsonify(dispute)
+
+    @switches.post("/charges/<charge_id>/fraud_warning")
+    def warn_of_fraud(charge_id: str) -> ResponseReturnValue:
+        with store.transaction() as tx:
+            ctx, charge = found(tx, "charge", charge_id)
+            journal = Journal()
+            warning = disputes.warn(tx, ctx, journal, charge)
+            journal.release(tx, ctx)
+            return jsonify(warning)
+
+    @switches.post("/refunds/<refund_id>/settle")
+    def settle_refund(refund_id: str) -> ResponseReturnValue:
+        failed = choice("outcome", ("succeeded", "failed")) == "failed"
+        with store.transaction() as tx:
+            ctx, _ = found(tx, "refund", refund_id)
+            return jsonify(refunding.settle(tx, ctx, refund_id, failed=failed))
