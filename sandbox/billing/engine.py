@@ -11,7 +11,7 @@ from ..events import Journal, emit_updated
 from ..resources import test_clocks
 from ..store import Context, Object, Store, Tx
 from ..timeline import CLOCK
-from . import agenda, cancellation, clocks, dunning, pending, renewals, sessions, subscribing
+from . import afterwards, agenda, cancellation, clocks, dunning, pending, renewals, sessions, subscribing
 
 TICK_SECONDS = 1.0
 BATCH = 100
@@ -84,6 +84,8 @@ def _advance_one(tx: Tx, ctx: Context, object_type: str, object_id: str) -> None
         sessions.expire(tx, ctx, obj)
     elif object_type == "invoice":
         dunning.advance(tx, ctx, obj)
+    elif object_type in afterwards.HANDLERS:
+        afterwards.HANDLERS[object_type](tx, ctx, obj)
     elif object_type == CLOCK:
         test_clocks.remove(tx, ctx, obj)
     else:

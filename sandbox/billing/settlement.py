@@ -16,6 +16,8 @@ Object = dict[str, Any]
 PAYMENT_ORDER = (
     "charge.succeeded",
     "charge.failed",
+    "charge.dispute.created",
+    "charge.dispute.funds_withdrawn",
     "payment_intent.created",
     "payment_intent.succeeded",
     "payment_intent.payment_failed",

@@ -18,6 +18,8 @@ MODULES = (
     "checkout_sessions",
     "coupons",
     "customers",
+    "disputes",
+    "early_fraud_warnings",
     "events",
     "invoice_items",
     "invoice_payments",
