@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from . import accounts, clock, delivery
+from . import accounts, clock, delivery, redelivery
 from .billing import renewals
 from .dispatch import Dispatcher
 from .errors import StripeError
@@ -16,6 +16,7 @@ from .resources import payment_intents
 from .store import Context
 
 NAME_LENGTH_MAX = 200
+RESEND_TIMES_MAX = 50
 
 
 class ControlRefused(Exception):
@@ -32,6 +33,13 @@ def _body() -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ControlRefused("the body must be a JSON object")
     return body
+
+
+def _times(body: dict[str, Any]) -> int:
+    times = body.get("times", 1)
+    if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= RESEND_TIMES_MAX:
+        raise ControlRefused(f"times must be 1 to {RESEND_TIMES_MAX}")
+    return times
 
 
 def blueprint(dispatcher: Dispatcher) -> Blueprint:
@@ -133,8 +141,9 @@ def _add_deliveries(pages: Blueprint, dispatcher: Dispatcher) -> None:
                 raise ControlRefused(f"no event {event_id}", 404)
             ctx = Context(account_id=owner[0], livemode=owner[1], now=clock.now(), key_kind="sandbox")
             endpoints = [endpoint["id"] for endpoint in tx.find(ctx, "webhook_endpoint")]
-            wanted = _body().get("webhook_endpoint")
-            sent = [delivery.resend(tx, ctx, event_id, each) for each in endpoints if wanted in (None, each)]
+            wanted, times = _body().get("webhook_endpoint"), _times(_body())
+            takers = [each for each in endpoints if wanted in (None, each)] * times
+            sent = [delivery.resend(tx, ctx, event_id, each) for each in takers]
         return jsonify(event=event_id, deliveries=sent)
 
     @pages.post("/api/deliveries")
@@ -148,7 +157,7 @@ def _add_deliveries(pages: Blueprint, dispatcher: Dispatcher) -> None:
     @pages.get("/api/deliveries")
     def list_deliveries() -> ResponseReturnValue:
         with dispatcher.store.read() as tx:
-            found = delivery.list_deliveries(
+            found = redelivery.list_deliveries(
                 tx,
                 request.args.get("account_id"),
                 event_id=request.args.get("event_id"),

@@ -37,6 +37,10 @@ SCHEMA = [
         manual INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, next_attempt_at)",
     "CREATE INDEX IF NOT EXISTS deliveries_event ON deliveries (event)",
+    """CREATE TABLE IF NOT EXISTS delivery_attempts (
+        delivery INTEGER NOT NULL, at REAL NOT NULL, seconds REAL NOT NULL, response_status INTEGER,
+        response_excerpt TEXT, failure TEXT)""",
+    "CREATE INDEX IF NOT EXISTS delivery_attempts_of ON delivery_attempts (delivery)",
     "CREATE TABLE IF NOT EXISTS delivery_switches (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
 ]
 
@@ -145,18 +149,36 @@ def _body(event: Object) -> bytes:
 
 
 def _insert(
-    tx: Tx, ctx: Context, event_id: str, event_type: str, endpoint_id: str, body: bytes, *, manual: bool = False
+    tx: Tx,
+    ctx: Context,
+    event_id: str,
+    event_type: str,
+    endpoint_id: str,
+    body: bytes,
+    *,
+    manual: bool = False,
+    after_seconds: float = 0.0,
 ) -> None:
     now = time.time()
     tx.execute(
         "INSERT INTO deliveries (account, livemode, event, event_type, endpoint, body, state, next_attempt_at, created,"
         " manual) VALUES (?,?,?,?,?,?,'pending',?,?,?)",
-        (ctx.account_id, int(ctx.livemode), event_id, event_type, endpoint_id, body, now, now, int(manual)),
+        (
+            ctx.account_id,
+            int(ctx.livemode),
+            event_id,
+            event_type,
+            endpoint_id,
+            body,
+            now + after_seconds,
+            now,
+            int(manual),
+        ),
     )
 
 
-def resend(tx: Tx, ctx: Context, event_id: str, endpoint_id: str | None = None) -> int:
-    """Send an event once more, at once and without retries; automatic retries go on beside it.
+def resend(tx: Tx, ctx: Context, event_id: str, endpoint_id: str | None = None, *, after_seconds: float = 0.0) -> int:
+    """Send an event once more, without retries; automatic retries go on beside it.
 
     Goes to one endpoint, or to every enabled one that wants it; returns to how many.
     """
@@ -170,7 +192,7 @@ def resend(tx: Tx, ctx: Context, event_id: str, endpoint_id: str | None = None) 
     sent = tx.execute("SELECT body FROM deliveries WHERE event = ? LIMIT 1", (event_id,)).fetchone()
     body = sent["body"] if sent else _body(event)
     for taker in endpoint_ids:
-        _insert(tx, ctx, event_id, event["type"], taker, body, manual=True)
+        _insert(tx, ctx, event_id, event["type"], taker, body, manual=True, after_seconds=after_seconds)
     if notify not in tx.after_commit:
         tx.after_commit.append(notify)
     return len(endpoint_ids)
@@ -187,30 +209,6 @@ def is_paused(tx: Tx) -> bool:
     """Say whether deliveries are held back."""
     row = tx.execute("SELECT value FROM delivery_switches WHERE name = ?", (PAUSED,)).fetchone()
     return bool(row and row["value"])
-
-
-def list_deliveries(
-    tx: Tx,
-    account_id: str | None = None,
-    *,
-    event_id: str | None = None,
-    endpoint_id: str | None = None,
-    state: str | None = None,
-    limit: int = 100,
-) -> list[dict[str, Any]]:
-    """List deliveries newest first, without their bodies."""
-    conditions, parameters = ["1 = 1"], []
-    for column, value in (("account", account_id), ("event", event_id), ("endpoint", endpoint_id), ("state", state)):
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            parameters.append(value)
-    rows = tx.execute(
-        "SELECT id, account, livemode, event, event_type, endpoint, state, attempts, next_attempt_at, created,"  # noqa: S608
-        " last_attempt_at, response_status, response_excerpt, failure, manual FROM deliveries"
-        f" WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",
-        (*parameters, limit),
-    )
-    return [{**dict(row), "livemode": bool(row["livemode"]), "manual": bool(row["manual"])} for row in rows]
 
 
 def pending_count(tx: Tx, event_id: str) -> int:
@@ -246,6 +244,7 @@ class Answer:
     status: int | None
     excerpt: str
     failure: str | None
+    seconds: float
 
 
 class Deliverer:
@@ -379,7 +378,8 @@ class Deliverer:
             "Cache-Control": "no-cache",
             "Stripe-Signature": signature_header(delivery.body, delivery.signing_secrets, int(time.time())),
         }
-        deadline = time.monotonic() + self.settings.timeout_seconds
+        began = time.monotonic()
+        deadline = began + self.settings.timeout_seconds
         try:
             with self._client.stream("POST", delivery.url, content=delivery.body, headers=headers) as response:
                 received = b""
@@ -388,10 +388,10 @@ class Deliverer:
                     if len(received) > RESPONSE_BYTES_MAX or time.monotonic() > deadline:
                         break
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return Answer(None, "", f"{type(error).__name__}: {error}"[:300])
+            return Answer(None, "", f"{type(error).__name__}: {error}"[:300], time.monotonic() - began)
         excerpt = received[:RESPONSE_EXCERPT_BYTES].decode("utf-8", "replace")
         failure = None if response.is_success else f"HTTP {response.status_code}"
-        return Answer(response.status_code, excerpt, failure)
+        return Answer(response.status_code, excerpt, failure, time.monotonic() - began)
 
     def _record(self, delivery: Delivery, answer: Answer) -> None:
         intervals = () if delivery.manual else self.settings.retry_seconds
@@ -417,6 +417,11 @@ class Deliverer:
                     answer.failure,
                     delivery.id,
                 ),
+            )
+            tx.execute(
+                "INSERT INTO delivery_attempts (delivery, at, seconds, response_status, response_excerpt, failure)"
+                " VALUES (?,?,?,?,?,?)",
+                (delivery.id, time.time(), answer.seconds, answer.status, answer.excerpt, answer.failure),
             )
             event = tx.get(delivery.ctx, "event", delivery.event_id)
             if event is not None:

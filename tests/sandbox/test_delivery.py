@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import stripe
 
-from sandbox import delivery
+from sandbox import delivery, redelivery
 from sandbox.store import Context, Store
 from tests.sandbox.receiver import Receiver
 
@@ -60,7 +60,7 @@ def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
 
 def states(store: Store) -> list[str]:
     with store.read() as tx:
-        return [row["state"] for row in delivery.list_deliveries(tx)]
+        return [row["state"] for row in redelivery.list_deliveries(tx)]
 
 
 def stored_pending(store: Store, event_id: str = "evt_1") -> int:
@@ -124,7 +124,7 @@ def test_after_the_last_retry_the_delivery_has_failed_and_stays_pending_on_the_e
     assert len(receiver.received) == 1 + len(QUICK.retry_seconds)
     assert stored_pending(store) == 1
     with store.read() as tx:
-        row = delivery.list_deliveries(tx)[0]
+        row = redelivery.list_deliveries(tx)[0]
     assert (row["response_status"], row["response_excerpt"], row["attempts"]) == (500, "ok", 4)
 
 
