@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import structlog
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, JsonResponse
 
@@ -151,5 +152,5 @@ def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 def server_error(request: HttpRequest) -> JsonResponse:
     """Answer an unexpected failure without a trace, naming the request id that the log has."""
-    request_id = getattr(request, "request_id", None) or request.headers.get("X-Request-ID", "")
+    request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
     return JsonResponse({"detail": "Internal error.", "code": "internal_error", "request_id": request_id}, status=500)
