@@ -9,13 +9,13 @@ from flask.typing import ResponseReturnValue
 
 from . import clock as wall
 from . import timeline
-from .billing import clocks, engine, preferences
+from .billing import clocks, engine, invoicing, preferences
 from .errors import StripeError
 from .store import Context, Object, Store, Tx
 
-# What a clock can be sent to, besides a time; "next" is whatever comes first.
+# What a clock can be sent to, besides a time; "next" is whatever comes first, "payment" a renewal and its charge.
 EVENTS = (
-    "next", "renewal", "trial_end", "trial_will_end", "upcoming", "finalization", "retry", "end", "expiry",
+    "next", "payment", "renewal", "trial_end", "trial_will_end", "upcoming", "finalization", "retry", "end", "expiry",
     "pending_update_expiry", "collection_resumes", "session_expiry",
 )  # fmt: skip
 
@@ -138,8 +138,14 @@ def _target(tx: Tx, ctx: Context, clock: Object, wish: dict[str, Any], about: st
         return number if "frozen_time" in wish else clock["frozen_time"] + number
     if wish["to"] not in EVENTS:
         raise TimeRefused(f"to must be one of {', '.join(EVENTS)}")
-    for at, event, object_id in clocks.agenda_of(tx, ctx, clock):
-        if wish["to"] in ("next", event) and _concerns(tx, ctx, object_id, about):
+    ahead = [entry for entry in clocks.agenda_of(tx, ctx, clock) if _concerns(tx, ctx, entry[2], about)]
+    # A renewal is paid when the hour of its draft is over, whether that draft is there already or not.
+    paid = [(at + (0 if event == "finalization" else invoicing.DRAFT_SECONDS + 1)) for at, event, _ in ahead
+            if event in ("finalization", "renewal", "trial_end")]  # fmt: skip
+    if wish["to"] == "payment" and paid:
+        return min(paid)
+    for at, event, _ in ahead:
+        if wish["to"] in ("next", event):
             return max(at, clock["frozen_time"] + 1)
     raise TimeRefused(f"nothing of that kind lies ahead: {wish['to']}")
 

@@ -16,7 +16,7 @@ from ..errors import StripeError, invalid
 from ..events import emit
 from ..store import Context, Store, Tx
 from ..timeline import CLOCK
-from . import agenda
+from . import agenda, dunning
 from .periods import DAY_SECONDS, add_interval
 
 Object = dict[str, Any]
@@ -185,8 +185,9 @@ def agenda_of(tx: Tx, ctx: Context, clock: Object) -> list[tuple[int, str, str]]
     ]
     for row in tx.execute("SELECT type, id, at FROM due WHERE clock = ? AND type != 'subscription'", (clock["id"],)):
         invoice = tx.get(ctx, "invoice", row["id"]) if row["type"] == "invoice" else None
-        if invoice:
-            found.append((row["at"], "finalization" if invoice["status"] == "draft" else "retry", row["id"]))
+        at = dunning.next_moment(invoice) if invoice else None
+        if invoice and at is not None:
+            found.append((at, "finalization" if invoice["status"] == "draft" else "retry", row["id"]))
         elif row["type"] == "checkout.session":
             found.append((row["at"], "session_expiry", row["id"]))
     return sorted(found)

@@ -45,10 +45,11 @@ HARD_DECLINES = (
 
 def plan(tx: Tx, ctx: Context, invoice: Object) -> None:
     """Say when time will next change an invoice."""
-    tx.schedule(ctx, "invoice", invoice["id"], _next(invoice))
+    tx.schedule(ctx, "invoice", invoice["id"], next_moment(invoice))
 
 
-def _next(invoice: Object) -> int | None:
+def next_moment(invoice: Object) -> int | None:
+    """Tell when time will next change an invoice; None for never."""
     field = {"draft": "automatically_finalizes_at", "open": "next_payment_attempt"}.get(invoice["status"])
     at: int | None = invoice[field] if field and invoice["auto_advance"] else None
     return at
@@ -56,7 +57,7 @@ def _next(invoice: Object) -> int | None:
 
 def advance(tx: Tx, ctx: Context, invoice: Object) -> None:
     """Do what is due on an invoice, if anything still is."""
-    at = _next(invoice)
+    at = next_moment(invoice)
     if at is not None and at <= ctx.now:
         step = _finalize if invoice["status"] == "draft" else _retry
         step(tx, ctx, invoice)
