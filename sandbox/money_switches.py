@@ -11,6 +11,7 @@ from . import clock, timeline
 from .billing import disputes, refunding
 from .errors import StripeError
 from .events import Journal
+from .resources import payment_methods, setup_intents
 from .store import Context, Object, Store, Tx
 
 REASONS = (
@@ -23,6 +24,7 @@ def blueprint(store: Store) -> Blueprint:
     """Make the routes under /_sandbox/api."""
     switches = Blueprint("money_switches", __name__, url_prefix="/_sandbox/api")
     _add_charges(switches, store)
+    _add_cards(switches, store)
 
     @switches.errorhandler(StripeError)
     def refused(error: StripeError) -> ResponseReturnValue:
@@ -87,3 +89,21 @@ def _add_charges(switches: Blueprint, store: Store) -> None:
         with store.transaction() as tx:
             ctx, _ = found(tx, "refund", refund_id)
             return jsonify(refunding.settle(tx, ctx, refund_id, failed=failed))
+
+
+def _add_cards(switches: Blueprint, store: Store) -> None:
+    @switches.post("/payment_methods/<payment_method_id>/<action>")
+    def act_on_card(payment_method_id: str, action: str) -> ResponseReturnValue:
+        actions = {"expire": payment_methods.expire, "renew": payment_methods.renew}
+        if action not in actions:
+            raise StripeError(f"unknown action {action}", http_status=404)
+        with store.transaction() as tx:
+            ctx, payment_method = found(tx, "payment_method", payment_method_id)
+            return jsonify(actions[action](tx, ctx, payment_method))
+
+    @switches.post("/setup_intents/<intent_id>/authenticate")
+    def authenticate_setup(intent_id: str) -> ResponseReturnValue:
+        success = choice("success", (True, False))
+        with store.transaction() as tx:
+            ctx, _ = found(tx, "setup_intent", intent_id)
+            return jsonify(setup_intents.authenticate(tx, ctx, intent_id, success=success))

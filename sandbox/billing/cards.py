@@ -6,6 +6,7 @@ Source: https://docs.stripe.com/testing. Most texts of declines are from memory;
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from .. import ids
@@ -273,6 +274,17 @@ def card_of(tx: Tx, ctx: Context, payment_method: Object) -> Card:
     return CARDS[tx.private(ctx, "payment_method", payment_method["id"])["number"]]
 
 
+def behaviour_of(tx: Tx, ctx: Context, payment_method: Object) -> str:
+    """Tell what a charge would meet: what the card is for, unless its last month has passed."""
+    card = payment_method["card"]
+    if (card["exp_year"], card["exp_month"]) < (
+        datetime.fromtimestamp(ctx.now, UTC).year,
+        datetime.fromtimestamp(ctx.now, UTC).month,
+    ):
+        return "expired_card"
+    return card_of(tx, ctx, payment_method).behaviour
+
+
 def is_authenticated(tx: Tx, ctx: Context, payment_method: Object) -> bool:
     """Tell whether this payment method has been through authentication once."""
     return bool(tx.private(ctx, "payment_method", payment_method["id"]).get("authenticated"))
@@ -314,7 +326,9 @@ def attach(tx: Tx, ctx: Context, wanted: str, customer_id: str, param: str = "pa
 
 
 def attach_quietly(tx: Tx, ctx: Context, journal: Journal, payment_method: Object, customer_id: str) -> None:
-    """Attach a card that was just charged, noting the event for later."""
+    """Attach a card that was just charged or saved, noting the event for later."""
+    if payment_method["customer"] == customer_id:
+        return
     payment_method["customer"] = customer_id
     tx.save(ctx, payment_method)
     journal.add("payment_method.attached", payment_method)

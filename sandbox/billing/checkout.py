@@ -15,7 +15,7 @@ from ..errors import CardError, StripeError, missing
 from ..events import Journal
 from ..resources import customers, promotion_codes
 from ..store import Context, Store, Tx
-from . import cards, checkout_completion, payments, session_totals, sessions
+from . import cards, checkout_completion, payments, session_totals, sessions, setups
 
 Object = dict[str, Any]
 
@@ -227,9 +227,12 @@ def _attempt(
         if not card.attaches:
             error = cards.card_error(cards.DECLINES[card.behaviour])
             return Outcome("declined", error.message, error.code, error.decline_code)
-        if not goes_through and card.behaviour.startswith("authenticate"):
+        if not authenticated and card.behaviour.startswith("authenticate"):
             return _wait(tx, ctx, session, private, payment_method)
         customer = customer or checkout_completion.customer_for(tx, ctx, session, private)
+        if customer is not None and session["mode"] == "subscription":
+            setup = setups.new_intent(tx, ctx, journal, customer=customer["id"], payment_method=payment_method["id"])
+            setups.attempt(tx, ctx, journal, setup, payment_method, authenticated=authenticated)
     else:
         intent = _intent(tx, ctx, journal, session, private, due, customer)
         result = payments.attempt(tx, ctx, journal, intent, payment_method, authenticated=authenticated)

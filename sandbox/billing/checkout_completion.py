@@ -16,6 +16,8 @@ Object = dict[str, Any]
 
 # The order in which these arrive from Stripe, as recorded; Stripe promises none.
 SUBSCRIPTION_ORDER = (
+    "setup_intent.created",
+    "setup_intent.succeeded",
     "charge.succeeded",
     "payment_method.attached",
     "customer.created",

@@ -13,7 +13,7 @@ from ..errors import CardError, StripeError
 from ..events import Journal
 from ..fields import filled, smallest_charge
 from ..store import Context, Tx
-from . import cards, discounts, payments, preferences, totals
+from . import cards, discounts, invoice_totals, payments, preferences
 from .payments import Attempt
 
 Object = dict[str, Any]
@@ -56,36 +56,12 @@ def new_invoice(
         if item is not None:
             tx.save(ctx, {**item, "invoice": invoice["id"]})
     if discounts_wanted:
-        _discount(tx, ctx, journal, invoice, customer, discounts_wanted)
+        invoice_totals.discount(tx, ctx, journal, invoice, customer, discounts_wanted)
     journal.add("invoice.created", invoice)
     if subscription is not None:
         discounts.end_those_over(tx, ctx, journal, subscription, invoice)
-        _note_debits(tx, ctx, subscription, invoice)
+        invoice_totals.note_debits(tx, ctx, subscription, invoice)
     return invoice
-
-
-def _discount(
-    tx: Tx, ctx: Context, journal: Journal, invoice: Object, customer: Object, wanted: list[Object]
-) -> None:
-    """Lower an invoice that belongs to no subscription."""
-    sources = discounts.checked(
-        tx, ctx, wanted, customer=customer, currency=invoice["currency"], amount=invoice["subtotal"]
-    )
-    found = discounts.redeem(tx, ctx, journal, sources, customer=customer["id"], invoice=invoice["id"])
-    total_up(tx, ctx, invoice, customer, found)
-    tx.save(ctx, invoice)
-
-
-def _note_debits(tx: Tx, ctx: Context, subscription: Object, invoice: Object) -> None:
-    """Keep what each item really cost for its period: the credit of a later change starts from it."""
-    private = tx.private(ctx, "subscription", subscription["id"])
-    debited = private.setdefault("debited", {})
-    for line in invoice["lines"]["data"]:
-        details = (line["parent"] or {}).get("subscription_item_details")
-        if details and not details["proration"] and line["amount"] > 0:
-            off = sum(entry["amount"] for entry in line["discount_amounts"])
-            debited[details["subscription_item"]] = line["amount"] - off
-    tx.save_private(ctx, "subscription", subscription["id"], private)
 
 
 def pending_items(tx: Tx, ctx: Context, subscription: Object) -> list[Object]:
@@ -110,8 +86,6 @@ def _item_ids(lines: list[Object]) -> list[str]:
             found.append(details["invoice_item"])
     return found
 
-
-TAXED: Object = {"enabled": True, "liability": {"type": "self"}, "provider": "stripe", "status": "complete"}
 
 # What every invoice of this sandbox has in common.
 BLANK: Object = {
@@ -230,25 +204,9 @@ def draft(
         webhooks_delivered_at=ctx.now,
     )
     if automatic_tax or (subscription is not None and subscription["automatic_tax"]["enabled"]):
-        invoice["automatic_tax"] |= TAXED
-    total_up(tx, ctx, invoice, customer, list(subscription["discounts"]) if subscription else [])
+        invoice["automatic_tax"] |= invoice_totals.TAXED
+    invoice_totals.total_up(tx, ctx, invoice, customer, list(subscription["discounts"]) if subscription else [])
     return invoice
-
-
-def total_up(tx: Tx, ctx: Context, invoice: Object, customer: Object, discount_ids: list[str]) -> None:
-    """Work out a draft's discounts, taxes and totals."""
-    coupons = discounts.running(tx, ctx, discount_ids)
-    invoice["discounts"] = [discount_id for discount_id, _ in coupons]
-    taxed = invoice["automatic_tax"]["enabled"]
-    inclusive = [taxed and _holds_tax(tx, ctx, line) for line in invoice["lines"]["data"]]
-    totals.settle(invoice, coupons, inclusive, customer["tax_exempt"])
-    invoice |= {"amount_due": max(invoice["total"], 0), "amount_remaining": max(invoice["total"], 0)}
-
-
-def _holds_tax(tx: Tx, ctx: Context, line: Object) -> bool:
-    details = (line["pricing"] or {}).get("price_details") or {}
-    price = tx.get(ctx, "price", details.get("price") or "")
-    return price is not None and price["tax_behavior"] == "inclusive"
 
 
 def _parent(subscription: Object | None) -> Object | None:

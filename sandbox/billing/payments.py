@@ -125,7 +125,7 @@ def attempt(
     `authenticated` says that the cardholder has just confirmed; `forced` puts another behaviour in the place of
     the card's own (pay, or the code of a decline).
     """
-    behaviour = forced or cards.card_of(tx, ctx, payment_method).behaviour
+    behaviour = forced or cards.behaviour_of(tx, ctx, payment_method)
     intent |= {"payment_method": payment_method["id"], "next_action": None, "last_payment_error": None}
     if behaviour.startswith("authenticate"):
         once = behaviour == "authenticate_once" and cards.is_authenticated(tx, ctx, payment_method)

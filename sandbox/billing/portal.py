@@ -10,10 +10,10 @@ from typing import Any
 from .. import clock, timeline
 from ..accounts import account_name
 from ..errors import CardError, StripeError, invalid, missing
-from ..events import changes, emit
+from ..events import Journal, changes, emit
 from ..lookup import retrieve as find_one
 from ..store import Context, Store, Tx
-from . import cancellation, cards, lines, portal_settings, subscribing, updating
+from . import cancellation, cards, lines, portal_settings, setups, subscribing, updating
 
 Object = dict[str, Any]
 
@@ -217,7 +217,11 @@ def portal_update_card(
         payment_method = cards.new_payment_method(
             tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details={"name": name or None}
         )
-        payment_method = cards.attach(tx, ctx, payment_method["id"], session["customer"])
+        journal = Journal()
+        setup = setups.new_intent(tx, ctx, journal, customer=session["customer"], payment_method=payment_method["id"])
+        # The page stands for the cardholder's bank as well.
+        setups.attempt(tx, ctx, journal, setup, payment_method, authenticated=True)
+        journal.release(tx, ctx)
         customer = find_one(tx, ctx, "customer", session["customer"])
         old = customer["invoice_settings"]["default_payment_method"]
         customer["invoice_settings"]["default_payment_method"] = payment_method["id"]

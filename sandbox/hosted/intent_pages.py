@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from .. import clock, timeline
 from ..errors import missing
-from ..resources import payment_intents
+from ..resources import payment_intents, setup_intents
 from ..store import Context, Object, Store, Tx
 
 
@@ -27,7 +27,10 @@ def add_routes(pages: Blueprint, store: Store) -> None:
         success = request.form.get("result") == "complete"
         with store.transaction() as tx:
             ctx, _ = _find(tx, intent_id)
-            payment_intents.authenticate(tx, ctx, intent_id, success=success)
+            noun = setup_intents if intent_id.startswith("seti_") else payment_intents
+            noun.authenticate(tx, ctx, intent_id, success=success)
+        if success and intent_id.startswith("seti_"):
+            return _message("Card saved", "Thank you. You can close this page.")
         if success:
             return _message("Payment confirmed", "Thank you. You can close this page.")
         return _message("Payment not confirmed", "The payment was not made. You can try again with another card.")
@@ -38,9 +41,10 @@ def _message(title: str, message: str) -> str:
 
 
 def _find(tx: Tx, intent_id: str) -> tuple[Context, Object]:
-    owner = tx.owner_of("payment_intent", intent_id)
+    noun = "setup_intent" if intent_id.startswith("seti_") else "payment_intent"
+    owner = tx.owner_of(noun, intent_id)
     ctx = Context(owner[0], owner[1], clock.now(), key_kind="page") if owner else None
-    intent = tx.get(ctx, "payment_intent", intent_id) if ctx else None
+    intent = tx.get(ctx, noun, intent_id) if ctx else None
     if ctx is None or intent is None:
-        raise missing("payment_intent", intent_id)
+        raise missing(noun, intent_id)
     return timeline.at_time_of(tx, ctx, intent), intent

@@ -30,6 +30,7 @@ MODULES = (
     "products",
     "promotion_codes",
     "refunds",
+    "setup_intents",
     "subscription_items",
     "subscriptions",
     "test_clocks",

@@ -73,14 +73,20 @@ def detach(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
 
 
 def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
-    """POST /v1/payment_methods/{id}: metadata and billing details."""
-    supported(params, {"billing_details", "metadata"})
+    """POST /v1/payment_methods/{id}: metadata, billing details, expiry and allow_redisplay."""
+    supported(params, {"allow_redisplay", "billing_details", "card", "metadata"})
+    supported(params.get("card") or {}, {"exp_month", "exp_year"}, "card")
     found = find_one(tx, ctx, "payment_method", id)
     if not found["customer"]:
         raise StripeError("You must save this PaymentMethod to a customer before you can update it.")
     before = copy.deepcopy(found)
     if "metadata" in params:
         found["metadata"] = merged_metadata(found["metadata"], params["metadata"])
+    if "allow_redisplay" in params:
+        found["allow_redisplay"] = params["allow_redisplay"]
+    if params.get("card"):
+        found["card"] |= params["card"]
+        cards.check_expiry(ctx, found["card"]["exp_month"], found["card"]["exp_year"], None)
     for name, value in (params.get("billing_details") or {}).items():
         found["billing_details"][name] = address_of(value) if name == "address" else value or None
     tx.save(ctx, found)
@@ -102,6 +108,22 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     existing(tx, ctx, required(params, "customer"))
     equal = {"customer": params["customer"], "type": params.get("type")}
     return page(tx, ctx, "payment_method", params, "/v1/payment_methods", equal)
+
+
+def expire(tx: Tx, ctx: Context, payment_method: Object) -> Object:
+    """Let a card's last month have passed: it stays attached and declines from now on. The bank tells nobody."""
+    year, month = divmod(int(ctx.now / 2629746) - 1, 12)
+    payment_method["card"] |= {"exp_year": 1970 + year, "exp_month": month + 1}
+    return tx.save(ctx, payment_method)
+
+
+def renew(tx: Tx, ctx: Context, payment_method: Object) -> Object:
+    """Let the card's network bring the new expiry date of a card that was replaced, with its event."""
+    before = copy.deepcopy(payment_method)
+    payment_method["card"]["exp_year"] = 1970 + int(ctx.now / 31556952) + 4
+    tx.save(ctx, payment_method)
+    emit(tx, ctx, "payment_method.automatically_updated", payment_method, changes(before, payment_method))
+    return payment_method
 
 
 ROUTES = [
