@@ -7,8 +7,8 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from . import accounts, clock, delivery, redelivery
-from .billing import renewals
+from . import accounts, clock, control_time, delivery, redelivery, timeline
+from .billing import cards, renewals
 from .dispatch import Dispatcher
 from .errors import StripeError
 from .faults import FaultRefused
@@ -50,6 +50,7 @@ def blueprint(dispatcher: Dispatcher) -> Blueprint:
     _add_objects(pages, dispatcher)
     _add_deliveries(pages, dispatcher)
     _add_faults(pages, dispatcher)
+    control_time.add_routes(pages, dispatcher.store)
     return pages
 
 
@@ -91,9 +92,10 @@ def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
     def context_of(object_type: str, object_id: str) -> Context:
         with dispatcher.store.read() as tx:
             owner = tx.owner_of(object_type, object_id)
-        if owner is None:
-            raise ControlRefused(f"no {object_type} {object_id}", 404)
-        return Context(account_id=owner[0], livemode=owner[1], now=clock.now(), key_kind="sandbox")
+            if owner is None:
+                raise ControlRefused(f"no {object_type} {object_id}", 404)
+            ctx = Context(account_id=owner[0], livemode=owner[1], now=clock.now(), key_kind="sandbox")
+            return timeline.at_time_of(tx, ctx, tx.get(ctx, object_type, object_id))
 
     @pages.post("/api/subscriptions/<subscription_id>/<action>")
     def act_on_subscription(subscription_id: str, action: str) -> ResponseReturnValue:
@@ -102,8 +104,8 @@ def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
         with dispatcher.store.transaction() as tx:
             if action == "renew":
                 outcome = body.get("outcome", "paid")
-                if outcome not in ("paid", "declined", "card"):
-                    raise ControlRefused("outcome must be paid, declined or card (what the card does by itself)")
+                if outcome not in ("paid", "declined", "card", *cards.DECLINES):
+                    raise ControlRefused("outcome must be paid, declined, card (what the card does) or a decline code")
                 return jsonify(renewals.renew(tx, ctx, subscription_id, outcome=outcome))
             if action == "pause":
                 return jsonify(renewals.pause(tx, ctx, subscription_id))
