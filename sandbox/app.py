@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from . import control, delivery, hosted, money_switches, violations
+from . import console, control, delivery, hosted, money_switches, violations
 from .dispatch import ConnectionDropped, Dispatcher
 from .errors import StripeError
 from .store import Store
@@ -37,6 +37,7 @@ def create_app(dispatcher: Dispatcher) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.register_blueprint(control.blueprint(dispatcher))
+    app.register_blueprint(console.blueprint(dispatcher))
     app.register_blueprint(money_switches.blueprint(dispatcher.store))
     app.register_blueprint(hosted.blueprint(dispatcher.store))
     app.register_blueprint(violations.blueprint())
