@@ -1,6 +1,6 @@
 """DRF's side of the error mapping: every exception of a view becomes an answer in the contract's shape."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework import exceptions
@@ -28,10 +28,11 @@ class OnlyJSON(DefaultContentNegotiation):
     """Answers in JSON whatever the Accept header says: there is nothing else, and a refusal would have to be JSON as well."""
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         """Return the view's first renderer."""
-        return renderers[0], renderers[0].media_type or ""
+        first = next(iter(renderers))
+        return first, first.media_type or ""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

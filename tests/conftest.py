@@ -1,8 +1,10 @@
 """Fixtures of every test: the database, the sandbox that stands in for Stripe, and the cast."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,6 +70,17 @@ def database(request: pytest.FixtureRequest) -> Iterator[None]:
         if left_open or (connection.connection is not None and connection.connection.closed):
             connection.close()
         assert not left_open, "the test left a transaction open"
+
+
+@pytest.fixture(scope="module")
+def server_dir() -> Iterator[Path]:
+    """A directory for a PostgreSQL of one's own.
+
+    Not below tmp_path: root runs PostgreSQL as another user, and every start of pytest closes its base for others.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="payments-server-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ from config.embedded import (
 pytestmark = pytest.mark.no_db
 
 
-def test_postgres_keeps_what_was_committed_before_a_crash_and_its_successor_answers(tmp_path: Path) -> None:
-    first = start_postgres(tmp_path / "pg", database="payments")
+def test_postgres_keeps_what_was_committed_before_a_crash_and_its_successor_answers(server_dir: Path) -> None:
+    first = start_postgres(server_dir / "keeps-pg", database="payments")
     with psycopg.connect(first.url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept (id int)")
         connection.execute("INSERT INTO kept VALUES (7)")
         assert connection.execute("SHOW fsync").fetchone() == ("on",)
     first.kill()
-    second = start_postgres(tmp_path / "pg", database="payments", port=first.port)
+    second = start_postgres(server_dir / "keeps-pg", database="payments", port=first.port)
     try:
         with psycopg.connect(second.url) as connection:
             assert connection.execute("SELECT id FROM kept").fetchone() == (7,)
@@ -38,33 +38,33 @@ def test_postgres_keeps_what_was_committed_before_a_crash_and_its_successor_answ
     assert not second.is_running()
 
 
-def test_postgres_wants_its_password_which_only_its_owner_can_read(tmp_path: Path) -> None:
-    server = start_postgres(tmp_path / "pg")
+def test_postgres_wants_its_password_which_only_its_owner_can_read(server_dir: Path) -> None:
+    server = start_postgres(server_dir / "wants-pg")
     try:
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(f"postgres://payments:wrong@127.0.0.1:{server.port}/postgres")
-        assert stat.S_IMODE((tmp_path / "pg.password").stat().st_mode) == 0o600
-        assert (tmp_path / "pg.password").read_text() not in " ".join(server.process.cmdline())
+        assert stat.S_IMODE((server_dir / "wants-pg.password").stat().st_mode) == 0o600
+        assert (server_dir / "wants-pg.password").read_text() not in " ".join(server.process.cmdline())
     finally:
         server.stop()
 
 
-def test_a_postgres_that_a_killed_parent_left_behind_is_replaced(tmp_path: Path) -> None:
-    left_behind = start_postgres(tmp_path / "pg", outlives_parent=True)
-    found = find_postgres(tmp_path / "pg")
+def test_a_postgres_that_a_killed_parent_left_behind_is_replaced(server_dir: Path) -> None:
+    left_behind = start_postgres(server_dir / "killed-pg", outlives_parent=True)
+    found = find_postgres(server_dir / "killed-pg")
     assert found is not None and found.process.pid == left_behind.process.pid
-    successor = start_postgres(tmp_path / "pg")
+    successor = start_postgres(server_dir / "killed-pg")
     try:
         assert not left_behind.is_running()
         assert successor.is_running()
     finally:
         successor.stop()
-    assert find_postgres(tmp_path / "pg") is None
+    assert find_postgres(server_dir / "killed-pg") is None
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_why(server_dir: Path) -> None:
     with pytest.raises(EmbeddedServerError, match="not_a_setting"):
-        start_postgres(tmp_path / "pg", settings={"not_a_setting": "1"})
+        start_postgres(server_dir / "cannot-pg", settings={"not_a_setting": "1"})
 
 
 def test_redis_keeps_its_data_over_a_stop_and_wants_its_password(tmp_path: Path) -> None:

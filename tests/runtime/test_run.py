@@ -90,9 +90,9 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(server_dir: Path) -> Iterator[Run]:
     """One instance for the module: its first start is the slow one."""
-    run = Run(tmp_path_factory.mktemp("run") / "var")
+    run = Run(server_dir / "var")
     yield run
     if run.process is not None and run.process.poll() is None:
         run.process.kill()
