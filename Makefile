@@ -51,7 +51,7 @@ seed: $(VENV)/.run-installed
 	@LOG_LEVEL=$${LOG_LEVEL:-WARNING} $(BIN)/python manage.py seed
 
 migrations-check: $(VENV)/.dev-installed
-	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 
 compose-check: $(VENV)/.dev-installed
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
