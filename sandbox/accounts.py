@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,19 @@ from .errors import StripeError
 from .store import Store, Tx
 
 Object = dict[str, Any]
+# Every account has these for both modes; restricted keys ("rk") are made one by one.
 KEY_KINDS = {"sk": "secret", "pk": "publishable"}
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose key came with a request."""
+    """Whose key came with a request; `permissions` only for restricted keys."""
 
     account_id: str
     livemode: bool
     kind: str
+    permissions: dict[str, str] | None = None
+    expired: bool = False
 
 
 def hash_of(key: str) -> str:
@@ -58,8 +62,28 @@ def list_accounts(tx: Tx) -> list[Object]:
 
 def find_caller(tx: Tx, key: str) -> Caller | None:
     """Tell whose key this is; None for a key that was never issued."""
-    row = tx.execute("SELECT account, livemode, kind FROM api_keys WHERE key_hash = ?", (hash_of(key),)).fetchone()
-    return Caller(row["account"], bool(row["livemode"]), row["kind"]) if row else None
+    row = tx.execute(
+        "SELECT account, livemode, kind, permissions, expired FROM api_keys WHERE key_hash = ?", (hash_of(key),)
+    ).fetchone()
+    if row is None:
+        return None
+    granted = json.loads(row["permissions"]) if row["permissions"] else None
+    return Caller(row["account"], bool(row["livemode"]), row["kind"], granted, bool(row["expired"]))
+
+
+def create_restricted_key(tx: Tx, account_id: str, granted: dict[str, str], *, livemode: bool) -> str:
+    """Make a restricted key and give it, this once."""
+    key = ids.api_key("rk", livemode=livemode)
+    tx.execute(
+        "INSERT INTO api_keys (key_hash, account, livemode, kind, last4, permissions) VALUES (?,?,?,?,?,?)",
+        (hash_of(key), account_id, int(livemode), "restricted", key[-4:], json.dumps(granted)),
+    )
+    return key
+
+
+def expire_key(tx: Tx, key: str) -> bool:
+    """Make a key invalid from now on, as rolling it in the Dashboard does; tells whether there was one."""
+    return tx.execute("UPDATE api_keys SET expired = 1 WHERE key_hash = ?", (hash_of(key),)).rowcount > 0
 
 
 def masked(key: str) -> str:
@@ -81,7 +105,9 @@ def authenticate(tx: Tx, key: str | None, stripe_account: str | None) -> Caller:
     caller = find_caller(tx, key)
     if caller is None:
         raise StripeError(f"Invalid API Key provided: {masked(key)}", http_status=401)
-    if caller.kind != "secret":
+    if caller.expired:
+        raise StripeError(f"Expired API Key provided: {masked(key)}", http_status=401, code="api_key_expired")
+    if caller.kind not in ("secret", "restricted"):
         raise StripeError(
             "This API call cannot be made with a publishable API key. Please use a secret API key. "
             "You can find a list of your API keys at https://dashboard.stripe.com/account/apikeys.",

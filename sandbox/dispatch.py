@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Request, Response
 
-from . import API_VERSION, accounts, clock, expand, idempotency, ids, schema
+from . import API_VERSION, accounts, clock, expand, idempotency, ids, permissions, schema
 from .errors import StripeError
 from .faults import Fault, Faults, RequestLog, error_of
 from .params import parse_request
@@ -113,6 +113,9 @@ class Dispatcher:
             key = authorization.token if authorization.type == "bearer" else authorization.username
         with self.store.read() as tx:
             caller = accounts.authenticate(tx, key, request.headers.get("Stripe-Account"))
+        if caller.permissions is not None:
+            shown = accounts.masked(key or "")
+            permissions.check(caller.permissions, request.method, request.path, shown, caller.account_id)
         idempotency_key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if idempotency_key:
             idempotency.check_key(idempotency_key)

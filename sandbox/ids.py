@@ -75,7 +75,7 @@ def signing_secret() -> str:
 
 
 def api_key(kind: str, *, livemode: bool) -> str:
-    """Make an API key: kind is 'sk' or 'pk'."""
+    """Make an API key: kind is 'sk', 'pk' or 'rk'."""
     return f"{kind}_{'live' if livemode else 'test'}_51{random_text(97)}"
 
 

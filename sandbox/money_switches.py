@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from . import clock, timeline
+from . import accounts, clock, permissions, timeline
 from .billing import disputes, refunding
 from .errors import StripeError
 from .events import Journal
@@ -25,6 +25,7 @@ def blueprint(store: Store) -> Blueprint:
     switches = Blueprint("money_switches", __name__, url_prefix="/_sandbox/api")
     _add_charges(switches, store)
     _add_cards(switches, store)
+    _add_keys(switches, store)
 
     @switches.errorhandler(StripeError)
     def refused(error: StripeError) -> ResponseReturnValue:
@@ -107,3 +108,34 @@ def _add_cards(switches: Blueprint, store: Store) -> None:
         with store.transaction() as tx:
             ctx, _ = found(tx, "setup_intent", intent_id)
             return jsonify(setup_intents.authenticate(tx, ctx, intent_id, success=success))
+
+
+def _add_keys(switches: Blueprint, store: Store) -> None:
+    @switches.post("/accounts/<account_id>/keys")
+    def create_key(account_id: str) -> ResponseReturnValue:
+        body = request.get_json(silent=True)
+        granted = body.get("permissions") if isinstance(body, dict) else None
+        if not isinstance(granted, dict):
+            raise StripeError("permissions must be an object", param="permissions")
+        for name, level in granted.items():
+            if name not in permissions.NAMES or level not in permissions.LEVELS:
+                raise StripeError(
+                    f"permissions[{name}] must be one of {', '.join(permissions.LEVELS)}, for one of "
+                    f"{', '.join(permissions.NAMES)}",
+                    param=f"permissions[{name}]",
+                )
+        livemode = choice("livemode", (True, False), False)
+        with store.transaction() as tx:
+            if not tx.execute("SELECT 1 FROM accounts WHERE id = ?", (account_id,)).fetchone():
+                raise StripeError(f"No such account: '{account_id}'", http_status=404, code="resource_missing")
+            key = accounts.create_restricted_key(tx, account_id, granted, livemode=livemode)
+        return jsonify(key=key, permissions=granted, livemode=livemode), 201
+
+    @switches.post("/keys/expire")
+    def expire_key() -> ResponseReturnValue:
+        body = request.get_json(silent=True)
+        key = body.get("key") if isinstance(body, dict) else None
+        with store.transaction() as tx:
+            if not isinstance(key, str) or not accounts.expire_key(tx, key):
+                raise StripeError("there is no such key", http_status=404)
+        return jsonify(expired=True)

@@ -53,7 +53,11 @@ SCHEMA = [
 
 
 # Tables that an older sandbox left behind get what was added since: (table, column, declaration).
-ADDED_COLUMNS = [("due", "clock", "TEXT NOT NULL DEFAULT ''")]
+ADDED_COLUMNS = [
+    ("due", "clock", "TEXT NOT NULL DEFAULT ''"),
+    ("api_keys", "permissions", "TEXT"),
+    ("api_keys", "expired", "INTEGER NOT NULL DEFAULT 0"),
+]
 LATER_SCHEMA = [
     "DROP INDEX IF EXISTS due_at",
     "CREATE INDEX IF NOT EXISTS due_by_clock ON due (clock, at)",
