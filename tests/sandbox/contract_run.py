@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from sandbox import API_VERSION
-from tests.sandbox.stripe_api import CARD, Api, create_price, create_session, pay_on_page, subscribe
+from tests.sandbox.stripe_api import CARD, Api, create_price, create_session, pay_on_page, subscribe, until
 
 
 def catalogue(api: Api) -> None:
@@ -204,6 +204,45 @@ def first_payments(api: Api, price: dict[str, Any]) -> None:
         act(api, made, "expire")
 
 
+def time_passes(api: Api) -> None:
+    """A trial that pauses, a renewal that fails and recovers, a change that waits: all on one clock."""
+    clocks = "/v1/test_helpers/test_clocks"
+    clock = api.post(clocks, frozen_time=1_798_761_600, name="A month")
+    customer = api.post("/v1/customers", test_clock=clock["id"], email="c@example.com")["id"]
+    price = create_price(api, 1500)
+    wanted: dict[str, Any] = {"customer": customer, "items": [{"price": price["id"]}], "trial_period_days": 10}
+    settings = {"end_behavior": {"missing_payment_method": "pause"}}
+    subscription = api.post("/v1/subscriptions", **wanted, trial_settings=settings)
+    path = f"/v1/subscriptions/{subscription['id']}"
+    api.post(path, trial_end=1_798_761_600 + 12 * 86400, pause_collection={"behavior": "void", "resumes_at": 2**31})
+    act(api, subscription, "advance", to="trial_will_end")
+    act(api, subscription, "advance", to="trial_end")
+    api.post(f"{path}/resume")
+    act(api, subscription, "advance", to="pending_update_expiry")
+    method = api.post("/v1/payment_methods/pm_card_visa/attach", customer=customer)["id"]
+    api.post(path, default_payment_method=method, pause_collection="")
+    api.post(f"{path}/resume")
+    failing = api.post("/v1/payment_methods/pm_card_chargeCustomerFail/attach", customer=customer)["id"]
+    api.post(path, default_payment_method=failing)
+    change: dict[str, Any] = {"items": [{"id": subscription["items"]["data"][0]["id"], "quantity": 3}]}
+    changed = api.post(path, **change, payment_behavior="pending_if_incomplete", proration_behavior="always_invoice")
+    api.post(f"/v1/invoices/{changed['latest_invoice']}/pay", payment_method=method)
+    act(api, subscription, "advance", to="upcoming")
+    act(api, subscription, "advance", to="payment")
+    act(api, subscription, "advance", to="retry")
+    api.post(path, default_payment_method=method)
+    act(api, subscription, "advance", to="retry")
+    api.post(path, trial_end=api.get(f"{clocks}/{clock['id']}")["frozen_time"] + 86400)
+    api.post(path, trial_end="now")
+    for parent in ("customers", "subscriptions"):
+        api.get(f"/v1/{parent}", test_clock=clock["id"])
+    now = api.get(f"{clocks}/{clock['id']}")["frozen_time"]
+    api.post(f"{clocks}/{clock['id']}/advance", frozen_time=now + 60)
+    until(lambda: api.get(f"{clocks}/{clock['id']}")["status"] == "ready")
+    api.get(clocks)
+    api.delete(f"{clocks}/{clock['id']}")
+
+
 def endpoints(api: Api) -> None:
     made = api.post(
         "/v1/webhook_endpoints",
@@ -221,5 +260,5 @@ def endpoints(api: Api) -> None:
 
 def everything(api: Api) -> None:
     """Do all of it."""
-    for part in (endpoints, catalogue, customers, one_time_payment, subscription_life, declines):
+    for part in (endpoints, catalogue, customers, one_time_payment, subscription_life, declines, time_passes):
         part(api)

@@ -41,6 +41,7 @@ OBJECTS = {
     "refund",
     "subscription",
     "subscription_item",
+    "test_helpers.test_clock",
     "webhook_endpoint",
 }
 
