@@ -58,7 +58,11 @@ def get_code(user: User, client: Client) -> str:
     browser = Browser(enforce_csrf_checks=True)
     asked = browser.get("/oauth/authorize", authorize(client))
     assert asked.status_code == 302 and asked["Location"].startswith("/accounts/login/")
-    fields = {"email": user.email, "password": PASSWORD, **hidden_fields(browser.get(asked["Location"]))}
+    fields: dict[str, Any] = {
+        "email": user.email,
+        "password": PASSWORD,
+        **hidden_fields(browser.get(asked["Location"])),
+    }
     signed = browser.post(asked["Location"], fields)
     consent = browser.get(signed["Location"])
     assert consent.status_code == 200 and f"Allow {client.name}?" in consent.content.decode()

@@ -54,7 +54,7 @@ def test_cursor_and_pages_walk_the_same_rows_once_each(seconds: list[int], page_
     by_cursor: list[uuid.UUID] = []
     cursor: str | None = ""
     for _ in range(len(seconds) + 1):
-        page = paginate(rows, {"cursor": cursor, "page_size": str(page_size)}, key="users", render=ids)
+        page = paginate(rows, {"cursor": cursor or "", "page_size": str(page_size)}, key="users", render=ids)
         assert "total" not in page and "page" not in page
         by_cursor += page["users"]
         cursor = page["next_cursor"]

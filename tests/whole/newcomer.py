@@ -63,7 +63,7 @@ class StripeAccount:
     def price(self, name: str, amount_cents: int, *, interval: str = "month", **options: Any) -> str:
         """Sell something; without an interval, once."""
         product = self.call("POST", "products", name=name, **options)
-        recurring = {"recurring[interval]": interval} if interval else {}
+        recurring: dict[str, Any] = {"recurring[interval]": interval} if interval else {}
         price = self.call(
             "POST", "prices", product=product["id"], unit_amount=amount_cents, currency="usd", **recurring, **options
         )
