@@ -94,6 +94,8 @@ def _take(body: bytes, header_text: str | None, verifiers: list[Verifier]) -> Ht
         raise SignatureInvalid()
     event = read_event_body(body)
     if event.livemode is not None and mode_of_livemode(event.livemode) != signer.mode:
+        # Signed, so it is no stranger's: somebody has put one mode's secret or address into the other.
+        logger.warning("livemode_mismatch project=%s mode=%s event=%r", signer.project_id, signer.mode, event.event_id)
         raise LivemodeContradiction()
     failpoint("webhook.before_commit")
     stored = _store(signer, event)

@@ -184,10 +184,20 @@ def test_the_test_secret_does_not_open_live(acme: "Project") -> None:
     assert not stored(acme).exists()
 
 
-def test_a_live_event_on_the_test_address_is_400(acme: "Project") -> None:
-    answer = send(acme, an_event(livemode=True))
+def test_a_live_event_on_the_test_address_is_400(acme: "Project", caplog: pytest.LogCaptureFixture) -> None:
+    event = an_event(livemode=True)
+    answer = send(acme, event)
     assert (answer.status_code, answer.json()["code"]) == (400, "livemode_mismatch")
     assert not stored(acme).exists()
+    alarm = next(record for record in caplog.records if record.levelname == "WARNING" and "livemode" in record.msg)
+    assert alarm.getMessage() == f"livemode_mismatch project={acme.pk} mode=test event={event['id']!r}"
+    assert event["data"]["object"]["id"] not in caplog.text
+
+
+def test_a_matching_event_or_a_forged_one_is_no_alarm(acme: "Project", caplog: pytest.LogCaptureFixture) -> None:
+    assert send(acme, an_event()).status_code == 200
+    assert send(acme, an_event(livemode=True), secret=OTHER_SECRET).status_code == 400
+    assert "livemode_mismatch" not in caplog.text
 
 
 def test_what_is_unknown_unconfigured_or_deactivated_answers_alike(
