@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import delivery
-from ..billing import renewals
+from ..billing import disputes, refunding, renewals
 from ..dispatch import Router
 from ..errors import StripeError
+from ..events import Journal
 from ..resources import payment_intents
 from ..store import Context, Store, Tx
 from ..timeline import at_time_of
@@ -106,6 +107,42 @@ def _resend(times: int) -> Callable[[Call], Object]:
     return run
 
 
+def _dispute(*, inquiry: bool) -> Callable[[Call], Object]:
+    def run(call: Call) -> Object:
+        journal = Journal()
+        made = disputes.open_dispute(call.tx, call.ctx, journal, call.obj, reason="fraudulent", inquiry=inquiry)
+        journal.release(call.tx, call.ctx)
+        return made
+
+    return run
+
+
+def _close_dispute(*, won: bool) -> Callable[[Call], Object]:
+    def run(call: Call) -> Object:
+        journal = Journal()
+        disputes.close(call.tx, call.ctx, journal, call.obj, won=won)
+        journal.release(call.tx, call.ctx)
+        return call.obj
+
+    return run
+
+
+def _warn(call: Call) -> Object:
+    journal = Journal()
+    warning = disputes.warn(call.tx, call.ctx, journal, call.obj)
+    journal.release(call.tx, call.ctx)
+    return warning
+
+
+def _settle_refund(*, failed: bool) -> Callable[[Call], Object]:
+    return lambda call: refunding.settle(call.tx, call.ctx, call.obj["id"], failed=failed)
+
+
+def _is_disputable(obj: Object) -> bool:
+    return bool(obj["paid"]) and not obj["disputed"]
+
+
+DISPUTE_OPEN = _status("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 RENEWABLE = _status("active", "trialing", "past_due", "unpaid")
 ACTIONS = [
     Action("renew", "Renew, paid", "subscription", _renew("paid"), RENEWABLE),
@@ -162,6 +199,13 @@ ACTIONS = [
         lambda obj: bool(obj["paid"]) and not obj["refunded"],
         (Field("amount", "Amount in minor units", "number", "Empty: all that is left."),),
     ),
+    Action("dispute", "Dispute it", "charge", _dispute(inquiry=False), _is_disputable, is_grave=True),
+    Action("inquire", "Ask about it (inquiry)", "charge", _dispute(inquiry=True), _is_disputable),
+    Action("warn", "Warn of fraud", "charge", _warn, lambda obj: bool(obj["paid"])),
+    Action("win", "Decide for the merchant", "dispute", _close_dispute(won=True), DISPUTE_OPEN),
+    Action("lose", "Decide for the cardholder", "dispute", _close_dispute(won=False), DISPUTE_OPEN, is_grave=True),
+    Action("settle", "Let it succeed", "refund", _settle_refund(failed=False), _status("pending")),
+    Action("fail", "Let it fail", "refund", _settle_refund(failed=True), _status("pending", "succeeded")),
     Action("pay", "Pay", "invoice", _post("/v1/invoices/{id}/pay"), _status("open")),
     Action("finalize", "Finalize", "invoice", _post("/v1/invoices/{id}/finalize"), _status("draft")),
     Action("void", "Void", "invoice", _post("/v1/invoices/{id}/void"), _status("open"), is_grave=True),

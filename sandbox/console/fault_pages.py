@@ -50,7 +50,9 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
         place = open_place(dispatcher.store, account, mode)
         fields: dict[str, Any] = dict(typed())
         wanted = {"account_id": account, "mode": mode, "match": fields.get("match"), "do": fields.get("do")}
-        for name in ("nth", "times", "seconds"):
+        # A limit is not an incident that can be counted: it lasts until it is lifted.
+        counted = () if str(wanted["do"]).startswith("limit:") else ("nth", "times", "seconds")
+        for name in counted:
             text = fields.get(name, "")
             if text:
                 wanted[name] = int(text) if text.isdigit() else text

@@ -135,6 +135,10 @@ def _card(obj: Object) -> str:
     return f"{card.get('brand', obj.get('type'))} \u2026{card.get('last4', '')}".strip()
 
 
+def _wanted(types: list[str]) -> str:
+    return "all events" if "*" in types else types[0] if len(types) == 1 else f"{len(types)} types of events"
+
+
 DESCRIPTIONS: dict[str, Any] = {
     "customer": lambda obj: " \u00b7 ".join(filter(None, (obj.get("name"), obj.get("email")))),
     "price": _price,
@@ -156,7 +160,7 @@ DESCRIPTIONS: dict[str, Any] = {
     "invoiceitem": lambda obj: _money(obj, "amount"),
     "promotion_code": lambda obj: obj.get("code"),
     "test_helpers.test_clock": lambda obj: f"{moment(obj['frozen_time'])} \u00b7 {obj.get('name') or 'no name'}",
-    "webhook_endpoint": lambda obj: f"{obj['url']} \u00b7 {len(obj['enabled_events'])} kinds of event",
+    "webhook_endpoint": lambda obj: f"{obj['url']} \u00b7 {_wanted(obj['enabled_events'])}",
 }
 
 
