@@ -8,7 +8,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from . import accounts, clock, permissions, timeline
-from .billing import disputes, refunding
+from .billing import delayed, disputes, refunding
 from .errors import StripeError
 from .events import Journal
 from .resources import payment_methods, setup_intents
@@ -25,6 +25,7 @@ def blueprint(store: Store) -> Blueprint:
     switches = Blueprint("money_switches", __name__, url_prefix="/_sandbox/api")
     _add_charges(switches, store)
     _add_cards(switches, store)
+    _add_delayed(switches, store)
     _add_keys(switches, store)
 
     @switches.errorhandler(StripeError)
@@ -90,6 +91,15 @@ def _add_charges(switches: Blueprint, store: Store) -> None:
         with store.transaction() as tx:
             ctx, _ = found(tx, "refund", refund_id)
             return jsonify(refunding.settle(tx, ctx, refund_id, failed=failed))
+
+
+def _add_delayed(switches: Blueprint, store: Store) -> None:
+    @switches.post("/payment_intents/<intent_id>/settle")
+    def settle_debit(intent_id: str) -> ResponseReturnValue:
+        failed = choice("outcome", ("succeeded", "failed")) == "failed"
+        with store.transaction() as tx:
+            ctx, intent = found(tx, "payment_intent", intent_id)
+            return jsonify(delayed.settle(tx, ctx, intent, failed=failed))
 
 
 def _add_cards(switches: Blueprint, store: Store) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..store import Context, Tx
-from . import disputes, refunding
+from . import delayed, disputes, refunding
 
 Object = dict[str, Any]
 
 HANDLERS: dict[str, Callable[[Tx, Context, Object], Any]] = {
     "dispute": disputes.decide,
+    "payment_intent": delayed.settle_by_account,
     "refund": refunding.settle_by_card,
 }

@@ -119,6 +119,8 @@ CARDS = {
     )
 }
 
+DEBIT = Card("", "processing")
+
 # Names that the API takes instead of numbers, without their pm_card_ / tok_ start.
 NAMES = {
     "visa": "4242424242424242",
@@ -270,12 +272,16 @@ def new_payment_method(
 
 
 def card_of(tx: Tx, ctx: Context, payment_method: Object) -> Card:
-    """Tell which test card stands behind a payment method."""
+    """Tell which test card stands behind a payment method; a bank account is a card that takes its time."""
+    if payment_method["type"] != "card":
+        return DEBIT
     return CARDS[tx.private(ctx, "payment_method", payment_method["id"])["number"]]
 
 
 def behaviour_of(tx: Tx, ctx: Context, payment_method: Object) -> str:
     """Tell what a charge would meet: what the card is for, unless its last month has passed."""
+    if payment_method["type"] != "card":
+        return DEBIT.behaviour
     card = payment_method["card"]
     if (card["exp_year"], card["exp_month"]) < (
         datetime.fromtimestamp(ctx.now, UTC).year,

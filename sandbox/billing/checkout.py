@@ -15,7 +15,7 @@ from ..errors import CardError, StripeError, missing
 from ..events import Journal
 from ..resources import customers, promotion_codes
 from ..store import Context, Store, Tx
-from . import cards, checkout_completion, payments, session_totals, sessions, setups
+from . import bank_debits, cards, checkout_completion, payments, session_totals, sessions, setups
 
 Object = dict[str, Any]
 
@@ -82,6 +82,7 @@ def session_view(store: Store, session_id: str) -> Object:
                 item["amount_tax"] and item["price"]["tax_behavior"] == "inclusive" for item in private["line_items"]
             ),
             "taxed": session["automatic_tax"]["enabled"],
+            "takes_debits": "sepa_debit" in session["payment_method_types"],
             "takes_codes": bool(session["allow_promotion_codes"]),
             "discount": _discount_view(tx, ctx, session),
             "awaiting_authentication": bool(private.get("awaiting")) and status == "open",
@@ -154,8 +155,11 @@ def pay_session(
     name: str,
     email: str,
     address: dict[str, str | None],
+    iban: str = "",
 ) -> Outcome:
-    """Try a card on an open session; `address` has line1, line2, city, state, postal_code, country.
+    """Try a card (or with `iban` a bank account) on an open session.
+
+    `address` has line1, line2, city, state, postal_code, country.
 
     Raises: StripeError 404 (unknown id), 400 (expired or already completed session).
     """
@@ -163,19 +167,24 @@ def pay_session(
         ctx, session = _open(tx, session_id)
         _require_open(ctx, session)
         private = tx.private(ctx, "checkout.session", session_id)
-        try:
-            card = cards.by_number(card_number)
-            cards.check_expiry(ctx, exp_month, exp_year, cvc)
-        except CardError as error:
-            return Outcome("declined", error.message, error.code, error.decline_code)
         details = {
             "name": name or None,
             "email": sessions.known_email(tx, ctx, session) or email or None,
             "address": customers.address_of(address),
         }
-        payment_method = cards.new_payment_method(
-            tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details=details
-        )
+        try:
+            if iban:
+                payment_method = bank_debits.new_payment_method(tx, ctx, iban, billing_details=details)
+            else:
+                card = cards.by_number(card_number)
+                cards.check_expiry(ctx, exp_month, exp_year, cvc)
+                payment_method = cards.new_payment_method(
+                    tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details=details
+                )
+        except CardError as error:
+            return Outcome("declined", error.message, error.code, error.decline_code)
+        except StripeError as error:
+            return Outcome("bank_account", error.message, error.code)
         private["details"] = details
         try:
             # A code may have expired or been used up while the page was open.
@@ -218,7 +227,7 @@ def _attempt(
 ) -> Outcome:
     journal = Journal()
     card = cards.card_of(tx, ctx, payment_method)
-    goes_through = card.behaviour == "pay" or (authenticated and ":" not in card.behaviour)
+    goes_through = card.behaviour in ("pay", "processing") or (authenticated and ":" not in card.behaviour)
     due = checkout_completion.amount_due(tx, ctx, session)
     customer = checkout_completion.customer_for(tx, ctx, session, private) if goes_through else None
     charge: Object | None = None

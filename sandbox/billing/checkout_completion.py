@@ -27,6 +27,7 @@ SUBSCRIPTION_ORDER = (
     "customer.subscription.trial_will_end",
     "payment_intent.succeeded",
     "payment_intent.created",
+    "payment_intent.processing",
     "invoice.created",
     "invoice.finalized",
     "invoice.paid",
@@ -102,7 +103,7 @@ def complete(
             customer=customer["id"] if customer else None,
             checkout_session=session["id"],
         )
-        if charge:
+        if charge and charge["paid"]:
             payments.late_capture(tx, ctx, journal, charge)
     details = private["details"]
     session |= {
@@ -119,7 +120,7 @@ def complete(
             "tax_ids": [],
         },
         # The session says "paid" also when nothing was due now; a deferred payment is told apart by its trial.
-        "payment_status": "no_payment_required" if intent is None else "paid",
+        "payment_status": _payment_status(intent),
         "status": "complete",
         "url": None,
     }
@@ -195,13 +196,24 @@ def _subscribe(
     invoicing.finalize(tx, ctx, journal, invoice, customer)
     if intent:
         invoicing.link_payment(tx, ctx, invoice, intent)
-    invoicing.mark_paid(tx, ctx, journal, invoice, intent)
+    if intent and intent["status"] == "processing":
+        # A debit is under way: the subscription runs, its invoice waits.
+        invoice["attempted"] = True
+        tx.save(ctx, invoice)
+    else:
+        invoicing.mark_paid(tx, ctx, journal, invoice, intent)
     subscription["latest_invoice"] = invoice["id"]
     subscribing.save(tx, ctx, subscription)
     session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
     journal.add("customer.subscription.created", subscription)
     subscribing.give_trial_notice(tx, ctx, journal, subscription)
     journal.add_updated("customer.updated", before, customer, ignore=("next_invoice_sequence",))
+
+
+def _payment_status(intent: Object | None) -> str:
+    if intent is None:
+        return "no_payment_required"
+    return "paid" if intent["status"] == "succeeded" else "unpaid"
 
 
 def _update_customer(customer: Object, private: Object) -> None:

@@ -102,7 +102,7 @@ def settle(
     tx: Tx, ctx: Context, journal: Journal, invoice: Object, subscription: Object | None, result: Attempt | None
 ) -> None:
     """Bring a collection's outcome home to the subscription, and record everything in Stripe's order."""
-    paid = result is None or result.kind == "paid"
+    paid = result is None or result.accepted
     if paid and invoice["status"] == "paid":
         settlement.after_payment(tx, ctx, journal, invoice)
     elif not paid and subscription is not None:

@@ -395,14 +395,17 @@ def collect(
         journal.add("payment_intent.created", intent)
         link_payment(tx, ctx, invoice, intent)
     if payment_method is None:
-        _note_failure(tx, ctx, journal, invoice, off_session=off_session)
+        note_failure(tx, ctx, journal, invoice, off_session=off_session)
         return Attempt("declined", intent, None, _no_payment_method())
     # Recorded: also a renewal asks for authentication instead of declining for the lack of it.
     result = payments.attempt(tx, ctx, journal, intent, payment_method, forced=forced)
     if result.kind == "paid":
         mark_paid(tx, ctx, journal, invoice, result.intent, retry=retry)
     elif result.kind == "declined":
-        _note_failure(tx, ctx, journal, invoice, off_session=off_session)
+        note_failure(tx, ctx, journal, invoice, off_session=off_session)
+    elif result.kind == "processing":
+        invoice["attempted"] = True
+        tx.save(ctx, invoice)
     else:
         # Authentication that is asked for is no attempt: attempt_count stays, attempted becomes true.
         invoice["attempted"] = True
@@ -436,7 +439,8 @@ def _no_payment_method() -> CardError:
     return CardError("Cannot charge a customer that has no active card", code="missing")
 
 
-def _note_failure(tx: Tx, ctx: Context, journal: Journal, invoice: Object, *, off_session: bool) -> None:
+def note_failure(tx: Tx, ctx: Context, journal: Journal, invoice: Object, *, off_session: bool) -> None:
+    """Note that an open invoice was not paid; `off_session` plans the next try."""
     before = {"attempt_count": invoice["attempt_count"], "attempted": invoice["attempted"]}
     if invoice["attempt_count"] == 0 or off_session:
         invoice["attempt_count"] += 1

@@ -13,7 +13,7 @@ from ..events import Journal, changes
 from ..fields import filled
 from ..resources import balance
 from ..store import Context, Tx
-from . import cards, disputes
+from . import bank_debits, cards, disputes
 
 Object = dict[str, Any]
 
@@ -23,12 +23,17 @@ FEE_PERMILLE, FEE_FIXED = 29, 30
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a charge came out: kind is paid, declined or requires_action."""
+    """How a charge came out: kind is paid, processing (a bank takes its time), declined or requires_action."""
 
     kind: str
     intent: Object
     charge: Object | None = None
     error: CardError | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Tell whether nothing more is asked of the customer for now."""
+        return self.kind in ("paid", "processing")
 
 
 # What every new payment intent of this sandbox has in common.
@@ -136,6 +141,8 @@ def attempt(
         if authenticated:
             cards.remember_authentication(tx, ctx, payment_method)
         behaviour = behaviour.partition(":")[2] or "pay"
+    if behaviour == "processing":
+        return _processing(tx, ctx, journal, intent, payment_method)
     if behaviour != "pay":
         return _declined(tx, ctx, journal, intent, payment_method, cards.DECLINES[behaviour])
     return _paid(tx, ctx, journal, intent, payment_method)
@@ -164,10 +171,15 @@ def _needs_action(tx: Tx, ctx: Context, journal: Journal, intent: Object) -> Att
 
 
 def _paid(tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_method: Object) -> Attempt:
-    charge = _new_charge(tx, ctx, intent, payment_method)
+    charge = tx.insert(ctx, _new_charge(tx, ctx, intent, payment_method))
+    return _succeed(tx, ctx, journal, intent, charge, cards.card_of(tx, ctx, payment_method).later)
+
+
+def _succeed(
+    tx: Tx, ctx: Context, journal: Journal, intent: Object, charge: Object, later: str | None = None
+) -> Attempt:
     charge |= {"amount_captured": charge["amount"], "captured": True, "paid": True, "status": "succeeded"}
     charge["outcome"] = _outcome("approved_by_network", "authorized", None, "Payment complete.", None)
-    tx.insert(ctx, charge)
     fee = charge["amount"] * FEE_PERMILLE // 1000 + FEE_FIXED
     entry = balance.record(
         tx,
@@ -184,9 +196,52 @@ def _paid(tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_method
     intent |= {"status": "succeeded", "amount_received": intent["amount"], "latest_charge": charge["id"]}
     tx.save(ctx, intent)
     journal.add("charge.succeeded", charge)
-    disputes.by_card(tx, ctx, journal, charge, cards.card_of(tx, ctx, payment_method).later)
+    disputes.by_card(tx, ctx, journal, charge, later)
     journal.add("payment_intent.succeeded", intent)
     return Attempt("paid", intent, charge)
+
+
+def _processing(tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_method: Object) -> Attempt:
+    bank_debits.check_currency(intent["currency"])
+    charge = tx.insert(ctx, _new_charge(tx, ctx, intent, payment_method))
+    intent |= {"status": "processing", "latest_charge": charge["id"]}
+    tx.save(ctx, intent)
+    _, seconds = bank_debits.outcome_of(tx, ctx, payment_method)
+    tx.schedule(ctx, "payment_intent", intent["id"], ctx.now + seconds)
+    journal.add("charge.pending", charge)
+    journal.add("payment_intent.processing", intent)
+    return Attempt("processing", intent, charge)
+
+
+def end_processing(
+    tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_method: Object, *, failed: bool
+) -> None:
+    """Let a debit that was under way be paid or fail."""
+    charge = tx.get(ctx, "charge", intent["latest_charge"])
+    assert charge is not None
+    if not failed:
+        _succeed(tx, ctx, journal, intent, charge)
+        return
+    charge |= {
+        "failure_code": bank_debits.FAILURE_CODE,
+        "failure_message": bank_debits.FAILURE_MESSAGE,
+        "status": "failed",
+    }
+    tx.save(ctx, charge)
+    intent |= {
+        "last_payment_error": {
+            "charge": charge["id"],
+            "code": bank_debits.FAILURE_CODE,
+            "message": bank_debits.FAILURE_MESSAGE,
+            "payment_method": copy.deepcopy(payment_method),
+            "type": "invalid_request_error",
+        },
+        "payment_method": None,
+        "status": "requires_payment_method",
+    }
+    tx.save(ctx, intent)
+    journal.add("charge.failed", charge)
+    journal.add("payment_intent.payment_failed", intent)
 
 
 def _declined(
@@ -252,7 +307,11 @@ def _outcome(status: str, kind: str, reason: str | None, message: str, advice_co
 
 def _new_charge(tx: Tx, ctx: Context, intent: Object, payment_method: Object) -> Object:
     charge_id = ids.new_id("charge")
-    card = payment_method["card"]
+    details = (
+        bank_debits.charge_details(payment_method)
+        if bank_debits.is_debit(payment_method)
+        else {"card": _card_details(intent, payment_method["card"]), "type": "card"}
+    )
     return {
         "id": charge_id,
         "object": "charge",
@@ -282,7 +341,7 @@ def _new_charge(tx: Tx, ctx: Context, intent: Object, payment_method: Object) ->
         "paid": False,
         "payment_intent": intent["id"],
         "payment_method": payment_method["id"],
-        "payment_method_details": {"card": _card_details(intent, card), "type": "card"},
+        "payment_method_details": details,
         "radar_options": {},
         "receipt_email": intent["receipt_email"],
         "receipt_number": None,

@@ -13,7 +13,7 @@ from ..errors import CardError, StripeError, invalid, missing
 from ..events import Journal, changes, emit
 from ..lookup import retrieve as find_one
 from ..store import Context, Store, Tx
-from . import cancellation, cards, lines, portal_settings, setups, subscribing, updating
+from . import cancellation, cards, discounts, lines, portal_settings, setups, subscribing, updating
 
 Object = dict[str, Any]
 
@@ -56,7 +56,7 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
     exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity,
     unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at, cancel_at_period_end,
     can_cancel, can_resume, switch_prices (each: id, description, unit_amount, currency,
-    interval, interval_count)), invoices newest first (each: id, number, created, total, amount_due, currency, status,
+    interval, interval_count)), discounts (each: name, percent_off, amount_off, duration, months)), invoices newest first (each: id, number, created, total, amount_due, currency, status,
     hosted_invoice_url, invoice_pdf).
 
     Raises: StripeError 404 for an unknown or lapsed session.
@@ -105,7 +105,7 @@ def _card_view(tx: Tx, ctx: Context, customer: Object, subscriptions: list[Objec
     """Show the card that pays next: the newest running subscription's own, else the customer's default."""
     running = [each for each in subscriptions if each["status"] in SHOWN_STATUSES]
     payment_method = cards.default_of(tx, ctx, customer, running[-1] if running else None)
-    if payment_method is None:
+    if payment_method is None or payment_method["type"] != "card":
         return None
     return {name: payment_method["card"][name] for name in ("brand", "last4", "exp_month", "exp_year")}
 
@@ -139,6 +139,16 @@ def _subscription_view(tx: Tx, ctx: Context, configuration: Object, subscription
         "can_cancel": may_cancel and not ending,
         "can_resume": ending,
         "switch_prices": [_price_view(tx, ctx, each) for each in prices],
+        "discounts": [
+            {
+                "name": coupon["name"] or coupon["id"],
+                "percent_off": coupon["percent_off"],
+                "amount_off": coupon["amount_off"],
+                "duration": coupon["duration"],
+                "months": coupon["duration_in_months"],
+            }
+            for _, coupon in discounts.running(tx, ctx, subscription["discounts"])
+        ],
     }
 
 

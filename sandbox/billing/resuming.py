@@ -60,7 +60,7 @@ def resume(tx: Tx, ctx: Context, subscription_id: str, params: Object) -> Object
         result = changing.invoice_now(
             tx, ctx, journal, subscription, whole_period=whole, start=start, reason="subscription_cycle"
         )
-    if result is None or result.kind == "paid":
+    if result is None or result.accepted:
         journal.add("customer.subscription.resumed", subscription, {"status": "paused"})
     else:
         pending.hold_back(tx, ctx, before, subscription, debited, subscription["latest_invoice"])

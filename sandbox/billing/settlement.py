@@ -100,7 +100,7 @@ def pay_invoice(tx: Tx, ctx: Context, invoice: Object, wanted: str | None) -> Ob
     result = invoicing.collect(tx, ctx, journal, invoice, payment_method)
     if result is None or result.kind == "paid":
         after_payment(tx, ctx, journal, invoice)
-    elif subscription is not None:
+    elif subscription is not None and not result.accepted:
         after_failure(tx, ctx, journal, subscription)
     journal.release(tx, ctx, PAYMENT_ORDER)
     refuse_unpaid(result, "invoice_payment_intent_requires_action", f"invoice {invoice['id']}")
@@ -109,7 +109,7 @@ def pay_invoice(tx: Tx, ctx: Context, invoice: Object, wanted: str | None) -> Ob
 
 def refuse_unpaid(result: Attempt | None, action_code: str, what: str, *, keep_effects: bool = True) -> None:
     """Answer 402 when a payment did not go through. Raises: CardError."""
-    if result is None or result.kind == "paid":
+    if result is None or result.accepted:
         return
     if result.kind == "declined":
         assert result.error is not None

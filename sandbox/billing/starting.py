@@ -182,7 +182,7 @@ def _bill(
             f"subscription {subscription['id']}",
             keep_effects=False,
         )
-    if not trial and (result is None or result.kind == "paid"):
+    if not trial and (result is None or result.accepted):
         subscription["status"] = "active"
     subscribing.save(tx, ctx, subscription)
     journal.add_updated("customer.updated", before, customer, ignore=("next_invoice_sequence",))

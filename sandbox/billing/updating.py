@@ -210,7 +210,7 @@ def _bill_change(
         trial=trial == trials.STARTED,
         wait=params.get("payment_behavior") == "default_incomplete",
     )
-    if result is not None and result.kind != "paid":
+    if result is not None and not result.accepted:
         if params.get("payment_behavior") == "error_if_incomplete":
             settlement.refuse_unpaid(
                 result,

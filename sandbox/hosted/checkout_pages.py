@@ -20,6 +20,7 @@ AUTHENTICATION_FAILED = (
 )
 
 CODE_CHARACTERS_MAX = 500
+IBAN_CHARACTERS_MAX = 50
 
 # Shown on the page, so that a newcomer needs no other page to try it.
 TEST_CARDS = (
@@ -51,9 +52,13 @@ def add_routes(pages: Blueprint, store: Store) -> None:
             needs_email=True,
             needs_address=view["billing_address_collection"] == "required",
         )
+        iban = request.form.get("iban", "").strip()[:IBAN_CHARACTERS_MAX] if view["takes_debits"] else ""
+        if iban:
+            for name in ("cardNumber", "cardExpiry", "cardCvc"):
+                form.errors.pop(name, None)
         if form.errors:
             return _checkout_page(session_id, view, form.values, form.errors), 400
-        return _try_card(store, session_id, view, form)
+        return _try_card(store, session_id, view, form, iban)
 
     @pages.post("/c/pay/<session_id>/promotion-code")
     def apply_code(session_id: str) -> ResponseReturnValue:
@@ -95,7 +100,7 @@ def add_routes(pages: Blueprint, store: Store) -> None:
         return _checkout_page(session_id, checkout.session_view(store, session_id), values, errors), 402
 
 
-def _try_card(store: Store, session_id: str, view: dict[str, Any], form: CardForm) -> ResponseReturnValue:
+def _try_card(store: Store, session_id: str, view: dict[str, Any], form: CardForm, iban: str) -> ResponseReturnValue:
     outcome = _unless_closed(
         store,
         session_id,
@@ -109,13 +114,14 @@ def _try_card(store: Store, session_id: str, view: dict[str, Any], form: CardFor
             form.values["billingName"],
             form.values["email"],
             form.address,
+            iban,
         ),
     )
     if outcome.kind == "requires_action":
         return redirect(url_for("hosted.show_authentication", session_id=session_id), 303)
     if outcome.kind == "paid":
         return _success(outcome, view)
-    field = "promotionCode" if outcome.kind == "discount" else "cardNumber"
+    field = {"discount": "promotionCode", "bank_account": "iban"}.get(outcome.kind, "cardNumber")
     return _checkout_page(session_id, view, form.values, {field: outcome.message}), 402
 
 

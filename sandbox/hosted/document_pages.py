@@ -68,7 +68,10 @@ def add_routes(pages: Blueprint, store: Store) -> None:
                 "SELECT accounts.name FROM accounts JOIN objects ON objects.account = accounts.id WHERE objects.id = ?",
                 (charge_id,),
             ).fetchone()
-        card = charge["payment_method_details"]["card"]
+        card = charge["payment_method_details"].get("card") or {
+            "brand": "SEPA debit",
+            **charge["payment_method_details"].get("sepa_debit", {}),
+        }
         return render_template("hosted/receipt.html", charge=charge, card=card, account_name=row["name"])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import ids
-from ..billing import lines, session_totals, sessions
+from ..billing import bank_debits, lines, session_totals, sessions
 from ..errors import StripeError, invalid, not_simulated, requires
 from ..fields import filled, merged_metadata, required, smallest_charge, supported
 from ..lookup import referred
@@ -43,6 +43,8 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     line_items = _line_items(tx, ctx, params.get("line_items") or [], mode)
     if (params.get("automatic_tax") or {}).get("enabled") and customer:
         _check_location(customer, params.get("customer_update") or {})
+    if "sepa_debit" in (params.get("payment_method_types") or []):
+        bank_debits.check_currency(line_items[0]["currency"])
     session = _session(tx, ctx, params, mode, customer, line_items[0]["currency"])
     private = {
         "line_items": line_items,
@@ -87,7 +89,7 @@ def _check_switches(params: Object, mode: str) -> None:
         raise invalid("`submit_type` can only be used in `payment` mode.", "submit_type")
     if params.get("payment_method_collection") and mode != "subscription":
         raise invalid("You can only set `payment_method_collection` if there are recurring prices.")
-    if any(kind != "card" for kind in params.get("payment_method_types") or []):
+    if any(kind not in ("card", "sepa_debit") for kind in params.get("payment_method_types") or []):
         raise not_simulated("payment_method_types")
     if params.get("discounts") and params.get("allow_promotion_codes"):
         raise invalid(
@@ -276,6 +278,7 @@ def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object |
         locale=params.get("locale"),
         metadata=merged_metadata({}, params.get("metadata")),
         mode=mode,
+        payment_method_types=params.get("payment_method_types") or ["card"],
         payment_method_collection=params.get("payment_method_collection")
         or ("always" if mode == "subscription" else "if_required"),
         phone_number_collection={"enabled": switched_on["phone_number_collection"]},

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from ..billing import cards, payments, settlement
-from ..errors import CardError, StripeError, invalid
+from ..errors import CardError, StripeError, invalid, not_simulated
 from ..events import Journal, changes, emit
 from ..fields import apply_simple, merged_metadata, money, required, smallest_charge, supported
 from ..lookup import retrieve as find_one
@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 CREATABLE = {
     "amount", "automatic_payment_methods", "confirm", "currency", "customer", "description", "error_on_requires_action",
-    "metadata", "off_session", "payment_method", "payment_method_types", "receipt_email", "return_url",
+    "mandate_data", "metadata", "off_session", "payment_method", "payment_method_types", "receipt_email", "return_url",
     "setup_future_usage",
 }  # fmt: skip
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -49,6 +49,11 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
         setup_future_usage=params.get("setup_future_usage"),
         automatic_payment_methods={"allow_redirects": "always", "enabled": True, **automatic} if automatic else None,
     )
+    if params.get("payment_method_types"):
+        if any(kind not in ("card", "sepa_debit") for kind in params["payment_method_types"]):
+            raise not_simulated("payment_method_types")
+        intent["payment_method_types"] = params["payment_method_types"]
+        tx.save(ctx, intent)
     if params.get("payment_method"):
         _set_payment_method(tx, ctx, intent, params["payment_method"])
     emit(tx, ctx, "payment_intent.created", intent)

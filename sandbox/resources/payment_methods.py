@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ..billing import cards
+from ..billing import bank_debits, cards
 from ..errors import StripeError, not_simulated, requires
 from ..events import changes, emit
 from ..fields import merged_metadata, required, supported
@@ -19,8 +19,18 @@ Object = dict[str, Any]
 
 def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/payment_methods."""
-    supported(params, {"billing_details", "card", "metadata", "type"})
-    if required(params, "type") != "card":
+    supported(params, {"billing_details", "card", "metadata", "sepa_debit", "type"})
+    if required(params, "type") == "sepa_debit":
+        details = {**(params.get("billing_details") or {})}
+        details["address"] = address_of(details.get("address"))
+        return bank_debits.new_payment_method(
+            tx,
+            ctx,
+            (params.get("sepa_debit") or {}).get("iban", ""),
+            billing_details=details,
+            metadata=merged_metadata({}, params.get("metadata")),
+        )
+    if params["type"] != "card":
         raise not_simulated("type")
     wanted = params.get("card") or {}
     month, year = 12, 2034
@@ -84,6 +94,8 @@ def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
         found["metadata"] = merged_metadata(found["metadata"], params["metadata"])
     if "allow_redisplay" in params:
         found["allow_redisplay"] = params["allow_redisplay"]
+    if params.get("card") and found["type"] != "card":
+        raise StripeError("This PaymentMethod is not a card.", param="card")
     if params.get("card"):
         found["card"] |= params["card"]
         cards.check_expiry(ctx, found["card"]["exp_month"], found["card"]["exp_year"], None)
