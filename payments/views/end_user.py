@@ -36,7 +36,8 @@ PROJECT_HEADER = OpenApiParameter(
 READ = [schema.TEST_MODE, PROJECT_HEADER]
 WRITE = [schema.TEST_MODE, PROJECT_HEADER, IDEMPOTENCY_KEY]
 READ_REFUSALS = error_responses(400, 401, 404, 422, 429)
-WRITE_REFUSALS = error_responses(400, 401, 404, 409, 413, 415, 422, 429, 502, 503)
+PORTAL_REFUSALS = error_responses(400, 401, 404, 413, 415, 422, 429, 502, 503)
+WRITE_REFUSALS = {**PORTAL_REFUSALS, **error_responses(409)}
 
 
 def read_body(serializer: type[Any], request: Request) -> dict[str, Any]:
@@ -140,13 +141,12 @@ class CustomerPortalView(EndUserView):
     @extend_schema(
         operation_id="open_customer_portal",
         tags=TAGS,
-        parameters=WRITE,
+        parameters=READ,
         request=bodies.PortalBody,
-        responses={200: bodies.PortalAnswer, **WRITE_REFUSALS},
+        responses={200: bodies.PortalAnswer, **PORTAL_REFUSALS},
     )
-    @idempotent()
     def post(self, request: Request) -> Response:
-        """Open Stripe's customer portal."""
+        """Open Stripe's customer portal. Each call opens it anew: its link lives minutes and is never stored."""
         caller = self.caller(request)
         given = read_body(bodies.PortalBody, request)
         url = portal.open_portal(**caller, return_url=given["return_url"], flow=given.get("flow") or "")

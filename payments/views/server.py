@@ -25,7 +25,8 @@ KEY_TEST_MODE = OpenApiParameter(
     "test_mode", bool, OpenApiParameter.QUERY, description="The key decides the mode; a contradiction is refused."
 )
 WRITE = [KEY_TEST_MODE, IDEMPOTENCY_KEY]
-WRITE_REFUSALS = error_responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)
+PORTAL_REFUSALS = error_responses(400, 401, 403, 404, 413, 415, 422, 429, 502, 503)
+WRITE_REFUSALS = {**PORTAL_REFUSALS, **error_responses(409)}
 
 
 class ServerView(APIView):
@@ -65,13 +66,12 @@ class ServerPortalView(ServerView):
     @extend_schema(
         operation_id="portal_for_user",
         tags=TAGS,
-        parameters=WRITE,
+        parameters=[KEY_TEST_MODE],
         request=bodies.ServerPortalBody,
-        responses={200: bodies.PortalAnswer, **WRITE_REFUSALS},
+        responses={200: bodies.PortalAnswer, **PORTAL_REFUSALS},
     )
-    @idempotent()
     def post(self, request: Request, app: str | None = None) -> Response:
-        """Open the customer portal for a user of the app."""
+        """Open the customer portal for a user of the app. Each call opens it anew: its link is never stored."""
         scope = self.scope(request, app)
         given = read_body(bodies.ServerPortalBody, request)
         return Response({"portal_url": on_behalf.open_portal_for(**scope, **given)})

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from payments.models import StripeCustomer, StripeIntent
+from projects.models import IdempotencyRecord
 from tests.payments.shop import RETURN_URL, STRIPE, at_once, buy, open_checkout, post
 
 LEAF = "customer-portal"
@@ -100,10 +101,15 @@ def test_many_clicks_at_once_all_get_a_link(shop: Any, dana: Any, customer: str)
     assert {answer.status_code for answer in answers} == {200}, [answer.content for answer in answers]
 
 
-def test_an_idempotency_key_gets_the_first_answer(shop: Any, dana: Any, customer: str) -> None:
-    first = post(dana, LEAF, body(), **{"Idempotency-Key": "portal-1"})
-    assert post(dana, LEAF, body(), **{"Idempotency-Key": "portal-1"}).json() == first.json()
-    assert len(shop.requests("/v1/billing_portal/sessions")) == 1
+def test_a_repeat_with_an_idempotency_key_opens_anew_and_no_link_is_kept(shop: Any, dana: Any, customer: str) -> None:
+    links = {post(dana, LEAF, body(), **{"Idempotency-Key": "portal-1"}).json()["portal_url"] for _ in range(2)}
+    assert len(links) == 2
+    kept = IdempotencyRecord.objects.for_project(shop.project).filter(key="portal-1")
+    assert not kept.exists()
+    intents = StripeIntent.objects.for_project(shop.project).filter(operation="portal_session")
+    assert intents.count() == 2
+    for row in intents.values():
+        assert not [value for value in row.values() if any(link in str(value) for link in links)]
 
 
 @pytest.mark.parametrize(("fault", "status"), [("status:500", 503), ("status:429", 503), ("status:401", 502)])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from projects.models import EndUser, Project
+from projects.models import EndUser, IdempotencyRecord, Project
 from tests.payments.shop import RETURN_URL, open_checkout
 
 
@@ -27,6 +27,18 @@ def test_it_gives_a_link(shop: Any, acme_server: Any, customer: str, by_slug: bo
     assert answer.status_code == 200, answer.content
     assert set(answer.json()) == {"portal_url"}
     assert shop.requests("/v1/billing_portal/sessions")[-1]["params"]["return_url"] == RETURN_URL
+
+
+def test_no_link_is_kept_under_an_idempotency_key(shop: Any, acme_server: Any, customer: str) -> None:
+    given = {"user_id": customer, "return_url": RETURN_URL}
+    for path in (f"/portal/{shop.project.slug}", "/api/v1/payments/portal"):
+        answers = [
+            acme_server.client.post(path, data=given, content_type="application/json", headers={"Idempotency-Key": "p"})
+            for _ in range(2)
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].json() != answers[1].json()
+    assert not IdempotencyRecord.objects.for_project(shop.project).exists()
 
 
 def test_the_address_may_come_from_the_project(shop: Any, acme_server: Any, customer: str) -> None:
