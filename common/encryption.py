@@ -7,6 +7,7 @@ ENCRYPTION_KEYS lists `key id:base64 key` pairs; the first one writes, all of th
 
 import base64
 import binascii
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -16,14 +17,30 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from common.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
 VERSION = "v1"
 NONCE_BYTES = 12
 KEY_BYTES = 32
 _KNOWN_PREFIX = re.compile(r"(?:sk|rk|pk)_(?:test|live)_|whsec_|ak_")
 
 
-class DecryptionError(Exception):
-    """A stored secret could not be read; the message names the key id and field, never the value."""
+class DecryptionError(ApiError):
+    """503: a stored secret could not be read. The text names the key id and field for the log, never the value."""
+
+    status_code = 503
+    code = "secret_unreadable"
+    detail = "A stored secret cannot be read: its encryption key is missing. Restore the key, or save the secret again."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+        logger.error("secret_unreadable %s", reason)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class UnknownEncryptionKey(DecryptionError):

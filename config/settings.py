@@ -55,6 +55,8 @@ LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1", "testserver"}
 parse_key_ring(ENCRYPTION_KEYS)
 if DEBUG and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
     raise ImproperlyConfigured("DEBUG is on while ALLOWED_HOSTS names a host that is not this machine; turn DEBUG off.")
+if DEMO and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
+    raise ImproperlyConfigured("DEMO is on while ALLOWED_HOSTS names a host that is not this machine; turn DEMO off.")
 if not DEMO and (len(SECRET_KEY) < 40 or "insecure" in SECRET_KEY or SECRET_KEY in ENCRYPTION_KEYS):
     raise ImproperlyConfigured(
         "SECRET_KEY must be at least 40 random characters of its own, not a default and not an encryption key."
@@ -92,6 +94,7 @@ INSTALLED_APPS = [
     "backoffice",
 ]
 MIDDLEWARE = [
+    "config.health_middleware.HealthMiddleware",
     "payments.webhook_middleware.NoCookiesOnWebhooks",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

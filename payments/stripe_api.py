@@ -80,6 +80,15 @@ class StripeKeyRejected(StripeFailure):
     action = "configure_stripe"
 
 
+class StripePermissionMissing(StripeKeyRejected):
+    """502: a restricted key lacks one permission. What needs no such permission still works.
+
+    Source: https://docs.stripe.com/keys/restricted-api-keys
+    """
+
+    detail = "The project's restricted Stripe key lacks a permission that this needs."
+
+
 class StripeUnavailable(StripeFailure):
     """503: Stripe cannot be reached, timed out, or failed inside. The call may have taken effect."""
 
@@ -240,7 +249,9 @@ def _path(object_name: str, object_id: str | None = None) -> str:
 
 def _translated(error: stripe.StripeError) -> StripeFailure:
     """Map the library's errors to ours. Source: https://docs.stripe.com/api/errors"""
-    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
+    if isinstance(error, stripe.PermissionError):
+        return StripePermissionMissing(error)
+    if isinstance(error, stripe.AuthenticationError):
         return StripeKeyRejected(error)
     if isinstance(error, stripe.RateLimitError) or error.http_status == 429:
         return StripeRateLimited(error)

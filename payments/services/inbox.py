@@ -27,6 +27,7 @@ GROUPS_PER_ACCOUNT_MAX = 3
 ERROR_CHARS = 1000
 CONFIG_ERROR = "config_error"
 CONFIG_WAIT_SECONDS = 60
+PERMISSION_WAIT_SECONDS = 300
 BUSY_WAIT_SECONDS = 0.5
 TRANSIENT_WAIT_SECONDS_MAX = 30.0
 BACKOFF_SECONDS = 2.0
@@ -238,6 +239,11 @@ def hold_for_config(group: EventGroup, error: Exception) -> None:
     due.filter(next_attempt_at__lte=Now()).update(
         next_attempt_at=Now() + dt.timedelta(seconds=CONFIG_WAIT_SECONDS), wait_reason=CONFIG_ERROR
     )
+
+
+def hold_for_permission(group: EventGroup, events: Sequence[WebhookEvent], error: Exception) -> None:
+    """Let events wait for a permission that the key lacks. Only these: others of the account may need no such permission."""
+    put_back(group, events, seconds=PERMISSION_WAIT_SECONDS, wait_reason=CONFIG_ERROR, error=str(error))
 
 
 def resume_waiting_events(*, project_id: uuid.UUID) -> int:

@@ -17,6 +17,8 @@ from projects.services.end_user_tokens import UserBanned
 from projects.services.end_users import ensure_end_user
 
 FREE_TIER = "free"
+# Somebody who pays a price that no plan knows is not on the free tier; the app goes by plan_active.
+UNKNOWN_TIER = "unknown"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def read_status(*, project: Project, mode: str, user_id: str) -> UserStatus:
     holds = access is not None and access.plan_active
     known_customer = customer.stripe_customer_id if customer else None
     return UserStatus(
-        tier=(access.plan_code if access and holds else None) or _free_tier(project),
+        tier=(access.plan_code or UNKNOWN_TIER) if access and holds else _free_tier(project),
         stripe_customer_id=known_customer or (subscription.stripe_customer_id or None if subscription else None),
         stripe_subscription_id=subscription.stripe_subscription_id if subscription else None,
         plan_active=holds,

@@ -19,6 +19,7 @@ from payments.services.inbox import (
     fail_events,
     finish_events,
     hold_for_config,
+    hold_for_permission,
     move_to_root,
     put_back,
 )
@@ -26,7 +27,13 @@ from payments.services.leases import Lease, LeaseLost, SyncBusy, end_lease, take
 from payments.services.ownership import Scope
 from payments.services.snapshot import Snapshot, root_of
 from payments.services.sync import Collect, write_mirror, write_snapshot
-from payments.stripe_api import StripeKeyRejected, StripeNotConfigured, account_of
+from payments.stripe_api import (
+    StripeKeyRejected,
+    StripeNotConfigured,
+    StripePermissionMissing,
+    StripeUnavailable,
+    account_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -137,12 +144,19 @@ def _follow(
 ) -> None:
     """Read for all events, then write for all; when one of them spoils it, go event by event."""
     read: list[WebhookEvent] = []
-    for event in events:
+    for place, event in enumerate(events):
         part = snapshot.part()
         try:
             root = _collect(event, handlers, part)
+        except StripePermissionMissing as error:
+            hold_for_permission(group, [event], error)
+            continue
         except StripeKeyRejected:
             raise
+        except StripeUnavailable as error:
+            # The others would meet the same silence, each for as long as a time-out lasts: they wait together.
+            _note_failure(group, events[place:], error)
+            break
         except Exception as error:
             _note_failure(group, [event], error)
             continue
@@ -177,6 +191,8 @@ def _follow_alone(
     try:
         _collect(event, handlers, alone)
         _write(group, [event], alone, Scope(scope.project_id, scope.mode, scope.account_id), lease)
+    except StripePermissionMissing as error:
+        hold_for_permission(group, [event], error)
     except (LeaseLost, StripeKeyRejected):
         raise
     except Exception as error:

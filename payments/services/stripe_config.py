@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from common import clock
+from common.encryption import DecryptionError
 from common.errors import FieldError, NotFound
 from common.modes import MODES, Mode, mode_of
 from payments.models import StripeConfig, StripeCredentials, WebhookEvent
@@ -244,7 +245,12 @@ def _roll_webhook_secret(row: StripeCredentials, project: Project, secret: str) 
     fingerprint = webhook_secret_fingerprint(secret)
     if project.shared_webhook:
         _refuse_shared_secret(row, project, fingerprint)
-    current = row.get_secret("webhook_secret")
+    try:
+        current = row.get_secret("webhook_secret")
+    except DecryptionError:
+        # The encryption key of the old one is lost. It cannot verify any more; saving a new one is the way out.
+        current = ""
+        row.previous_webhook_secret = ""
     if current == secret:
         return
     if current:

@@ -67,6 +67,11 @@ class Shop:
         answer = httpx.post(f"{self.sandbox.url}/_sandbox/api/faults", json=body, timeout=TIMEOUT)
         assert answer.status_code == 201, answer.text
 
+    def clear_faults(self) -> int:
+        """Let this account's requests go well again; returns the control call's status."""
+        query = {"account_id": self.account.account_id}
+        return httpx.delete(f"{self.sandbox.url}/_sandbox/api/faults", params=query, timeout=TIMEOUT).status_code
+
     def requests(self, path: str) -> list[dict[str, Any]]:
         """Give the requests that Stripe saw on a path."""
         query = {"account_id": self.account.account_id}

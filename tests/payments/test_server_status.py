@@ -54,6 +54,15 @@ def test_a_user_who_never_paid_is_on_the_free_tier(acme: Project, acme_server: A
     assert not EndUser.objects.for_project(acme).filter(external_id="nobody").exists()
 
 
+def test_a_paying_user_whose_price_no_plan_knows_is_not_on_the_free_tier(
+    acme: Project, acme_server: Any, dana: Any
+) -> None:
+    create_plan(acme, code="hobby", free=True)
+    create_subscription(acme, end_user=dana.end_user, plan=None)
+    body = ask(acme_server, dana.user_id).json()
+    assert (body["tier"], body["plan_active"]) == ("unknown", True)
+
+
 def test_the_free_tier_has_the_name_of_the_free_plan(acme: Project, acme_server: Any, erin: Any) -> None:
     create_plan(acme, code="hobby", free=True)
     assert ask(acme_server, erin.user_id).json()["tier"] == "hobby"

@@ -37,6 +37,7 @@ def test_good_settings_start(tmp_path: Path) -> None:
         ({"ENCRYPTION_KEYS": "k1:tooshort"}, "ENCRYPTION_KEYS"),
         ({"OIDC_PRIVATE_KEY": None}, "OIDC_PRIVATE_KEY"),
         ({"DEBUG": "true", "ALLOWED_HOSTS": "pay.example.com"}, "DEBUG"),
+        ({"DEMO": "true", "ALLOWED_HOSTS": "pay.example.com"}, "DEMO"),
         ({"DEBUG": "maybe"}, "DEBUG"),
         ({"DEMO": "2"}, "DEMO"),
     ],

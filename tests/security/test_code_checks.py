@@ -1,6 +1,7 @@
 """Checks of the source itself: comparisons of secrets, and who may import what is fenced."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 pytestmark = pytest.mark.no_db
 
 ROOT = Path(__file__).resolve().parents[2]
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
 PRODUCT = (
     "accounts",
     "backoffice",
@@ -87,3 +90,23 @@ def test_a_fenced_library_has_one_importer(library: str, owner: str) -> None:
 
 def test_pickle_is_never_used() -> None:
     assert [str(path) for path in product_files() if imports_of(path) & {"pickle", "shelve", "marshal"}] == []
+
+
+def tracked_python_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [ROOT / name for name in listed.splitlines()]
+    return [path for path in paths if path.exists() and not any("migrations" in part for part in path.parts)]
+
+
+def test_files_and_functions_keep_to_their_length() -> None:
+    too_long = []
+    for path in tracked_python_files():
+        text = path.read_text()
+        if text.count("\n") > MAX_FILE_LINES:
+            too_long.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > MAX_FUNCTION_LINES:
+                    too_long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines")
+    assert too_long == []
