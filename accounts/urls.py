@@ -23,7 +23,6 @@ urlpatterns = [
     path("api/v1/auth/refresh", sign_in.RefreshView.as_view(), name="refresh"),
     path("api/v1/auth/logout", sign_in.LogoutView.as_view(), name="logout"),
     path("api/v1/auth/me", sign_in.MeView.as_view(), name="me"),
-    path("api/v1/auth/clients", clients.OAuthClientsView.as_view(), name="oauth-clients"),
     path("api/v1/auth/clients/<str:client_id>", clients.OAuthClientView.as_view(), name="oauth-client"),
     path("accounts/login/", pages.SignInView.as_view(), name="account_login"),
     path("accounts/reauthenticate/", pages.SignInView.as_view(), name="account_reauthenticate"),

@@ -28,13 +28,17 @@ from projects.principals import EndUserPrincipal, ServerPrincipal
 P = ParamSpec("P")
 V = TypeVar("V", bound=APIView)
 Handler = Callable[Concatenate[V, Request, P], Response]
+SecretRule = bool | Callable[[Any], bool]
 
 HEADER = "Idempotency-Key"
 MAX_KEY_LENGTH = 255
 
 
-def idempotent(*, holds_secret: bool = False) -> Callable[[Handler[V, P]], Handler[V, P]]:
-    """Make a `post` method honour Idempotency-Key. `holds_secret`: its answer is never stored, a replay is 409 already_created."""
+def idempotent(*, holds_secret: SecretRule = False) -> Callable[[Handler[V, P]], Handler[V, P]]:
+    """Make a `post` method honour Idempotency-Key.
+
+    `holds_secret`: its answer (or one of which the rule says so) is never stored, a replay is 409 already_created.
+    """
 
     def decorate(handler: Handler[V, P]) -> Handler[V, P]:
         @functools.wraps(handler)
@@ -52,7 +56,7 @@ def idempotent(*, holds_secret: bool = False) -> Callable[[Handler[V, P]], Handl
     return decorate
 
 
-def _carry_out(claim: Claim, handler: Callable[[], Response], *, holds_secret: bool) -> Response:
+def _carry_out(claim: Claim, handler: Callable[[], Response], *, holds_secret: SecretRule) -> Response:
     try:
         response = handler()
     except ApiError as error:
@@ -65,7 +69,9 @@ def _carry_out(claim: Claim, handler: Callable[[], Response], *, holds_secret: b
         release_claim(claim=claim)
         raise
     if is_lasting(response.status_code):
-        secret = holds_secret and response.status_code < 300
+        secret = response.status_code < 300 and (
+            holds_secret(response.data) if callable(holds_secret) else holds_secret
+        )
         body = None if secret else _plain(response.data)
         store_answer(claim=claim, status_code=response.status_code, body=body, holds_secret=secret)
     else:

@@ -6,11 +6,13 @@ from projects.views.api_keys import ApiKeysView, ApiKeyView
 from projects.views.end_users import EndUsersView, EndUserTokensView, EndUserView
 from projects.views.identity_provider import IdentityProviderView
 from projects.views.members import MembersView, MemberView
+from projects.views.oauth_clients import IdempotentOAuthClientsView
 from projects.views.projects import ProjectsView, ProjectView
 
 BASE = "api/v1/projects/<uuid:project_id>"
 
 urlpatterns = [
+    path("api/v1/auth/clients", IdempotentOAuthClientsView.as_view(), name="oauth-clients"),
     path("api/v1/projects/", ProjectsView.as_view(), name="projects"),
     path(BASE, ProjectView.as_view(), name="project"),
     path(f"{BASE}/api-keys", ApiKeysView.as_view(), name="api-keys"),

@@ -1,0 +1,131 @@
+"""Every POST with a caller honours Idempotency-Key, or is listed here with the reason why it does not."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from entitlements.models import Plan, PlanPrice
+from projects.models import IdempotencyRecord, Project
+from tests.cast import AppServer, AppUser, Developer
+from tests.payments.rows import create_plan
+from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, checkout_body, connect_stripe
+from tests.security.matrix import DEV, PROJECT, ROWS, USER, P, Row
+from tests.security.test_route_matrix import address, call
+
+MOVES_NOTHING = "neither money nor state moves; a portal link is never stored (ADR 0005)"
+EXCEPTIONS = {
+    f"{DEV}/validate-credentials": "reads Stripe, stores nothing; with the key its body would leave a digest of a secret",
+    f"{USER}/customer-portal": MOVES_NOTHING,
+    f"{P}/portal": MOVES_NOTHING,
+    "portal/{app}": MOVES_NOTHING,
+}
+# What their answers show is shown once: a repeat is told so.
+SHOWN_ONCE = {"api/v1/auth/clients", f"{PROJECT}/api-keys", f"{PROJECT}/end-user-tokens"}
+POSTS = sorted(
+    path
+    for (method, path), row in ROWS.items()
+    if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server"}
+)
+NEEDS_A_SUBSCRIPTION = {f"{USER}/{leaf}-subscription" for leaf in ("cancel", "resume", "update")}
+
+
+@pytest.fixture
+def shop(acme: Project, sandbox: Any) -> Shop:
+    """Acme sells a tier and has its default addresses set."""
+    account = sandbox.create_account("Acme")
+    connect_stripe(acme, account)
+    acme.default_success_url, acme.default_cancel_url, acme.default_return_url = SUCCESS_URL, CANCEL_URL, RETURN_URL
+    acme.save()
+    return Shop(acme, account, sandbox)
+
+
+@pytest.fixture
+def send(
+    shop: Shop, alice: Developer, dana: AppUser, acme_server: AppServer
+) -> Callable[[str, dict[str, Any], str], Any]:
+    """Call a row's path as the caller that it is for."""
+    callers = {"developer": alice.headers, "end_user": dana.headers, "server": acme_server.headers}
+
+    def post(path: str, body: dict[str, Any], key: str) -> Any:
+        row: Row = ROWS["POST", path]
+        return call(callers[row.audience] | {"Idempotency-Key": key}, "POST", address(path, row, shop.project), body)
+
+    return post
+
+
+def sell_plan(shop: Shop) -> Plan:
+    plan = create_plan(shop.project, code="maker", name="Maker")
+    PlanPrice.objects.create(
+        project=shop.project, plan=plan, mode="test", interval="month", stripe_price_id=shop.price(1299)
+    )
+    return plan
+
+
+def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[str, Any]:
+    """Make what the path is called with so that it succeeds."""
+    if path in NEEDS_A_SUBSCRIPTION:
+        buy(shop, dana, shop.price(1000))
+    if path.endswith("update-subscription"):
+        return {"new_price_id": shop.price(2000)}
+    if path.endswith("checkout-session"):
+        return checkout_body(shop.price(1000))
+    if "checkout" in path:
+        return {"user_id": dana.user_id, "email": "dana@example.com", "tier": sell_plan(shop).code}
+    if path == f"{PROJECT}/members":
+        return {"email": charlie.user.email, "role": "viewer"}
+    if "portal" in path:
+        buy(shop, dana, shop.price(1000))
+        return {"return_url": RETURN_URL} | ({} if path.startswith(USER) else {"user_id": dana.user_id})
+    return dict(ROWS["POST", path].body)
+
+
+@pytest.mark.no_db
+def test_every_exception_is_a_route() -> None:
+    assert set(EXCEPTIONS) | SHOWN_ONCE <= set(POSTS)
+    assert all(EXCEPTIONS.values())
+
+
+@pytest.mark.parametrize("path", [path for path in POSTS if path not in EXCEPTIONS])
+def test_a_key_gets_its_first_answer_and_takes_no_other_body(
+    path: str, send: Any, shop: Shop, dana: AppUser, charlie: Developer
+) -> None:
+    body, key = good_body(path, shop, dana, charlie), uuid.uuid4().hex
+    first = send(path, body, key)
+    assert first.status_code in (200, 201), first.content
+    other = send(path, {**body, "another": "body"}, key)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    again = send(path, body, key)
+    kept = IdempotencyRecord.objects.get(key=key)
+    if path in SHOWN_ONCE:
+        assert (again.status_code, again.json()["code"]) == (409, "already_created")
+        assert (kept.holds_secret, kept.response_body) == (True, None)
+    else:
+        assert (again.status_code, again.json()) == (first.status_code, first.json())
+        assert again["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.parametrize("path", sorted(EXCEPTIONS))
+def test_an_exception_keeps_nothing_under_a_key(
+    path: str, send: Any, shop: Shop, dana: AppUser, charlie: Developer
+) -> None:
+    body, key = good_body(path, shop, dana, charlie), uuid.uuid4().hex
+    for given in (body, {**body, "another": "body"}):
+        assert send(path, given, key).status_code == 200
+    assert not IdempotencyRecord.objects.filter(key=key).exists()
+
+
+def test_one_client_is_registered_however_often_it_is_sent(alice: Developer, send: Any) -> None:
+    path, key = "api/v1/auth/clients", uuid.uuid4().hex
+    for _ in range(3):
+        send(path, {"name": "cli", "redirect_uris": ["http://127.0.0.1/cb"]}, key)
+    assert alice.client.get(f"/{path}").json()["total"] == 1
+
+
+def test_a_public_client_has_no_secret_so_its_answer_comes_back(send: Any) -> None:
+    path, key = "api/v1/auth/clients", uuid.uuid4().hex
+    body = {"name": "app", "type": "public", "redirect_uris": ["http://127.0.0.1/cb"]}
+    first, again = send(path, body, key), send(path, body, key)
+    assert first.json()["client_secret"] is None
+    assert (again.status_code, again.json()) == (201, first.json())
