@@ -154,6 +154,11 @@ def _confirmation_secret(tx: Tx, ctx: Context, invoice: Object) -> Object | None
     return None
 
 
+def _tax_ids(tx: Tx, ctx: Context, customer: Object) -> Object:
+    found = _newest_first(tx, ctx, "tax_id", "customer", customer["id"])
+    return whole_list(found, f"/v1/customers/{customer['id']}/tax_ids")
+
+
 def _applies_to(tx: Tx, ctx: Context, coupon: Object) -> Object:
     stored = tx.get(ctx, "coupon", coupon["id"]) or {}
     found: Object = stored.get("applies_to") or {"products": []}
@@ -167,7 +172,7 @@ INCLUDED: dict[tuple[str, str], Callable[[Tx, Context, Object], Any]] = {
     ("checkout.session", "line_items"): _line_items,
     ("customer", "sources"): _empty("/v1/customers/{id}/sources"),
     ("customer", "subscriptions"): _subscriptions,
-    ("customer", "tax_ids"): _empty("/v1/customers/{id}/tax_ids"),
+    ("customer", "tax_ids"): _tax_ids,
     ("invoice", "confirmation_secret"): _confirmation_secret,
     ("invoice", "payments"): _payments,
 }

@@ -9,6 +9,7 @@ from ..errors import invalid
 from ..events import Journal, emit, emit_updated
 from ..store import Context, Tx
 from . import invoicing, lines, proration, subscribing
+from .catalog import cost, is_metered
 
 Object = dict[str, Any]
 
@@ -61,12 +62,14 @@ def _credit_unused(tx: Tx, ctx: Context, subscription: Object) -> None:
     debited = tx.private(ctx, "subscription", subscription["id"]).get("debited", {})
     for item in subscription["items"]["data"]:
         start, end = item["current_period_start"], item["current_period_end"]
-        price, quantity = item["price"], item["quantity"]
+        price, quantity = item["price"], item.get("quantity", 0)
+        if is_metered(price):
+            continue
         pending = lines.new_item(
             ctx,
             customer=subscription["customer"],
             amount=proration.unused_credit(
-                debited.get(item["id"], price["unit_amount"] * quantity), 1, end - ctx.now, end - start
+                debited.get(item["id"], cost(price, quantity)), 1, end - ctx.now, end - start
             ),
             currency=price["currency"],
             description=f"Unused time on {lines.product_name(tx, ctx, price)} after {lines.day(ctx.now)}",

@@ -66,7 +66,7 @@ def plan_of(price: Object) -> Object:
         "interval_count": recurring["interval_count"],
         "livemode": price["livemode"],
         "metadata": price["metadata"],
-        "meter": None,
+        "meter": recurring["meter"],
         "nickname": price["nickname"],
         "product": price["product"],
         "tiers_mode": None,
@@ -74,3 +74,13 @@ def plan_of(price: Object) -> Object:
         "trial_period_days": None,
         "usage_type": recurring["usage_type"],
     }
+
+
+def is_metered(price: Object) -> bool:
+    """Tell whether a price is for usage, billed when its period is over."""
+    return bool(price["recurring"] and price["recurring"]["usage_type"] == "metered")
+
+
+def cost(price: Object, quantity: int | None) -> int:
+    """Give what a price costs in advance: nothing for usage, which is billed afterwards."""
+    return 0 if is_metered(price) else int(price["unit_amount"]) * (quantity or 0)

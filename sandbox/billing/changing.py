@@ -11,7 +11,7 @@ from ..fields import merged_metadata, supported
 from ..lookup import referred
 from ..store import Context, Tx
 from . import discounts, invoicing, lines, proration, subscribing
-from .catalog import plan_of
+from .catalog import cost, is_metered, plan_of
 from .payments import Attempt
 from .periods import period_after
 
@@ -61,7 +61,7 @@ def _differs(swap: Swap) -> bool:
     if swap.before is None or swap.after is None:
         return True
     old, new = swap.before, swap.after
-    return bool(old["price"]["id"] != new["price"]["id"] or old["quantity"] != new["quantity"])
+    return bool(old["price"]["id"] != new["price"]["id"] or old.get("quantity") != new.get("quantity"))
 
 
 def _change_item(tx: Tx, ctx: Context, items: list[Object], entry: Object, path: str) -> Swap:
@@ -76,7 +76,15 @@ def _change_item(tx: Tx, ctx: Context, items: list[Object], entry: Object, path:
     if entry.get("price"):
         new["price"] = checked_price(tx, ctx, entry["price"], f"{path}[price]")
         new["plan"] = plan_of(new["price"])
+        if is_metered(new["price"]):
+            new.pop("quantity", None)
+        else:
+            new.setdefault("quantity", 1)
     if entry.get("quantity") is not None:
+        if is_metered(new["price"]):
+            raise invalid(
+                f"You cannot set the quantity for metered plans. Plan: {new['price']['id']}", f"{path}[quantity]"
+            )
         if entry["quantity"] < 0:
             raise invalid("Invalid non-negative integer", f"{path}[quantity]", "parameter_invalid_integer")
         new["quantity"] = entry["quantity"]
@@ -146,9 +154,9 @@ def proration_items(
     net = discounts.net_of(tx, ctx, subscription, list(after.values()))
     found = []
     for swap in swaps:
-        if swap.before:
+        if swap.before and not is_metered(swap.before["price"]):
             found.append(_credit(tx, ctx, subscription, swap.before, debited.get(swap.before["id"]), at))
-        if swap.after and not credits_only:
+        if swap.after and not credits_only and not is_metered(swap.after["price"]):
             found.append(_charge(tx, ctx, subscription, swap.after, net[swap.after["id"]], at))
         if swap.after:
             debited[swap.after["id"]] = net[swap.after["id"]]
@@ -161,7 +169,7 @@ def proration_items(
 def _credit(tx: Tx, ctx: Context, subscription: Object, item: Object, debited: int | None, at: int) -> Object:
     start, end = item["current_period_start"], item["current_period_end"]
     # Flexible billing credits what was really debited, which a change without proration leaves as it was.
-    whole = item["price"]["unit_amount"] * item["quantity"] if debited is None else debited
+    whole = cost(item["price"], item.get("quantity")) if debited is None else debited
     amount = proration.unused_credit(whole, 1, end - at, end - start)
     pending = _pending(tx, ctx, subscription, item, amount, (at, end), f"Unused time on {{}} after {lines.day(at)}")
     pending["proration_details"] = {

@@ -112,6 +112,7 @@ def _line_view(item: Object) -> Object:
         "description": item["description"],
         "quantity": item["quantity"],
         "unit_amount": item["price"]["unit_amount"],
+        "amount_subtotal": item["amount_subtotal"],
         "amount_total": item["amount_total"],
         "currency": item["currency"],
         "interval": recurring.get("interval"),

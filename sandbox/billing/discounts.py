@@ -1,7 +1,7 @@
 """Discounts: what a coupon or a promotion code becomes when a customer redeems it.
 
-A discount keeps the coupon as it was. One that lasts once leaves its subscription with the first invoice that it lowers; a repeating one when its
-months are over. The invoice keeps its id, and the discount can still be expanded there.
+A discount keeps the coupon as it was. One that lasts once leaves its subscription with the first invoice that it
+lowers, a repeating one when its months are over. The invoice keeps its id, and it can still be expanded there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ..events import Journal
 from ..fields import money
 from ..lookup import no_such
 from ..store import Context, Tx
+from .catalog import cost
 from .periods import add_interval
 from .totals import Priced, discounted
 
@@ -223,10 +224,7 @@ def net_of(tx: Tx, ctx: Context, subscription: Object, items: list[Object]) -> d
     Prorations hold discounts in themselves (flexible billing), so both of their sides start from these figures.
     """
     coupons = [coupon for _, coupon in running(tx, ctx, subscription["discounts"])]
-    lines = [
-        Priced((item["price"]["unit_amount"] or 0) * item.get("quantity", 0), item["price"]["product"])
-        for item in items
-    ]
+    lines = [Priced(cost(item["price"], item.get("quantity")), item["price"]["product"]) for item in items]
     off = discounted(lines, coupons)
     return {
         item["id"]: line.amount - sum(parts[index] for parts in off)

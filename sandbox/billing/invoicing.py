@@ -13,7 +13,7 @@ from ..errors import CardError, StripeError
 from ..events import Journal
 from ..fields import filled, smallest_charge
 from ..store import Context, Tx
-from . import cards, discounts, invoice_totals, payments, preferences
+from . import cards, credit, discounts, invoice_totals, payments, preferences
 from .payments import Attempt
 
 Object = dict[str, Any]
@@ -183,6 +183,10 @@ def draft(
         customer_phone=customer["phone"],
         customer_shipping=customer["shipping"],
         customer_tax_exempt=customer["tax_exempt"],
+        customer_tax_ids=[
+            {"type": tax_id["type"], "value": tax_id["value"]}
+            for tax_id in tx.find_by(ctx, "tax_id", "customer", customer["id"])
+        ],
         lines={
             "object": "list",
             "data": lines,
@@ -243,7 +247,7 @@ def finalize(
     customer |= {"next_invoice_sequence": customer["next_invoice_sequence"] + 1, "balance": invoice["ending_balance"]}
     tx.save(ctx, customer)
     if change:
-        record_balance(
+        credit.record(
             tx,
             ctx,
             customer,
@@ -265,32 +269,6 @@ def finalize(
     tx.save(ctx, invoice)
     journal.add("invoice.finalized", invoice)
     return invoice
-
-
-def record_balance(
-    tx: Tx, ctx: Context, customer: Object, *, amount: int, currency: str, kind: str, invoice: str | None
-) -> Object:
-    """Write down a change of the customer's balance; the customer has the new balance already."""
-    return tx.insert(
-        ctx,
-        {
-            "id": ids.new_id("customer_balance_transaction"),
-            "object": "customer_balance_transaction",
-            "amount": amount,
-            "checkout_session": None,
-            "created": ctx.now,
-            "credit_note": None,
-            "currency": currency,
-            "customer": customer["id"],
-            "customer_account": None,
-            "description": None,
-            "ending_balance": customer["balance"],
-            "invoice": invoice,
-            "livemode": ctx.livemode,
-            "metadata": {},
-            "type": kind,
-        },
-    )
 
 
 def mark_paid(
@@ -465,6 +443,7 @@ def void(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> Object:
         intent |= {"status": "canceled", "canceled_at": ctx.now, "cancellation_reason": "void_invoice"}
         tx.save(ctx, intent)
         journal.add("payment_intent.canceled", intent)
+    credit.give_back(tx, ctx, invoice)
     invoice |= {"status": "void", "auto_advance": False, "next_payment_attempt": None}
     invoice["status_transitions"]["voided_at"] = ctx.now
     tx.save(ctx, invoice)

@@ -8,6 +8,8 @@ from typing import Any
 from .. import ids
 from ..fields import money
 from ..store import Context, Tx
+from . import usage
+from .catalog import cost, is_metered
 
 Object = dict[str, Any]
 
@@ -19,20 +21,36 @@ def product_name(tx: Tx, ctx: Context, price: Object) -> str:
 
 
 def recurring_line(
-    tx: Tx, ctx: Context, subscription: Object, item: Object, period: tuple[int, int], *, trial: bool = False
+    tx: Tx,
+    ctx: Context,
+    subscription: Object,
+    item: Object,
+    period: tuple[int, int],
+    *,
+    trial: bool = False,
+    used: tuple[int, int] | None = None,
 ) -> Object:
-    """Make the line for one whole period of an item, free during a trial."""
+    """Make the line for one whole period of an item, free during a trial.
+
+    A metered item has the usage of the period that is over (`used`), and nothing where none is over yet.
+    """
     price, quantity = item["price"], item.get("quantity", 1)
+    amount = 0 if trial else cost(price, quantity)
+    if is_metered(price):
+        quantity = 0
+        if used and not trial:
+            period = used
+            quantity, amount = usage.billed(tx, ctx, price, subscription["customer"], *used)
     name = product_name(tx, ctx, price)
     every = price["recurring"]["interval"]
     if price["recurring"]["interval_count"] > 1:
         every = f"{price['recurring']['interval_count']} {every}s"
-    text = f"{quantity} × {name} (at {money(price['unit_amount'], price['currency'])} / {every})"
+    text = f"{quantity} × {name} (at {unit_price(price)} / {every})"
     if trial:
         text = f"Free trial for {quantity} × {name}"
     return _line(
         ctx,
-        amount=0 if trial else price["unit_amount"] * quantity,
+        amount=amount,
         currency=price["currency"],
         description=text,
         discountable=True,
@@ -44,6 +62,13 @@ def recurring_line(
         quantity=quantity,
         subscription=subscription["id"],
     )
+
+
+def unit_price(price: Object) -> str:
+    """Write what one unit costs, also where that is less than the currency's smallest unit."""
+    if price["unit_amount"] is not None:
+        return money(price["unit_amount"], price["currency"])
+    return f"{price['unit_amount_decimal']} × {money(1, price['currency'])}"
 
 
 def _item_parent(subscription: str, item: str, invoice_item: str | None, *, proration: bool, credited: Any) -> Object:

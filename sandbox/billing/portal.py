@@ -56,8 +56,9 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
     exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity,
     unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at, cancel_at_period_end,
     can_cancel, can_resume, switch_prices (each: id, description, unit_amount, currency,
-    interval, interval_count)), discounts (each: name, percent_off, amount_off, duration, months)), invoices newest first (each: id, number, created, total, amount_due, currency, status,
-    hosted_invoice_url, invoice_pdf).
+    interval, interval_count)), discounts (each: name, percent_off, amount_off, duration, months)),
+    invoices newest first (each: id, number, created, total, amount_due, currency, status, hosted_invoice_url,
+    invoice_pdf).
 
     Raises: StripeError 404 for an unknown or lapsed session.
     """
@@ -132,7 +133,7 @@ def _subscription_view(tx: Tx, ctx: Context, configuration: Object, subscription
         "id": subscription["id"],
         "price_id": price["id"],
         "status": subscription["status"],
-        "quantity": item["quantity"],
+        "quantity": item.get("quantity"),
         "current_period_end": item["current_period_end"],
         "cancel_at": subscription["cancel_at"],
         "cancel_at_period_end": subscription["cancel_at_period_end"],

@@ -109,7 +109,10 @@ def upcoming(tx: Tx, ctx: Context, subscription: Object) -> Object:
     recurring = subscription["items"]["data"][0]["price"]["recurring"]
     period = (end, period_after(subscription["billing_cycle_anchor"], recurring, end)[1])
     found = [lines.line_of_item(ctx, item) for item in invoicing.pending_items(tx, ctx, subscription)]
-    found += [lines.recurring_line(tx, ctx, subscription, item, period) for item in subscription["items"]["data"]]
+    found += [
+        lines.recurring_line(tx, ctx, subscription, item, period, used=(start, end))
+        for item in subscription["items"]["data"]
+    ]
     invoice = invoicing.draft(
         tx,
         # Discounts count as they will be at the turn of the period.
@@ -146,7 +149,11 @@ def _cycle_invoice(
 ) -> Object:
     period = subscribing.period_of(subscription)
     found = [lines.line_of_item(ctx, item) for item in invoicing.pending_items(tx, ctx, subscription)]
-    found += [lines.recurring_line(tx, ctx, subscription, item, period) for item in subscription["items"]["data"]]
+    # Usage of a trial is free.
+    used = None if subscription["status"] == "trialing" else old_period
+    found += [
+        lines.recurring_line(tx, ctx, subscription, item, period, used=used) for item in subscription["items"]["data"]
+    ]
     return invoicing.new_invoice(
         tx,
         ctx,

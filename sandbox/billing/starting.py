@@ -23,6 +23,7 @@ from . import (
     totals,
     trials,
 )
+from .catalog import cost, is_metered
 from .payments import Attempt
 from .periods import DAY_SECONDS, period_after
 
@@ -60,6 +61,8 @@ def checked_items(tx: Tx, ctx: Context, wanted: list[Object] | None) -> list[tup
         if not entry.get("price"):
             raise requires(f"{path}[price]")
         price = changing.checked_price(tx, ctx, entry["price"], f"{path}[price]")
+        if is_metered(price) and entry.get("quantity") is not None:
+            raise invalid(f"You cannot set the quantity for metered plans. Plan: {price['id']}", f"{path}[quantity]")
         found.append((price, entry.get("quantity", 1)))
     if len({price["id"] for price, _ in found}) < len(found):
         raise invalid("Cannot add multiple subscription items with the same plan.", "items")
@@ -80,12 +83,12 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     payment_method = _payment_method(tx, ctx, customer, params)
     clocks.check_subscriptions(tx, ctx, customer["id"])
     trial_end = _trial_end(ctx, params)
-    due = 0 if trial_end else sum(price["unit_amount"] * quantity for price, quantity in prices)
+    due = 0 if trial_end else sum(cost(price, quantity) for price, quantity in prices)
     sources = discounts.checked(
         tx, ctx, params.get("discounts"), customer=customer, currency=prices[0][0]["currency"], amount=due
     )
     off = totals.discounted(
-        [totals.Priced(price["unit_amount"] * quantity, price["product"]) for price, quantity in prices],
+        [totals.Priced(cost(price, quantity), price["product"]) for price, quantity in prices],
         [source.coupon for source in sources],
     )
     if payment_method is None and due > sum(map(sum, off)) and behavior != "default_incomplete":

@@ -12,14 +12,14 @@ from . import agenda
 from .agenda import TERMINAL as TERMINAL
 from .agenda import period_of as period_of
 from .agenda import trial_notice_at
-from .catalog import plan_of
+from .catalog import cost, is_metered, plan_of
 
 Object = dict[str, Any]
 
 
 def new_item(ctx: Context, subscription_id: str, price: Object, quantity: int, period: tuple[int, int]) -> Object:
     """Make one item of a subscription."""
-    return {
+    item: Object = {
         "id": ids.new_id("subscription_item"),
         "object": "subscription_item",
         "billing_thresholds": None,
@@ -31,10 +31,11 @@ def new_item(ctx: Context, subscription_id: str, price: Object, quantity: int, p
         "metadata": {},
         "plan": plan_of(price),
         "price": price,
-        "quantity": quantity,
         "subscription": subscription_id,
         "tax_rates": [],
     }
+    # Usage has no quantity.
+    return item if is_metered(price) else {**item, "quantity": quantity}
 
 
 # What every subscription of this sandbox has in common.
@@ -130,7 +131,7 @@ def new_subscription(
         trial_start=ctx.now if trial_end else None,
     )
     echo_legacy_plan(subscription)
-    debited = {item["id"]: item["price"]["unit_amount"] * item["quantity"] for item in items}
+    debited = {item["id"]: cost(item["price"], item.get("quantity")) for item in items}
     tx.insert(ctx, subscription, {"debited": debited})
     for item in items:
         tx.insert(ctx, item)
@@ -142,7 +143,7 @@ def echo_legacy_plan(subscription: Object) -> None:
     """Keep the plan and quantity that this version still shows at the top of subscriptions with one item."""
     items = subscription["items"]["data"]
     subscription["plan"] = items[0]["plan"] if len(items) == 1 else None
-    subscription["quantity"] = items[0]["quantity"] if len(items) == 1 else None
+    subscription["quantity"] = items[0].get("quantity") if len(items) == 1 else None
 
 
 def save(tx: Tx, ctx: Context, subscription: Object) -> Object:

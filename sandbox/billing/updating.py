@@ -10,6 +10,7 @@ from ..events import Journal, changes
 from ..fields import apply_simple, merged_metadata, supported
 from ..store import Context, Tx
 from . import cancellation, cards, changing, discounts, pending, settlement, subscribing, tax, trials
+from .catalog import cost
 
 Object = dict[str, Any]
 
@@ -94,7 +95,7 @@ def _reductions(tx: Tx, ctx: Context, journal: Journal, subscription: Object, pa
     if "discounts" not in params:
         return
     items = subscription["items"]["data"]
-    whole = sum((item["price"]["unit_amount"] or 0) * item.get("quantity", 0) for item in items)
+    whole = sum(cost(item["price"], item.get("quantity")) for item in items)
     sources = discounts.checked(
         tx, ctx, params["discounts"], customer=customer, currency=subscription["currency"], amount=whole
     )

@@ -24,6 +24,7 @@ MODULES = (
     "invoice_items",
     "invoice_payments",
     "invoices",
+    "meters",
     "payment_intents",
     "payment_methods",
     "prices",
@@ -33,6 +34,7 @@ MODULES = (
     "setup_intents",
     "subscription_items",
     "subscriptions",
+    "tax_ids",
     "test_clocks",
     "webhook_endpoints",
 )

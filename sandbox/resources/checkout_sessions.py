@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from .. import ids
 from ..billing import bank_debits, lines, session_totals, sessions
+from ..billing.catalog import cost, is_metered
 from ..errors import StripeError, invalid, not_simulated, requires
 from ..fields import filled, merged_metadata, required, smallest_charge, supported
 from ..lookup import referred
@@ -162,13 +163,15 @@ def _line_item(tx: Tx, ctx: Context, wanted: Object, path: str) -> Object:
         # A price made on the spot is inactive: it cannot be used again.
         price = new_price(tx, ctx, wanted["price_data"], active=False)
     quantity = wanted.get("quantity")
-    if quantity is None:
+    if is_metered(price) and quantity is not None:
+        raise invalid(f"You cannot set the quantity for metered plans. Plan: {price['id']}", f"{path}[quantity]")
+    if quantity is None and not is_metered(price):
         raise invalid(f"Quantity is required. Add `quantity` to `{path}`", path)
-    if quantity < 1:
+    if quantity is not None and quantity < 1:
         raise invalid(
             "This value must be greater than or equal to 1.", f"{path}[quantity]", "parameter_invalid_integer"
         )
-    amount = price["unit_amount"] * quantity
+    amount = cost(price, quantity)
     return {
         "id": ids.new_id("item"),
         "object": "item",

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from .. import ids
-from ..billing import cancellation, cards, clocks, invoicing
+from ..billing import cancellation, cards, clocks, credit
 from ..errors import invalid
 from ..events import changes, emit
 from ..fields import apply_simple, merged_metadata, supported
@@ -204,9 +204,7 @@ def create_balance_transaction(tx: Tx, ctx: Context, params: Object, id: str) ->
 
 def record_adjustment(tx: Tx, ctx: Context, customer: Object, amount: int, currency: str) -> Object:
     """Write down a change of the balance that no invoice made; the customer has the new balance already."""
-    return invoicing.record_balance(
-        tx, ctx, customer, amount=amount, currency=currency, kind="adjustment", invoice=None
-    )
+    return credit.record(tx, ctx, customer, amount=amount, currency=currency, kind="adjustment", invoice=None)
 
 
 def retrieve_balance_transaction(tx: Tx, ctx: Context, params: Object, customerId: str, id: str) -> Object:

@@ -159,8 +159,15 @@ def create_preview(tx: Tx, ctx: Context, params: Object) -> Object:
     details = params.get("subscription_details") or {}
     supported(
         details,
-        {"billing_cycle_anchor", "cancel_at", "cancel_at_period_end", "items", "proration_behavior", "proration_date",
-         "trial_end"},
+        {
+            "billing_cycle_anchor",
+            "cancel_at",
+            "cancel_at_period_end",
+            "items",
+            "proration_behavior",
+            "proration_date",
+            "trial_end",
+        },
         "subscription_details",
     )
     if params.get("preview_mode", "next") != "next":

@@ -42,9 +42,9 @@ def new_price(tx: Tx, ctx: Context, params: Object, *, active: bool = True) -> O
     currency = str(required(params, "currency")).lower()
     if params.get("billing_scheme", "per_unit") != "per_unit":
         raise not_simulated("billing_scheme")
-    amount, amount_decimal = _amount(params)
+    recurring = _recurring(tx, ctx, params.get("recurring"))
+    amount, amount_decimal = _amount(params, metered=bool(recurring and recurring["meter"]))
     product_id = _product_of(tx, ctx, params)
-    recurring = _recurring(params.get("recurring"))
     price: Object = {
         "id": ids.new_id("price"),
         "object": "price",
@@ -70,7 +70,7 @@ def new_price(tx: Tx, ctx: Context, params: Object, *, active: bool = True) -> O
     return tx.insert(ctx, price)
 
 
-def _amount(params: Object) -> tuple[int | None, str]:
+def _amount(params: Object, *, metered: bool) -> tuple[int | None, str]:
     if params.get("unit_amount") is not None and params.get("unit_amount_decimal") is not None:
         raise invalid("You may only specify one of these parameters: unit_amount, unit_amount_decimal.", "unit_amount")
     if params.get("unit_amount") is not None:
@@ -84,6 +84,8 @@ def _amount(params: Object) -> tuple[int | None, str]:
         exact = Decimal(str(params["unit_amount_decimal"]))
     except InvalidOperation:
         raise invalid("Invalid decimal", "unit_amount_decimal") from None
+    if exact != exact.to_integral_value() and metered and exact > 0:
+        return None, str(exact)
     if exact != exact.to_integral_value():
         raise not_simulated("unit_amount_decimal")
     return int(exact), str(int(exact))
@@ -97,12 +99,17 @@ def _product_of(tx: Tx, ctx: Context, params: Object) -> str:
     return str(referred(tx, ctx, "product", required(params, "product"), "product")["id"])
 
 
-def _recurring(wanted: Object | None) -> Object | None:
+def _recurring(tx: Tx, ctx: Context, wanted: Object | None) -> Object | None:
     if not wanted:
         return None
-    supported(wanted, {"interval", "interval_count", "usage_type", "trial_period_days"}, "recurring")
-    if wanted.get("usage_type", "licensed") != "licensed":
-        raise not_simulated("recurring[usage_type]")
+    supported(wanted, {"interval", "interval_count", "meter", "usage_type", "trial_period_days"}, "recurring")
+    metered = wanted.get("usage_type") == "metered"
+    if metered and not wanted.get("meter"):
+        raise invalid("Metered prices must be backed by a meter.", "recurring[meter]")
+    if wanted.get("meter") and not metered:
+        raise invalid("A meter can only be set with `usage_type=metered`.", "recurring[meter]")
+    if metered and referred(tx, ctx, "billing.meter", wanted["meter"], "recurring[meter]")["status"] != "active":
+        raise invalid("The meter is not active.", "recurring[meter]")
     if wanted.get("trial_period_days"):
         raise not_simulated("recurring[trial_period_days]")
     if not wanted.get("interval"):
@@ -113,9 +120,9 @@ def _recurring(wanted: Object | None) -> Object | None:
     return {
         "interval": wanted["interval"],
         "interval_count": count,
-        "meter": None,
+        "meter": wanted["meter"] if metered else None,
         "trial_period_days": None,
-        "usage_type": "licensed",
+        "usage_type": "metered" if metered else "licensed",
     }
 
 

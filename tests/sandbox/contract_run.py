@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from sandbox import API_VERSION
+from tests.sandbox.contract_money import money
 from tests.sandbox.stripe_api import CARD, Api, create_price, create_session, pay_on_page, subscribe, until
 
 
@@ -260,5 +261,5 @@ def endpoints(api: Api) -> None:
 
 def everything(api: Api) -> None:
     """Do all of it."""
-    for part in (endpoints, catalogue, customers, one_time_payment, subscription_life, declines, time_passes):
+    for part in (endpoints, catalogue, customers, one_time_payment, subscription_life, declines, time_passes, money):
         part(api)

@@ -67,7 +67,9 @@ def test_a_card_asks_for_authentication_once_and_then_pays_without(api: Api, suc
         assert after["last_setup_error"]["code"] == "setup_intent_authentication_failure"
         return
     assert after["status"] == "succeeded"
-    assert [each["status"] for each in api.get("/v1/setup_attempts", setup_intent=intent["id"])["data"]] == ["succeeded"]
+    assert [each["status"] for each in api.get("/v1/setup_attempts", setup_intent=intent["id"])["data"]] == [
+        "succeeded"
+    ]
     paid = api.post(
         "/v1/payment_intents",
         amount=900,
