@@ -49,8 +49,8 @@ def session_view(store: Store, session_id: str) -> Object:
     """Give what the page shows.
 
     Keys: account_name, livemode, status (open, complete, expired), mode (subscription, payment), currency,
-    amount_subtotal, amount_total, lines (each: description, quantity, unit_amount, amount_total, currency,
-    interval or None, interval_count), customer_email (known and fixed, or None), billing_address_collection
+    amount_subtotal, amount_total, lines (each: description, quantity, unit_amount, amount_subtotal, amount_total,
+    currency, interval or None, interval_count), customer_email (known and fixed, or None), billing_address_collection
     (auto, required), success_url and cancel_url (ids filled in; cancel_url may be None), trial_days (or None),
     awaiting_authentication (bool: a card waits for confirm_authentication).
 
