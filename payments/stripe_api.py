@@ -99,7 +99,7 @@ class StripeUnavailable(StripeFailure):
 
 
 class StripeRateLimited(StripeUnavailable):
-    """503: too many calls on this account. The call had no effect."""
+    """503: too many calls on this account. An attempt before the refused one, whose answer was lost, may have taken effect."""
 
     detail = "Stripe asks to slow down. Try again later."
 

@@ -4,6 +4,7 @@ Invariant: while a row's outcome is open, its session is only ever asked for wit
 row's id is the session's client_reference_id, so that a session whose answer was lost is found again.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -12,12 +13,13 @@ from django.db.models.functions import Now
 from common.clock import from_unix
 from common.ids import uuid7
 from payments.models import CheckoutSession
-from payments.services.intent_rows import ERROR_CHARS, StripeObject, carry_out, is_free, lease_end
+from payments.services.intent_rows import ERROR_CHARS, CallInProgress, StripeObject, carry_out, is_free, lease_end
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused
 from projects.models import EndUser, Project
 
 SESSIONS = "checkout/sessions"
 UNFINISHED = (CheckoutSession.Status.CREATING, CheckoutSession.Status.OPEN)
+GIVEN_UP = (CheckoutSession.Status.FAILED, CheckoutSession.Status.UNKNOWN)
 LOOKUP_LIMIT = 100
 
 
@@ -29,16 +31,23 @@ class SessionOutcome:
         self._creating = self._rows.filter(status=CheckoutSession.Status.CREATING)
 
     def succeeded(self, answer: StripeObject) -> None:
-        self._creating.update(
-            status=answer["status"],
-            stripe_session_id=answer["id"],
-            url=answer.get("url") or "",
-            payment_status=answer.get("payment_status") or "",
-            expires_at=from_unix(answer.get("expires_at")),
-            error="",
-            lease_until=None,
-            updated_at=Now(),
-        )
+        made = {
+            "status": answer["status"],
+            "stripe_session_id": answer["id"],
+            "url": answer.get("url") or "",
+            "payment_status": answer.get("payment_status") or "",
+            "expires_at": from_unix(answer.get("expires_at")),
+            "error": "",
+            "lease_until": None,
+            "updated_at": Now(),
+        }
+        if self._creating.update(**made):
+            return
+        # Another process took this row over and gave it up: what Stripe made is true all the same, unless the user has
+        # a newer checkout of the same purchase by now. Then nobody is given this one.
+        given_up = self._rows.filter(status__in=GIVEN_UP, stripe_session_id="")
+        with suppress(IntegrityError), transaction.atomic():
+            given_up.update(**made)
 
     def failed(self, error: str) -> None:
         self._settle(CheckoutSession.Status.FAILED, error)
@@ -82,7 +91,7 @@ def take_session(row: CheckoutSession) -> bool:
 
 
 def create_at_stripe(account: StripeAccount, row: CheckoutSession) -> CheckoutSession:
-    """Send the creation of a held row and return the settled row. Raises: StripeFailure.
+    """Send the creation of a held row and return the settled row. Raises: StripeFailure, CallInProgress (503).
 
     Source: https://docs.stripe.com/api/checkout/sessions/create
     """
@@ -92,7 +101,10 @@ def create_at_stripe(account: StripeAccount, row: CheckoutSession) -> CheckoutSe
         return account.create(SESSIONS, params, idempotency_key=row.stripe_idempotency_key)
 
     carry_out(SessionOutcome(row), send=send, find_effect=lambda: find_created_session(account, row))
-    return CheckoutSession.objects.for_project(row.project_id).get(pk=row.pk)
+    settled = CheckoutSession.objects.for_project(row.project_id).get(pk=row.pk)
+    if not settled.stripe_session_id:
+        raise CallInProgress()
+    return settled
 
 
 def find_created_session(account: StripeAccount, row: CheckoutSession) -> StripeObject | None:

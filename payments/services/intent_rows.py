@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from common.errors import ApiError
 from common.ids import uuid7
 from payments.models import StripeIntent
-from payments.stripe_api import StripeFailure, StripeRateLimited, StripeUnavailable
+from payments.stripe_api import StripeFailure, StripeUnavailable
 from projects.models import EndUser, Project
 
 # A lease only keeps two processes from sending the same call at once; were it too short, Stripe's idempotency key would
@@ -148,9 +148,6 @@ def carry_out(
     """
     try:
         answer = send()
-    except StripeRateLimited as error:
-        outcome.failed(str(error))
-        raise
     except StripeUnavailable as error:
         found = _effect_after(error, outcome, find_effect)
         if found is None:
@@ -171,8 +168,9 @@ def _effect_after(
 ) -> StripeObject | None:
     """Look for the effect of a call that Stripe answered with a 5xx; None when there is none or nobody can tell yet.
 
-    Stripe keeps even a 500 under the idempotency key, so the same key would fail for a day: reading is the way out.
-    Source: https://docs.stripe.com/api/idempotent_requests
+    Stripe keeps even a 500 under the idempotency key, so the same key would fail for a day: reading is the way out. A 429
+    is kept under no key and says nothing about an attempt before it whose answer was lost: the library repeats by itself.
+    Source: https://docs.stripe.com/api/idempotent_requests, https://docs.stripe.com/error-low-level
     """
     if (error.http_status or 0) < 500:
         outcome.released(str(error))

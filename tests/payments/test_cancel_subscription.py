@@ -210,6 +210,23 @@ def test_an_answer_lost_after_the_effect_is_found_again(
     assert not StripeIntent.objects.for_project(shop.project).filter(status="open").exists()
 
 
+@pytest.mark.parametrize("immediately", [True, False])
+def test_an_effect_whose_repeat_met_a_429_is_found_again(
+    shop: Any, dana: Any, subscribed: str, settings: Any, immediately: bool
+) -> None:
+    settings.STRIPE_MAX_NETWORK_RETRIES = 1
+    path = f"{'DELETE' if immediately else 'POST'} /v1/subscriptions/*"
+    shop.fault(path, "reset_after_effect")
+    shop.fault(path, "status:429", nth=2)
+    body = {"cancel_immediately": immediately}
+    assert post(dana, LEAF, body).status_code == 503
+    again = post(dana, LEAF, body)
+    assert again.status_code == 200, again.content
+    assert again.json()["status"] == ("canceled" if immediately else "active")
+    sent = [one for one in shop.requests(f"/v1/subscriptions/{subscribed}") if one["method"] == "POST"]
+    assert len({one["idempotency_key"] for one in sent}) <= 1
+
+
 def test_a_lost_answer_is_reconciled_by_reading(shop: Any, dana: Any, subscribed: str, short_patience: None) -> None:
     shop.fault("POST /v1/subscriptions/*", "timeout_after_effect", seconds=2)
     assert post(dana, LEAF).status_code == 503
