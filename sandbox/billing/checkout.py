@@ -51,7 +51,7 @@ def session_view(store: Store, session_id: str) -> Object:
     Keys: account_name, livemode, status (open, complete, expired), mode (subscription, payment), currency,
     amount_subtotal, amount_total, lines (each: description, quantity, unit_amount, amount_subtotal, amount_total,
     currency, interval or None, interval_count), customer_email (known and fixed, or None), billing_address_collection
-    (auto, required), success_url and cancel_url (ids filled in; cancel_url may be None), trial_days (or None),
+    (auto, required), success_url and cancel_url (ids filled in; cancel_url may be None), trial_days (or None), needs_card (bool),
     awaiting_authentication (bool: a card waits for confirm_authentication).
 
     Raises: StripeError 404 for an unknown id.
@@ -76,6 +76,7 @@ def session_view(store: Store, session_id: str) -> Object:
             "success_url": sessions.with_id(session["success_url"], session_id),
             "cancel_url": sessions.with_id(session["cancel_url"], session_id),
             "trial_days": private.get("trial_days"),
+            "needs_card": needs_payment_method(tx, ctx, session),
             "amount_discount": session["total_details"]["amount_discount"],
             "amount_tax": session["total_details"]["amount_tax"],
             "tax_inclusive": any(
@@ -160,7 +161,7 @@ def pay_session(
 ) -> Outcome:
     """Try a card (or with `iban` a bank account) on an open session.
 
-    `address` has line1, line2, city, state, postal_code, country.
+    `address` has line1, line2, city, state, postal_code, country. Where the session needs no card, none may be given.
 
     Raises: StripeError 404 (unknown id), 400 (expired or already completed session).
     """
@@ -174,7 +175,10 @@ def pay_session(
             "address": customers.address_of(address),
         }
         try:
-            if iban:
+            payment_method: Object | None = None
+            if not card_number and not iban and not needs_payment_method(tx, ctx, session):
+                pass
+            elif iban:
                 payment_method = bank_debits.new_payment_method(tx, ctx, iban, billing_details=details)
             else:
                 card = cards.by_number(card_number)
@@ -194,7 +198,21 @@ def pay_session(
             return Outcome("discount", error.message, error.code)
         # Another card takes the place of one that still waits for authentication.
         private.pop("awaiting", None)
+        if payment_method is None:
+            return _complete_without_card(tx, ctx, session, private)
         return _attempt(tx, ctx, session, private, payment_method, authenticated=False)
+
+
+def needs_payment_method(tx: Tx, ctx: Context, session: Object) -> bool:
+    """Tell whether the page asks for a card: always, but where nothing is due and the session says `if_required`."""
+    spared = session["mode"] == "subscription" and session["payment_method_collection"] == "if_required"
+    return not spared or checkout_completion.amount_due(tx, ctx, session) > 0
+
+
+def _complete_without_card(tx: Tx, ctx: Context, session: Object, private: Object) -> Outcome:
+    customer = checkout_completion.customer_for(tx, ctx, session, private)
+    checkout_completion.complete(tx, ctx, Journal(), session, private, customer, None, None, None)
+    return Outcome("paid", redirect_url=sessions.with_id(session["success_url"], session["id"]))
 
 
 def confirm_authentication(store: Store, session_id: str, success: bool) -> Outcome:

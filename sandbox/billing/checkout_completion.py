@@ -79,7 +79,7 @@ def complete(
     session: Object,
     private: Object,
     customer: Object | None,
-    payment_method: Object,
+    payment_method: Object | None,
     intent: Object | None,
     charge: Object | None,
 ) -> None:
@@ -89,10 +89,11 @@ def complete(
     subscribes = session["mode"] == "subscription"
     if subscribes:
         assert customer is not None
-        cards.attach_quietly(tx, ctx, journal, payment_method, customer["id"])
+        if payment_method is not None:
+            cards.attach_quietly(tx, ctx, journal, payment_method, customer["id"])
         _subscribe(tx, ctx, journal, session, private, customer, payment_method, intent)
     else:
-        if customer and intent and intent["setup_future_usage"]:
+        if customer and intent and payment_method and intent["setup_future_usage"]:
             cards.attach_quietly(tx, ctx, journal, payment_method, customer["id"])
         session["payment_intent"] = intent["id"] if intent else None
         discounts.redeem(
@@ -138,7 +139,7 @@ def _subscribe(
     session: Object,
     private: Object,
     customer: Object,
-    payment_method: Object,
+    payment_method: Object | None,
     intent: Object | None,
 ) -> None:
     before = copy.deepcopy(customer)
@@ -159,7 +160,7 @@ def _subscribe(
         status="trialing" if trial_end else "active",
         metadata=data.get("metadata"),
         description=data.get("description"),
-        default_payment_method=payment_method["id"],
+        default_payment_method=payment_method["id"] if payment_method else None,
         trial_end=trial_end,
     )
     trials.set_settings(subscription, data.get("trial_settings"))

@@ -19,6 +19,7 @@ AUTHENTICATION_FAILED = (
     "We are unable to authenticate your payment method. Please choose a different payment method and try again."
 )
 
+CARD_FIELDS = ("cardNumber", "cardExpiry", "cardCvc", "billingName")
 CODE_CHARACTERS_MAX = 500
 IBAN_CHARACTERS_MAX = 50
 
@@ -53,8 +54,8 @@ def add_routes(pages: Blueprint, store: Store) -> None:
             needs_address=view["billing_address_collection"] == "required",
         )
         iban = request.form.get("iban", "").strip()[:IBAN_CHARACTERS_MAX] if view["takes_debits"] else ""
-        if iban:
-            for name in ("cardNumber", "cardExpiry", "cardCvc"):
+        if iban or not view["needs_card"]:
+            for name in ("cardNumber", "cardExpiry", "cardCvc") if iban else CARD_FIELDS:
                 form.errors.pop(name, None)
         if form.errors:
             return _checkout_page(session_id, view, form.values, form.errors), 400

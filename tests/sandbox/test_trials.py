@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.sandbox.lives import control, event_types, item_of, latest_invoice
-from tests.sandbox.stripe_api import Api, create_price, create_session, pay_on_page
+from tests.sandbox.stripe_api import Api, create_price, create_session, pay_on_page, visible_text
 from tests.sandbox.test_clocks import DAY, NEW_YEAR, make_clock, read, subscriber
 from tests.sandbox.test_dunning import go
 
@@ -199,3 +200,38 @@ def test_checkout_keeps_what_follows_a_trial_without_a_card(api: Api) -> None:
     pay_on_page(session)
     (subscription,) = api.get("/v1/subscriptions")["data"]
     assert subscription["trial_settings"]["end_behavior"]["missing_payment_method"] == "pause"
+
+
+def start_page(api: Api, missing: str = "cancel", **params: Any) -> Any:
+    """Open a checkout session that asks for a card only where one is needed."""
+    settings = {"end_behavior": {"missing_payment_method": missing}}
+    return create_session(
+        api,
+        create_price(api, 900)["id"],
+        payment_method_collection="if_required",
+        **{"subscription_data": {"trial_period_days": 7, "trial_settings": settings}, **params},
+    )
+
+
+def test_a_trial_is_started_on_the_page_without_a_card(api: Api) -> None:
+    session = start_page(api)
+    page = visible_text(httpx.get(session["url"]).text)
+    assert "No card is needed to start." in page and "Card number" not in page
+    refused = httpx.post(session["url"], data={"email": "nobody"}, timeout=20)
+    assert refused.status_code == 400 and "Enter a valid email address." in refused.text
+    assert httpx.post(session["url"], data={"email": "dana@example.com"}, timeout=20).status_code == 303
+    done = api.get(f"/v1/checkout/sessions/{session['id']}")
+    assert (done["status"], done["payment_status"]) == ("complete", "no_payment_required")
+    subscription = api.get(f"/v1/subscriptions/{done['subscription']}")
+    assert (subscription["status"], subscription["default_payment_method"]) == ("trialing", None)
+    assert api.get("/v1/payment_methods", customer=subscription["customer"], type="card")["data"] == []
+    go(api, subscription, "trial_end")
+    assert read(api, subscription)["status"] == "canceled"
+
+
+def test_where_something_is_due_the_page_insists_on_a_card(api: Api) -> None:
+    session = start_page(api, subscription_data={})
+    assert "Card number" in visible_text(httpx.get(session["url"]).text)
+    refused = httpx.post(session["url"], data={"email": "dana@example.com"}, timeout=20)
+    assert refused.status_code == 400 and "Enter a card number." in refused.text
+    assert api.get("/v1/subscriptions")["data"] == []
