@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -283,6 +284,64 @@ def test_a_clock_on_which_something_breaks_says_so(tmp_path: Path) -> None:
         told = [event["type"] for event in tx.find(ctx, "event")]
     assert states == {clock["id"]: "internal_failure", healthy["id"]: "ready"}
     assert "test_helpers.test_clock.internal_failure" in told
+    store.close()
+
+
+def test_a_clock_that_was_on_its_way_arrives_after_a_restart(tmp_path: Path) -> None:
+    from sandbox.accounts import create_account
+    from sandbox.app import open_store
+    from sandbox.billing import engine
+    from sandbox.dispatch import Router
+    from sandbox.store import Context
+
+    store = open_store(tmp_path)
+    ctx, router = Context(create_account(store, "Acme", NEW_YEAR)["account_id"], False, NEW_YEAR), Router()
+    with store.transaction() as tx:
+        clock = router.match("POST", CLOCKS).handler(tx, ctx, {"frozen_time": NEW_YEAR})
+        move = router.match("POST", f"{CLOCKS}/{clock['id']}/advance")
+        move.handler(tx, ctx, {"frozen_time": NEW_YEAR + 60}, **move.path_params)
+    store.close()
+    store = open_store(tmp_path)
+    assert engine.advance_clocks(store) == 1
+    with store.read() as tx:
+        (moved,) = tx.find(ctx, "test_helpers.test_clock")
+    assert (moved["status"], moved["frozen_time"]) == ("ready", NEW_YEAR + 60)
+    store.close()
+
+
+def test_a_clock_is_deleted_after_thirty_days(tmp_path: Path) -> None:
+    from sandbox.accounts import create_account
+    from sandbox.app import open_store
+    from sandbox.billing import engine
+    from sandbox.dispatch import Router
+    from sandbox.store import Context
+
+    store = open_store(tmp_path)
+    ctx, router = Context(create_account(store, "Acme", NEW_YEAR)["account_id"], False, NEW_YEAR), Router()
+    with store.transaction() as tx:
+        clock = router.match("POST", CLOCKS).handler(tx, ctx, {"frozen_time": NEW_YEAR})
+    assert engine.advance(store, clock["deletes_after"] - 1) == 0
+    assert engine.advance(store, clock["deletes_after"]) == 1
+    with store.read() as tx:
+        assert tx.find(ctx, "test_helpers.test_clock") == []
+    assert engine.advance(store, clock["deletes_after"] + 1) == 0
+    store.close()
+
+
+def test_the_state_of_an_older_sandbox_is_taken_over(tmp_path: Path) -> None:
+    from sandbox.app import DATABASE_NAME, open_store
+
+    old = sqlite3.connect(tmp_path / DATABASE_NAME)
+    old.execute(
+        "CREATE TABLE due (account TEXT NOT NULL, livemode INTEGER NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL,"
+        " at INTEGER NOT NULL, PRIMARY KEY (account, livemode, type, id))"
+    )
+    old.execute("INSERT INTO due VALUES ('acct_1', 0, 'subscription', 'sub_1', 5)")
+    old.commit()
+    old.close()
+    store = open_store(tmp_path)
+    with store.read() as tx:
+        assert [tuple(row) for row in tx.execute("SELECT id, at, clock FROM due")] == [("sub_1", 5, "")]
     store.close()
 
 
