@@ -13,7 +13,7 @@ from tests.sandbox.test_dunning import go, use_card
 
 # 1 April 2027: a month of 30 days, 2 592 000 seconds.
 APRIL = 1_806_537_600
-PENDING = {"payment_behavior": "pending_if_incomplete", "proration_behavior": "always_invoice"}
+PENDING: dict[str, Any] = {"payment_behavior": "pending_if_incomplete", "proration_behavior": "always_invoice"}
 
 
 def wait(api: Api, subscription: Any, seconds: int) -> None:
