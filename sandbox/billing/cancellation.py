@@ -34,9 +34,10 @@ def end_now(
     """End a subscription. Its items keep their period; open invoices are no longer collected by themselves."""
     if prorate:
         _credit_unused(tx, ctx, subscription)
-    if invoice_now:
-        _final_invoice(tx, ctx, subscription)
     scheduled = subscription["cancel_at_period_end"] or subscription["cancel_at"]
+    if invoice_now or (subscription["cancel_at"] and subscription["cancel_at"] <= ctx.now):
+        # A planned end bills the last usage and leaves pending items alone; invoice_now takes both.
+        _final_invoice(tx, ctx, subscription, with_pending=invoice_now)
     subscription |= {
         "status": "canceled",
         "ended_at": ctx.now,
@@ -85,11 +86,26 @@ def _credit_unused(tx: Tx, ctx: Context, subscription: Object) -> None:
         emit(tx, ctx, "invoiceitem.created", pending)
 
 
-def _final_invoice(tx: Tx, ctx: Context, subscription: Object) -> None:
-    """Bill what is pending. Recorded: a negative final invoice becomes uncollectible and its credit is lost."""
+def _last_usage(tx: Tx, ctx: Context, subscription: Object) -> list[Object]:
+    """Make lines of what was used since the last renewal; none for what was not used, and none in a trial."""
+    if subscription["status"] == "trialing":
+        return []
+    start, end = subscribing.period_of(subscription)
+    used = (start, min(end, ctx.now))
+    found = [
+        lines.recurring_line(tx, ctx, subscription, item, used, used=used)
+        for item in subscription["items"]["data"]
+        if is_metered(item["price"])
+    ]
+    return [line for line in found if line["quantity"]]
+
+
+def _final_invoice(tx: Tx, ctx: Context, subscription: Object, *, with_pending: bool) -> None:
+    """Bill the last usage and what is pending. Recorded: a negative final invoice becomes uncollectible and its credit is lost."""
     customer = tx.get(ctx, "customer", subscription["customer"])
-    pending = invoicing.pending_items(tx, ctx, subscription)
-    if customer is None or not pending:
+    pending = invoicing.pending_items(tx, ctx, subscription) if with_pending else []
+    found = [*(lines.line_of_item(ctx, item) for item in pending), *_last_usage(tx, ctx, subscription)]
+    if customer is None or not found:
         return
     journal = Journal()
     start, _ = subscribing.period_of(subscription)
@@ -99,7 +115,7 @@ def _final_invoice(tx: Tx, ctx: Context, subscription: Object) -> None:
         journal,
         customer=customer,
         currency=subscription["currency"],
-        lines=[lines.line_of_item(ctx, item) for item in pending],
+        lines=found,
         billing_reason="subscription_update",
         period=(start, ctx.now),
         subscription=subscription,

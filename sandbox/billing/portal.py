@@ -38,6 +38,11 @@ def _open(tx: Tx, portal_session_id: str) -> tuple[Context, Object]:
     return ctx, session
 
 
+def open_session(tx: Tx, portal_session_id: str) -> tuple[Context, Object]:
+    """Read a session that has not lapsed. Raises: StripeError 404."""
+    return _open(tx, portal_session_id)
+
+
 def _use(tx: Tx, portal_session_id: str) -> tuple[Context, Object]:
     ctx, session = _open(tx, portal_session_id)
     tx.save_private(ctx, "billing_portal.session", portal_session_id, {"last_used_at": ctx.now})

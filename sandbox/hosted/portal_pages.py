@@ -20,6 +20,7 @@ NOTICES = {
     "resumed": "Your subscription will go on as before.",
     "updated": "Your plan has been updated.",
     "card": "Your payment method has been updated.",
+    "details": "Your details have been updated.",
 }
 
 # Source: https://docs.stripe.com/api/subscriptions/object (cancellation_details.feedback)
@@ -48,11 +49,11 @@ def _add_overview(pages: Blueprint, store: Store) -> None:
     @pages.get("/p/session/<session_id>")
     def show_portal(session_id: str) -> ResponseReturnValue:
         view = portal.portal_view(store, session_id)
-        done = request.args.get("done")
-        target = None if done else _flow_target(session_id, view)
+        word = request.args.get("done")
+        target = None if word else _flow_target(session_id, view)
         if target:
             return redirect(target, 303)
-        return _page("portal.html", session_id, view, notice=NOTICES.get(done or ""))
+        return _page("portal.html", session_id, view, notice=NOTICES.get(word or ""))
 
     @pages.post("/p/session/<session_id>/subscriptions/<subscription_id>/resume")
     def resume_subscription(session_id: str, subscription_id: str) -> ResponseReturnValue:
@@ -60,7 +61,7 @@ def _add_overview(pages: Blueprint, store: Store) -> None:
             portal.portal_resume(store, session_id, subscription_id)
         except StripeError as error:
             return _refused(store, session_id, error)
-        return _done(session_id, portal.portal_view(store, session_id), "resumed")
+        return done(session_id, portal.portal_view(store, session_id), "resumed")
 
 
 def _add_cancel(pages: Blueprint, store: Store) -> None:
@@ -86,7 +87,7 @@ def _add_cancel(pages: Blueprint, store: Store) -> None:
             )
         except StripeError as error:
             return _refused(store, session_id, error)
-        return _done(session_id, portal.portal_view(store, session_id), "canceled")
+        return done(session_id, portal.portal_view(store, session_id), "canceled")
 
 
 def _add_update(pages: Blueprint, store: Store) -> None:
@@ -112,7 +113,7 @@ def _add_update(pages: Blueprint, store: Store) -> None:
                 "switch.html", session_id, view, subscription=subscription, chosen=price_id, problem=error.message
             )
             return page, error.http_status
-        return _done(session_id, portal.portal_view(store, session_id), "updated")
+        return done(session_id, portal.portal_view(store, session_id), "updated")
 
 
 def _add_payment_method(pages: Blueprint, store: Store) -> None:
@@ -137,7 +138,7 @@ def _add_payment_method(pages: Blueprint, store: Store) -> None:
                     form.cvc,
                     form.values["billingName"],
                 )
-                return _done(session_id, portal.portal_view(store, session_id), "card")
+                return done(session_id, portal.portal_view(store, session_id), "card")
             except StripeError as error:
                 form.errors["cardNumber"], status = error.message, error.http_status
         page = _page(
@@ -167,6 +168,8 @@ def _flow_target(session_id: str, view: dict[str, Any]) -> str | None:
     details = flow.get(flow["type"]) or {}
     subscription_id = details.get("subscription")
     known = {subscription["id"]: subscription for subscription in view["subscriptions"]}
+    if flow["type"] == "customer_update":
+        return url_for("hosted.show_customer", session_id=session_id)
     if flow["type"] == "payment_method_update":
         return url_for("hosted.show_payment_method", session_id=session_id)
     if flow["type"] == "subscription_cancel" and known.get(subscription_id, {}).get("can_cancel"):
@@ -179,7 +182,7 @@ def _flow_target(session_id: str, view: dict[str, Any]) -> str | None:
     return None
 
 
-def _done(session_id: str, view: dict[str, Any], word: str) -> ResponseReturnValue:
+def done(session_id: str, view: dict[str, Any], word: str) -> ResponseReturnValue:
     """Go where the flow says after its last step, else to the overview with a notice."""
     completion = (view["flow"] or {}).get("after_completion") or {}
     if completion.get("type") == "redirect":

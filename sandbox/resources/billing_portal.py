@@ -18,7 +18,13 @@ from .customers import existing
 
 Object = dict[str, Any]
 
-FLOWS = ("payment_method_update", "subscription_cancel", "subscription_update", "subscription_update_confirm")
+FLOWS = (
+    "customer_update",
+    "payment_method_update",
+    "subscription_cancel",
+    "subscription_update",
+    "subscription_update_confirm",
+)
 FEATURES = {
     "customer_update": {"allowed_updates", "enabled"},
     "invoice_history": {"enabled"},
@@ -46,7 +52,7 @@ def create_session(tx: Tx, ctx: Context, params: Object) -> Object:
         "created": ctx.now,
         "customer": customer["id"],
         "customer_account": None,
-        "flow": _flow(tx, ctx, customer, params["flow_data"]) if params.get("flow_data") else None,
+        "flow": _flow(tx, ctx, customer, configuration, params["flow_data"]) if params.get("flow_data") else None,
         "livemode": ctx.livemode,
         "locale": params.get("locale"),
         "on_behalf_of": None,
@@ -58,7 +64,7 @@ def create_session(tx: Tx, ctx: Context, params: Object) -> Object:
     return session
 
 
-def _flow(tx: Tx, ctx: Context, customer: Object, wanted: Object) -> Object:
+def _flow(tx: Tx, ctx: Context, customer: Object, configuration: Object, wanted: Object) -> Object:
     kind = required(wanted, "type")
     if kind not in FLOWS:
         raise not_simulated("flow_data[type]")
@@ -71,6 +77,14 @@ def _flow(tx: Tx, ctx: Context, customer: Object, wanted: Object) -> Object:
         "type": kind,
     }
     data = wanted.get(kind)
+    if kind == "customer_update":
+        if not configuration["features"]["customer_update"]["enabled"]:
+            raise invalid(
+                "The customer update feature in the portal configuration is disabled. Please enable it to use this "
+                "flow.",
+                "flow_data[type]",
+            )
+        flow[kind] = {}
     if kind.startswith("subscription_"):
         path = f"flow_data[{kind}][subscription]"
         subscription = referred(tx, ctx, "subscription", (data or {}).get("subscription", ""), path)
@@ -126,6 +140,8 @@ def _apply(configuration: Object, params: Object) -> None:
             raise not_simulated(f"features[{name}]")
         supported(wanted, FEATURES[name], f"features[{name}]")
         settings = dict(wanted)
+        if name == "customer_update" and not settings.get("allowed_updates", True):
+            settings["allowed_updates"] = []
         if name == "subscription_update" and settings.get("products"):
             settings["products"] = [
                 {

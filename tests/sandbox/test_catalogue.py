@@ -57,7 +57,7 @@ def test_a_lookup_key_is_held_once_and_can_be_transferred(api: Api) -> None:
         ({"unit_amount": -1}, "unit_amount"),
         ({"product": None}, "product"),
         ({"product": "prod_x"}, "product"),
-        ({"recurring": {"interval": "month", "usage_type": "metered"}}, "recurring[usage_type]"),
+        ({"recurring": {"interval": "month", "usage_type": "metered"}}, "recurring[meter]"),
         ({"billing_scheme": "tiered"}, "billing_scheme"),
     ],
 )

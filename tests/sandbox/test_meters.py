@@ -149,3 +149,20 @@ def test_usage_of_others_and_of_other_periods_is_not_billed(api: Api) -> None:
     use(api, mine, "20")
     control(api, f"subscriptions/{subscription['id']}/renew")
     assert latest_invoice(api, subscription)["total"] == 100
+
+
+def test_a_planned_end_bills_the_last_usage_and_an_immediate_one_does_not(api: Api) -> None:
+    price = metered_price(api, make_meter(api)["id"])
+    for planned, due in ((True, 500), (False, 0)):
+        customer = make_customer(api)["id"]
+        subscription = api.post("/v1/subscriptions", customer=customer, items=[{"price": price["id"]}])
+        path = f"/v1/subscriptions/{subscription['id']}"
+        use(api, customer, "100")
+        if planned:
+            api.post(path, cancel_at_period_end=True)
+            control(api, f"subscriptions/{subscription['id']}/advance", to="end")
+        else:
+            api.delete(path)
+        assert api.get(path)["status"] == "canceled"
+        charged = api.get("/v1/charges", customer=customer)["data"]
+        assert sum(charge["amount"] for charge in charged) == due

@@ -44,8 +44,8 @@ def test_a_price_cannot_be_deleted_since_stripe_has_no_such_url(api: Api) -> Non
 
 
 def test_what_stripe_has_and_the_sandbox_lacks_is_said_plainly(api: Api) -> None:
-    error = api.post("/v1/coupons", 404, duration="once", percent_off=10)["error"]
-    assert error["message"] == "The sandbox does not implement POST /v1/coupons yet."
+    error = api.post("/v1/quotes", 404, description="A quote")["error"]
+    assert error["message"] == "The sandbox does not implement POST /v1/quotes yet."
 
 
 def test_a_parameter_without_effect_is_refused_and_nothing_is_made(api: Api) -> None:

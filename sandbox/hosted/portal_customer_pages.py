@@ -1,0 +1,60 @@
+"""The portal's page for the customer's own details, where the configuration allows it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.wrappers import Response
+
+from ..billing import portal, portal_customer
+from ..store import Store
+from .card_form import ADDRESS_FIELDS, EMAIL, TEXT_CHARACTERS_MAX
+from .checkout_pages import is_web_address
+from .countries import COUNTRIES
+from .portal_pages import done
+
+
+def add_routes(pages: Blueprint, store: Store) -> None:
+    """Add the routes of the customer's details."""
+
+    @pages.get("/p/session/<session_id>/customer")
+    def show_customer(session_id: str) -> ResponseReturnValue:
+        known = portal_customer.current(store, session_id)
+        values = {name: known[name] or "" for name in ("email", "name", "phone")}
+        for name, form_name in ADDRESS_FIELDS.items():
+            values[form_name] = (known["address"] or {}).get(name) or ""
+        return _page(store, session_id, values, {})
+
+    @pages.post("/p/session/<session_id>/customer")
+    def update_customer(session_id: str) -> ResponseReturnValue:
+        names = ("email", "name", "phone", *ADDRESS_FIELDS.values())
+        values = {name: request.form.get(name, "").strip()[:TEXT_CHARACTERS_MAX] for name in names}
+        fields = portal_customer.allowed(portal.portal_view(store, session_id)["features"])
+        errors = {}
+        if "email" in fields and not EMAIL.fullmatch(values["email"]):
+            errors["email"] = "Enter a valid email address."
+        if "address" in fields and values["billingCountry"] and values["billingCountry"] not in COUNTRIES:
+            errors["billingCountry"] = "Choose a country from the list."
+        if errors:
+            return _page(store, session_id, values, errors), 400
+        address = {name: values[form_name] for name, form_name in ADDRESS_FIELDS.items() if values[form_name]}
+        portal_customer.change(store, session_id, {**values, "address": address})
+        return done(session_id, portal.portal_view(store, session_id), "details")
+
+
+def _page(store: Store, session_id: str, values: dict[str, str], errors: dict[str, str]) -> str | Response:
+    view = portal.portal_view(store, session_id)
+    fields = portal_customer.allowed(view["features"])
+    if not fields:
+        return redirect(url_for("hosted.show_portal", session_id=session_id, done="nothing"), 303)
+    return_url = view["return_url"] if is_web_address(view["return_url"]) else None
+    return render_template(
+        "hosted/customer.html",
+        session_id=session_id,
+        view=view,
+        return_url=return_url,
+        fields=fields,
+        values=values,
+        errors=errors,
+        countries=COUNTRIES,
+    )
