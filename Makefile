@@ -85,9 +85,9 @@ openapi: $(VENV)/.dev-installed
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py spectacular --validate --fail-on-warn --file .cache/openapi.yaml
 	@echo "Wrote .cache/openapi.yaml"
 
-# The stand-in for Stripe alone, for other programs to talk to.
+# The stand-in for Stripe alone, for other programs to talk to (docs/sandbox.md). ARGS=--reset begins anew.
 sandbox: $(VENV)/.run-installed
-	$(BIN)/python -m sandbox --port $${SANDBOX_PORT:-8420} --data $${VAR_DIR:-var}/sandbox
+	@exec $(BIN)/python -m sandbox --port $${SANDBOX_PORT:-8420} --data $${VAR_DIR:-var}/sandbox $(ARGS)
 
 check: lint types imports migrations-check compose-check secrets bandit test
 

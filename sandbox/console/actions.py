@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import delivery
-from ..billing import disputes, refunding, renewals
+from ..billing import delayed, disputes, refunding, renewals
 from ..dispatch import Router
 from ..errors import StripeError
 from ..events import Journal
@@ -142,6 +142,10 @@ def _is_disputable(obj: Object) -> bool:
     return bool(obj["paid"]) and not obj["disputed"]
 
 
+def _settle_debit(*, failed: bool) -> Callable[[Call], Object]:
+    return lambda call: delayed.settle(call.tx, call.ctx, call.obj, failed=failed)
+
+
 DISPUTE_OPEN = _status("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 RENEWABLE = _status("active", "trialing", "past_due", "unpaid")
 ACTIONS = [
@@ -217,6 +221,8 @@ ACTIONS = [
         _authenticate(False),
         _status("requires_action"),
     ),
+    Action("settle", "Let the debit be paid", "payment_intent", _settle_debit(failed=False), _status("processing")),
+    Action("fail", "Let the debit fail", "payment_intent", _settle_debit(failed=True), _status("processing")),
     Action("expire", "Expire", "checkout.session", _post("/v1/checkout/sessions/{id}/expire"), _status("open")),
     Action("roll", "Roll its secret", "webhook_endpoint", _roll, is_grave=True),
     Action(

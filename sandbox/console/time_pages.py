@@ -19,6 +19,7 @@ WORDS = {
     "trial_end": "end of a trial",
     "trial_will_end": "announcement of a trial's end",
     "upcoming": "announcement of an invoice",
+    "payment": "next renewal and its payment",
     "finalization": "finalization of a draft",
     "retry": "next retry of a payment",
     "end": "planned end",
