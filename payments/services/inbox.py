@@ -30,6 +30,7 @@ CONFIG_WAIT_SECONDS = 60
 PERMISSION_WAIT_SECONDS = 300
 BUSY_WAIT_SECONDS = 0.5
 TRANSIENT_WAIT_SECONDS_MAX = 30.0
+OUTAGE_WAIT_SECONDS_MAX = 5.0
 BACKOFF_SECONDS = 2.0
 BACKOFF_SECONDS_MAX = 600.0
 LEASING_LOCK = 7_310_002
@@ -244,6 +245,17 @@ def hold_for_config(group: EventGroup, error: Exception) -> None:
 def hold_for_permission(group: EventGroup, events: Sequence[WebhookEvent], error: Exception) -> None:
     """Let events wait for a permission that the key lacks. Only these: others of the account may need no such permission."""
     put_back(group, events, seconds=PERMISSION_WAIT_SECONDS, wait_reason=CONFIG_ERROR, error=str(error))
+
+
+def hold_for_outage(group: EventGroup, *, attempts: int) -> None:
+    """Let the account's other due events wait a little while Stripe is away, so that each does not ask by itself.
+
+    What arrives meanwhile is still tried at once and tells when Stripe is back; the pause is short, since the trouble may be
+    one object's alone.
+    """
+    seconds = min(pause_seconds(attempts, transient=True), OUTAGE_WAIT_SECONDS_MAX)
+    due = WebhookEvent.objects.for_project(group.project_id).filter(mode=group.mode, status=Status.PENDING)
+    due.filter(next_attempt_at__lte=Now()).update(next_attempt_at=Now() + dt.timedelta(seconds=seconds))
 
 
 def resume_waiting_events(*, project_id: uuid.UUID) -> int:

@@ -19,6 +19,7 @@ from payments.services.inbox import (
     fail_events,
     finish_events,
     hold_for_config,
+    hold_for_outage,
     hold_for_permission,
     move_to_root,
     put_back,
@@ -156,6 +157,7 @@ def _follow(
         except StripeUnavailable as error:
             # The others would meet the same silence, each for as long as a time-out lasts: they wait together.
             _note_failure(group, events[place:], error)
+            hold_for_outage(group, attempts=event.attempts + 1)
             break
         except Exception as error:
             _note_failure(group, [event], error)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.payments.conftest import shop
+from tests.payments.conftest import shop, short_patience
 
 if TYPE_CHECKING:
     from tests.cast import AppUser
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .sender import Sender
 
-__all__ = ["shop"]
+__all__ = ["shop", "short_patience"]
 
 
 @pytest.fixture
