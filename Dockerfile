@@ -11,8 +11,9 @@ COPY --from=build /venv /venv
 COPY --chown=root:root . .
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 VAR_DIR=/tmp/payments
 # collectstatic reads no secret and no database; the values below exist only for this step.
-RUN SECRET_KEY=build-step-only-0123456789-0123456789-0123456789 ENCRYPTION_KEYS=b1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
-    OIDC_PRIVATE_KEY=unused DATABASE_URL=postgres://unused@127.0.0.1:9/unused DATABASE_POOL=false \
+RUN OIDC_PRIVATE_KEY="$(python -c 'from config.runtime_env import new_rsa_key; print(new_rsa_key())')" \
+    SECRET_KEY=build-step-only-0123456789-0123456789-0123456789 ENCRYPTION_KEYS=b1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
+    DATABASE_URL=postgres://unused@127.0.0.1:9/unused DATABASE_POOL=false \
     python manage.py collectstatic --noinput --skip-checks
 USER payments
 EXPOSE 8000

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from common.encryption import parse_key_ring
 from common.logs import logging_config
+from config.environment import check_ed25519_key, check_rsa_key, read_address, read_log_level, read_number
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -49,10 +50,14 @@ SECRET_KEY = env_required("SECRET_KEY")
 ENCRYPTION_KEYS = env_required("ENCRYPTION_KEYS")
 OIDC_PRIVATE_KEY = env_required("OIDC_PRIVATE_KEY")
 ENTITLEMENT_SIGNING_KEY = env.str("ENTITLEMENT_SIGNING_KEY", default="").replace("\\n", "\n")
-PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", default=f"http://127.0.0.1:{env.int('PORT', default=8000)}").rstrip("/")
+PORT = read_number(env, "PORT", default=8000, at_least=1, at_most=65535)
+PUBLIC_BASE_URL = read_address(env, "PUBLIC_BASE_URL", default=f"http://127.0.0.1:{PORT}", with_path=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1", "testserver"}
 parse_key_ring(ENCRYPTION_KEYS)
+check_rsa_key("OIDC_PRIVATE_KEY", OIDC_PRIVATE_KEY)
+if ENTITLEMENT_SIGNING_KEY:
+    check_ed25519_key("ENTITLEMENT_SIGNING_KEY", ENTITLEMENT_SIGNING_KEY)
 if DEBUG and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
     raise ImproperlyConfigured("DEBUG is on while ALLOWED_HOSTS names a host that is not this machine; turn DEBUG off.")
 if DEMO and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
@@ -137,12 +142,12 @@ DATABASES["default"]["OPTIONS"] |= {
 if env_bool("DATABASE_POOL", default=True):
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
-        "max_size": env.int("DATABASE_POOL_SIZE", default=16),
+        "max_size": read_number(env, "DATABASE_POOL_SIZE", default=16, at_least=1, at_most=1000),
         "timeout": 5,
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+REDIS_URL = read_address(env, "REDIS_URL", default="redis://127.0.0.1:6379/0", schemes=("redis", "rediss"))
 # Rate limits and heartbeats. A frozen Redis must never hold a request for longer than this.
 REDIS_SOCKET_TIMEOUT_SECONDS = 0.5
 # Shared by all processes: authorization codes of the OAuth2 flow, which live a minute.
@@ -220,13 +225,13 @@ WEBHOOK_MAX_BODY_BYTES = 1024 * 1024
 WEBHOOK_SECRET_CACHE_SECONDS = 5
 
 # Stripe. STRIPE_API_BASE unset means the real Stripe; the sandbox is reached by naming its address.
-STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")
+STRIPE_API_BASE = read_address(env, "STRIPE_API_BASE", default="")
 STRIPE_API_VERSION = "2026-08-26.dahlia"
-STRIPE_TIMEOUT_SECONDS = env.float("STRIPE_TIMEOUT_SECONDS", default=20.0)
-STRIPE_MAX_NETWORK_RETRIES = env.int("STRIPE_MAX_NETWORK_RETRIES", default=2)
-GITHUB_API_BASE = env.str("GITHUB_API_BASE", default="https://api.github.com")
+STRIPE_TIMEOUT_SECONDS = read_number(env, "STRIPE_TIMEOUT_SECONDS", default=20.0, at_least=0.1, at_most=80.0)
+STRIPE_MAX_NETWORK_RETRIES = read_number(env, "STRIPE_MAX_NETWORK_RETRIES", default=2, at_least=0, at_most=5)
+GITHUB_API_BASE = read_address(env, "GITHUB_API_BASE", default="https://api.github.com")
 OUTGOING_ALLOWED_HOSTS = env.list("OUTGOING_ALLOWED_HOSTS", default=[])
-TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0)
+TRUSTED_PROXY_COUNT = read_number(env, "TRUSTED_PROXY_COUNT", default=0, at_least=0, at_most=10)
 CLOCK_FILE = env.str("CLOCK_FILE", default="")
 
 # dj-stripe is the mirror only (payments/mirror.py): no keys, no urls, no event handlers.
@@ -237,9 +242,9 @@ STRIPE_LIVE_MODE = False
 SILENCED_SYSTEM_CHECKS = ["djstripe.I001", "djstripe.C001", "djstripe.I002", "djstripe.W004"]
 
 # Work on the inbox.
-EVENT_LEASE_SECONDS = env.int("EVENT_LEASE_SECONDS", default=30)
-EVENT_SWEEP_SECONDS = env.int("EVENT_SWEEP_SECONDS", default=5)
-EVENT_MAX_ATTEMPTS = env.int("EVENT_MAX_ATTEMPTS", default=8)
+EVENT_LEASE_SECONDS = read_number(env, "EVENT_LEASE_SECONDS", default=30, at_least=1, at_most=3600)
+EVENT_SWEEP_SECONDS = read_number(env, "EVENT_SWEEP_SECONDS", default=5, at_least=1, at_most=3600)
+EVENT_MAX_ATTEMPTS = read_number(env, "EVENT_MAX_ATTEMPTS", default=8, at_least=1, at_most=100)
 
 # allauth: the OAuth2 and OpenID provider for developers.
 ACCOUNT_LOGIN_METHODS = {"email"}
@@ -266,7 +271,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOG_LEVEL = read_log_level(env, "LOG_LEVEL", default="INFO")
 LOGGING = logging_config(level=LOG_LEVEL)
 UNFOLD = {
     "SITE_TITLE": "Payments",
@@ -301,7 +306,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_EVENT_SERIALIZER = "json"
 CELERY_WORKER_POOL = "threads"
-CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=8)
+CELERY_WORKER_CONCURRENCY = read_number(env, "WORKER_CONCURRENCY", default=8, at_least=1, at_most=1000)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False

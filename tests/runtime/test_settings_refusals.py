@@ -2,13 +2,22 @@
 
 import base64
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import environ
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.core.exceptions import ImproperlyConfigured
+
+from config.environment import check_ed25519_key, check_rsa_key, read_address, read_number
 
 pytestmark = pytest.mark.no_db
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(tmp_path: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
@@ -40,6 +49,22 @@ def test_good_settings_start(tmp_path: Path) -> None:
         ({"DEMO": "true", "ALLOWED_HOSTS": "pay.example.com"}, "DEMO"),
         ({"DEBUG": "maybe"}, "DEBUG"),
         ({"DEMO": "2"}, "DEMO"),
+        ({"OIDC_PRIVATE_KEY": "junk"}, "OIDC_PRIVATE_KEY"),
+        ({"ENTITLEMENT_SIGNING_KEY": "junk"}, "ENTITLEMENT_SIGNING_KEY"),
+        ({"PUBLIC_BASE_URL": "nohost"}, "PUBLIC_BASE_URL"),
+        ({"REDIS_URL": "zzz"}, "REDIS_URL"),
+        ({"STRIPE_API_BASE": "127.0.0.1:8420"}, "STRIPE_API_BASE"),
+        ({"GITHUB_API_BASE": "zzz"}, "GITHUB_API_BASE"),
+        ({"PORT": "0"}, "PORT"),
+        ({"TRUSTED_PROXY_COUNT": "-1"}, "TRUSTED_PROXY_COUNT"),
+        ({"EVENT_MAX_ATTEMPTS": "0"}, "EVENT_MAX_ATTEMPTS"),
+        ({"EVENT_LEASE_SECONDS": "0"}, "EVENT_LEASE_SECONDS"),
+        ({"EVENT_SWEEP_SECONDS": "soon"}, "EVENT_SWEEP_SECONDS"),
+        ({"WORKER_CONCURRENCY": "abc"}, "WORKER_CONCURRENCY"),
+        ({"DATABASE_POOL": "true", "DATABASE_POOL_SIZE": "-1"}, "DATABASE_POOL_SIZE"),
+        ({"STRIPE_TIMEOUT_SECONDS": "nan"}, "STRIPE_TIMEOUT_SECONDS"),
+        ({"STRIPE_MAX_NETWORK_RETRIES": "many"}, "STRIPE_MAX_NETWORK_RETRIES"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
     ],
 )
 def test_a_setting_that_is_missing_or_unsafe_stops_the_start_and_is_named(
@@ -48,6 +73,78 @@ def test_a_setting_that_is_missing_or_unsafe_stops_the_start_and_is_named(
     done = start(tmp_path, **changes)
     assert done.returncode != 0
     assert named in done.stderr.splitlines()[-1]
+    assert "ImproperlyConfigured" in done.stderr.splitlines()[-1]
+
+
+def environment_with(name: str, value: str) -> environ.Env:
+    env = environ.Env()
+    env.ENVIRON = {name: value}
+    return env
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "https://",
+        "//host",
+        "ftp://host",
+        "https://host/api",
+        "https://me@host",
+        "https://host:port",
+        "https://[::1",
+    ],
+)
+def test_an_odd_address_is_refused_by_name(address: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^BASE must"):
+        read_address(environment_with("BASE", address), "BASE", default="http://127.0.0.1", with_path=False)
+
+
+@pytest.mark.parametrize("number", ["", "-1", "11", "1.5", "1e3", "ten", "0x1"])
+def test_an_odd_number_is_refused_by_name(number: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^COUNT must be a number from 0 to 10"):
+        read_number(environment_with("COUNT", number), "COUNT", default=0, at_least=0, at_most=10)
+
+
+def test_a_key_of_another_kind_or_too_short_is_refused() -> None:
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    pem = short.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for key in (pem, os.environ["ENTITLEMENT_SIGNING_KEY"]):
+        with pytest.raises(ImproperlyConfigured, match=r"^KEY must be an RSA"):
+            check_rsa_key("KEY", key)
+    with pytest.raises(ImproperlyConfigured, match=r"^KEY must be an Ed25519"):
+        check_ed25519_key("KEY", os.environ["OIDC_PRIVATE_KEY"])
+
+
+def test_values_that_are_unusual_and_right_start(tmp_path: Path) -> None:
+    unusual: dict[str, str | None] = {
+        "PUBLIC_BASE_URL": "https://pay.example.com:8443/",
+        "REDIS_URL": "rediss://:p%40ss@redis.example.com:6380/1?ssl_cert_reqs=required",
+        "STRIPE_API_BASE": "",
+        "TRUSTED_PROXY_COUNT": "2",
+        "EVENT_MAX_ATTEMPTS": "1",
+        "STRIPE_TIMEOUT_SECONDS": "0.5",
+        "STRIPE_MAX_NETWORK_RETRIES": "0",
+        "LOG_LEVEL": "warning",
+        "ENTITLEMENT_SIGNING_KEY": None,
+        "OIDC_PRIVATE_KEY": os.environ["OIDC_PRIVATE_KEY"].replace("\n", "\\n"),
+    }
+    assert start(tmp_path, **unusual).stderr == ""
+
+
+def test_a_password_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    done = start(tmp_path, REDIS_URL="http://:hunter22@redis.example.com")
+    assert done.returncode != 0
+    assert "hunter22" not in done.stderr
+
+
+def test_the_example_lists_every_setting_and_nothing_else() -> None:
+    source = (ROOT / "config" / "settings.py").read_text()
+    read = set(re.findall(r"""\b(?:env\.\w+|env_\w+|read_\w+)\((?:\s*env,)?\s*["']([A-Z_]+)["']""", source))
+    assert {"VAR_DIR", "PORT", "DEBUG", "SECRET_KEY", "DATABASE_POOL_SIZE", "PUBLIC_BASE_URL", "FAILPOINTS"} <= read
+    listed = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    # The compose file makes addresses of the passwords; the sandbox is a program of its own.
+    assert listed - {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "SANDBOX_PORT"} == read
 
 
 def test_an_encryption_key_that_is_the_secret_key_stops_the_start(tmp_path: Path) -> None:

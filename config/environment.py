@@ -1,0 +1,77 @@
+"""Reads values of the environment that have a form; one that is wrong stops the start and is named, a secret is not shown."""
+
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import environ
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from django.core.exceptions import ImproperlyConfigured
+
+Number = TypeVar("Number", int, float)
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+RSA_BITS_MIN = 2048
+
+
+def read_number(env: environ.Env, name: str, *, default: Number, at_least: Number, at_most: Number) -> Number:
+    """Read a number of the default's type between two bounds. Raises ImproperlyConfigured."""
+    text = env.str(name, default=str(default)).strip()
+    try:
+        number = type(default)(text)
+    except ValueError:
+        number = None
+    if number is None or not at_least <= number <= at_most:
+        raise ImproperlyConfigured(f"{name} must be a number from {at_least} to {at_most}, not {text[:40]!r}.")
+    return number
+
+
+def read_address(
+    env: environ.Env, name: str, *, default: str, schemes: tuple[str, ...] = ("https", "http"), with_path: bool = True
+) -> str:
+    """Read an address without its last slash; empty only when that is the default. Raises ImproperlyConfigured."""
+    text = env.str(name, default=default).strip().rstrip("/")
+    if text == default.rstrip("/"):
+        return text
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    else:
+        is_good = is_good and (with_path or not (parts.path or parts.query or parts.fragment or parts.username))
+    if not is_good:
+        # Not shown: an address can hold a password.
+        what = "an address" if with_path else "an address without a path"
+        raise ImproperlyConfigured(f"{name} must be {what} that starts with {' or '.join(schemes)}:// and a host.")
+    return text
+
+
+def read_log_level(env: environ.Env, name: str, *, default: str) -> str:
+    """Read the name of a log level. Raises ImproperlyConfigured."""
+    level = env.str(name, default=default).strip().upper()
+    if level not in LOG_LEVELS:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(LOG_LEVELS)}, not {level[:40]!r}.")
+    return level
+
+
+def check_rsa_key(name: str, pem: str) -> None:
+    """Refuse what is no RSA private key of 2048 bits or more. Raises ImproperlyConfigured."""
+    key = _load_key(pem)
+    if not isinstance(key, RSAPrivateKey) or key.key_size < RSA_BITS_MIN:
+        raise ImproperlyConfigured(f"{name} must be an RSA private key in PEM of at least {RSA_BITS_MIN} bits.")
+
+
+def check_ed25519_key(name: str, pem: str) -> None:
+    """Refuse what is no Ed25519 private key. Raises ImproperlyConfigured."""
+    if not isinstance(_load_key(pem), Ed25519PrivateKey):
+        raise ImproperlyConfigured(f"{name} must be an Ed25519 private key in PEM.")
+
+
+def _load_key(pem: str) -> object:
+    try:
+        return load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
