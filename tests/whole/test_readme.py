@@ -1,0 +1,43 @@
+"""The README is true: its commands work as they are written, and its list of events is the one that is handled."""
+
+import os
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from payments.webhooks import HANDLERS
+from tests.security.test_code_checks import ROOT
+
+WALK = re.compile(r"## Use it from your app.*?```sh\n(.*?)```", re.DOTALL)
+EVENTS = re.compile(r"## Events to select.*?```\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.no_db
+def test_the_list_of_events_to_select_is_what_is_handled() -> None:
+    listed = EVENTS.search((ROOT / "docs/webhooks.md").read_text())
+    assert listed is not None
+    assert sorted(listed.group(1).split()) == sorted(HANDLERS)
+
+
+@pytest.mark.live(parts=("web", "worker"))
+def test_the_walk_through_runs_as_it_is_written(live_service: Any, sandbox: Any) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    found = WALK.search((ROOT / "README.md").read_text())
+    assert found is not None
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", found.group(1)],
+        env={**os.environ, "BASE": live_service.url, "SANDBOX": sandbox.url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    checkout_url, subscription, status = done.stdout.strip().splitlines()
+    assert "/c/pay/cs_test_" in checkout_url
+    assert subscription == "null"
+    assert '"tier":"free"' in status.replace(" ", "")
