@@ -177,9 +177,28 @@ def _subscribe(
     )
     if session["automatic_tax"]["enabled"]:
         tax.switch_on(subscription, customer)
+    invoice = _first_invoice(tx, ctx, journal, private, customer, subscription, intent)
+    subscription["latest_invoice"] = invoice["id"]
+    subscribing.save(tx, ctx, subscription)
+    session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
+    journal.add("customer.subscription.created", subscription)
+    subscribing.give_trial_notice(tx, ctx, journal, subscription)
+    journal.add_updated("customer.updated", before, customer, ignore=("next_invoice_sequence",))
+
+
+def _first_invoice(
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    private: Object,
+    customer: Object,
+    subscription: Object,
+    intent: Object | None,
+) -> Object:
+    """Bill the first period, which is paid already or being paid."""
+    period, trial = subscribing.period_of(subscription), subscription["status"] == "trialing"
     invoice_lines = [
-        lines.recurring_line(tx, ctx, subscription, item, period, trial=bool(trial_end))
-        for item in subscription["items"]["data"]
+        lines.recurring_line(tx, ctx, subscription, item, period, trial=trial) for item in subscription["items"]["data"]
     ]
     invoice_lines += _one_time_lines(tx, ctx, private, subscription)
     invoice = invoicing.new_invoice(
@@ -203,12 +222,7 @@ def _subscribe(
         tx.save(ctx, invoice)
     else:
         invoicing.mark_paid(tx, ctx, journal, invoice, intent)
-    subscription["latest_invoice"] = invoice["id"]
-    subscribing.save(tx, ctx, subscription)
-    session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
-    journal.add("customer.subscription.created", subscription)
-    subscribing.give_trial_notice(tx, ctx, journal, subscription)
-    journal.add_updated("customer.updated", before, customer, ignore=("next_invoice_sequence",))
+    return invoice
 
 
 def _payment_status(intent: Object | None) -> str:
