@@ -29,6 +29,7 @@ from projects.services.end_user_tokens import EndUserToken, mint_end_user_token
 
 SHOPPER_COOKIE = "demo_shopper"
 TOKEN_SECONDS = 3600
+SHOWN_PAYMENTS = 10
 TEST_CARDS = (
     ("4242 4242 4242 4242", "pays"),
     ("4000 0000 0000 0002", "is declined"),
@@ -85,7 +86,7 @@ def _page(request: HttpRequest, template: str, project: Project, token: EndUserT
     """Render a page with what both pages show: the subscription and the payments, as the API answers them."""
     current = _current(token.end_user)
     rows = Transaction.objects.for_project(project).in_mode(TEST).filter(end_user=token.end_user)
-    payments = [render_payment(row) for row in payments_with_relations(rows).order_by("-created_at")[:10]]
+    payments = [render_payment(row) for row in payments_with_relations(rows).order_by("-created_at")[:SHOWN_PAYMENTS]]
     subscription = render_subscription(current) if current else None
     context = {
         "project": project,
@@ -94,7 +95,7 @@ def _page(request: HttpRequest, template: str, project: Project, token: EndUserT
         "base_url": settings.PUBLIC_BASE_URL,
         "plans": _plans(project, current),
         "current": current,
-        "subscription_json": json.dumps(subscription, indent=2, default=str),
+        "subscription_json": json.dumps(subscription, indent=2, default=str, ensure_ascii=False),
         "payments": [
             {
                 **each,
@@ -103,7 +104,13 @@ def _page(request: HttpRequest, template: str, project: Project, token: EndUserT
             }
             for each in payments
         ],
-        "payments_json": json.dumps(payments, indent=2, default=str),
+        "payments_json": json.dumps(
+            {"payments": payments, "total": rows.count(), "page": 1, "page_size": SHOWN_PAYMENTS},
+            indent=2,
+            default=str,
+            ensure_ascii=False,
+        ),
+        "sandbox_url": settings.STRIPE_API_BASE,
         "cards": TEST_CARDS,
         **more,
     }

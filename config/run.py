@@ -346,7 +346,7 @@ def announce(supervisor: Supervisor) -> None:
     lines = [
         "",
         f"  Web        {base}          API docs {base}/docs          Admin {base}/admin/",
-        f"  Stripe     {supervisor.environment.get('STRIPE_API_BASE') or 'the real Stripe'}",
+        f"  Stripe     {_stripe_address(supervisor)}",
         f"  Database   {_without_password(supervisor.environment['DATABASE_URL'])}",
         f"  Data, logs {supervisor.var_dir}",
     ]
@@ -361,6 +361,13 @@ def announce(supervisor: Supervisor) -> None:
     lines += ["", "  Ctrl-C stops everything.", ""]
     say("\n".join(lines))
     say(f"READY http://127.0.0.1:{supervisor.port}")
+
+
+def _stripe_address(supervisor: Supervisor) -> str:
+    """Name what plays Stripe; the sandbox's own page is what a person can open."""
+    if supervisor.own_sandbox:
+        return f"the sandbox, http://127.0.0.1:{supervisor.sandbox_port}/_sandbox/"
+    return supervisor.environment.get("STRIPE_API_BASE") or "the real Stripe"
 
 
 def _without_password(url: str) -> str:
