@@ -183,10 +183,7 @@ def draft(
         customer_phone=customer["phone"],
         customer_shipping=customer["shipping"],
         customer_tax_exempt=customer["tax_exempt"],
-        customer_tax_ids=[
-            {"type": tax_id["type"], "value": tax_id["value"]}
-            for tax_id in tx.find_by(ctx, "tax_id", "customer", customer["id"])
-        ],
+        customer_tax_ids=_tax_ids(tx, ctx, customer),
         lines={
             "object": "list",
             "data": lines,
@@ -211,6 +208,11 @@ def draft(
         invoice["automatic_tax"] |= invoice_totals.TAXED
     invoice_totals.total_up(tx, ctx, invoice, customer, list(subscription["discounts"]) if subscription else [])
     return invoice
+
+
+def _tax_ids(tx: Tx, ctx: Context, customer: Object) -> list[Object]:
+    found = tx.find_by(ctx, "tax_id", "customer", customer["id"])
+    return [{"type": tax_id["type"], "value": tax_id["value"]} for tax_id in found]
 
 
 def _parent(subscription: Object | None) -> Object | None:

@@ -41,8 +41,11 @@ def subscription_of(tx: Tx, ctx: Context, invoice: Object) -> Object | None:
     return tx.get(ctx, "subscription", details["subscription"]) if details else None
 
 
-def after_payment(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> None:
-    """Make a subscription active again by paying its latest invoice; that takes no other call."""
+def after_payment(tx: Tx, ctx: Context, journal: Journal, invoice: Object, *, paid_with: str | None = None) -> None:
+    """Make a subscription active again by paying its latest invoice; that takes no other call.
+
+    `paid_with` becomes its default payment method where save_default_payment_method asks for it.
+    """
     subscription = subscription_of(tx, ctx, invoice)
     if subscription is None:
         return
@@ -51,9 +54,12 @@ def after_payment(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> No
         return
     if subscription["latest_invoice"] != invoice["id"]:
         return
+    before = copy.deepcopy(subscription)
     if subscription["status"] in ("incomplete", "past_due", "unpaid"):
-        before = copy.deepcopy(subscription)
         subscription["status"] = "active"
+    if paid_with and subscription["payment_settings"]["save_default_payment_method"] == "on_subscription":
+        subscription["default_payment_method"] = paid_with
+    if subscription != before:
         subscribing.save(tx, ctx, subscription)
         journal.add_updated("customer.subscription.updated", before, subscription)
 
@@ -65,7 +71,7 @@ def after_intent(tx: Tx, ctx: Context, journal: Journal, intent: Object) -> None
     if invoice is None or invoice["status"] != "open":
         return
     invoicing.mark_paid(tx, ctx, journal, invoice, intent)
-    after_payment(tx, ctx, journal, invoice)
+    after_payment(tx, ctx, journal, invoice, paid_with=intent["payment_method"])
 
 
 def after_failure(tx: Tx, ctx: Context, journal: Journal, subscription: Object) -> None:

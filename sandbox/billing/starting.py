@@ -112,6 +112,7 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     for item, entry in zip(subscription["items"]["data"], params["items"], strict=True):
         item["metadata"] = merged_metadata({}, entry.get("metadata"))
     _plan_end(ctx, subscription, params)
+    subscribing.set_payment_settings(subscription, params.get("payment_settings") or {})
     trials.set_settings(subscription, params.get("trial_settings"))
     journal = Journal()
     if (params.get("automatic_tax") or {}).get("enabled"):

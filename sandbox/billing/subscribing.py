@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import ids
 from ..events import Journal
-from ..fields import filled
+from ..fields import filled, supported
 from ..store import Context, Tx
 from . import agenda
 from .agenda import TERMINAL as TERMINAL
@@ -137,6 +137,12 @@ def new_subscription(
         tx.insert(ctx, item)
     plan_ahead(tx, ctx, subscription)
     return subscription
+
+
+def set_payment_settings(subscription: Object, wanted: Object) -> None:
+    """Apply the payment_settings parameter. Raises: StripeError 400 for what would do nothing here."""
+    supported(wanted, {"payment_method_types", "save_default_payment_method"}, "payment_settings")
+    subscription["payment_settings"] |= {name: value or None for name, value in wanted.items()}
 
 
 def echo_legacy_plan(subscription: Object) -> None:

@@ -134,10 +134,7 @@ def _plain_fields(tx: Tx, ctx: Context, subscription: Object, params: Object) ->
             else None
         )
     if "payment_settings" in params:
-        supported(
-            params["payment_settings"], {"payment_method_types", "save_default_payment_method"}, "payment_settings"
-        )
-        subscription["payment_settings"] |= params["payment_settings"]
+        subscribing.set_payment_settings(subscription, params["payment_settings"])
     if "pause_collection" in params:
         pause = params["pause_collection"]
         resumes_at = pause.get("resumes_at") if pause else None

@@ -34,6 +34,7 @@ TEST_CARDS = (
 
 def add_routes(pages: Blueprint, store: Store) -> None:
     """Add the checkout routes."""
+    _add_codes(pages, store)
 
     @pages.get("/c/pay/<session_id>")
     def show_checkout(session_id: str) -> ResponseReturnValue:
@@ -61,18 +62,6 @@ def add_routes(pages: Blueprint, store: Store) -> None:
             return _checkout_page(session_id, view, form.values, form.errors), 400
         return _try_card(store, session_id, view, form, iban)
 
-    @pages.post("/c/pay/<session_id>/promotion-code")
-    def apply_code(session_id: str) -> ResponseReturnValue:
-        view = checkout.session_view(store, session_id)
-        if view["status"] != "open" or not view["takes_codes"]:
-            return _closed_answer(view)
-        typed = "" if request.form.get("remove") else request.form.get("promotionCode", "")[:CODE_CHARACTERS_MAX]
-        wrong = checkout.apply_code(store, session_id, typed)
-        if wrong is None:
-            return redirect(url_for("hosted.show_checkout", session_id=session_id), 303)
-        values = {"email": view["customer_email"] or "", "billingCountry": "US", "promotionCode": typed}
-        return _checkout_page(session_id, view, values, {"promotionCode": wrong}), 400
-
     @pages.get("/c/pay/<session_id>/authenticate")
     def show_authentication(session_id: str) -> ResponseReturnValue:
         view = checkout.session_view(store, session_id)
@@ -99,6 +88,20 @@ def add_routes(pages: Blueprint, store: Store) -> None:
         values = {"email": view["customer_email"] or "", "billingCountry": "US"}
         errors = {"cardNumber": outcome.message or AUTHENTICATION_FAILED}
         return _checkout_page(session_id, checkout.session_view(store, session_id), values, errors), 402
+
+
+def _add_codes(pages: Blueprint, store: Store) -> None:
+    @pages.post("/c/pay/<session_id>/promotion-code")
+    def apply_code(session_id: str) -> ResponseReturnValue:
+        view = checkout.session_view(store, session_id)
+        if view["status"] != "open" or not view["takes_codes"]:
+            return _closed_answer(view)
+        typed = "" if request.form.get("remove") else request.form.get("promotionCode", "")[:CODE_CHARACTERS_MAX]
+        wrong = checkout.apply_code(store, session_id, typed)
+        if wrong is None:
+            return redirect(url_for("hosted.show_checkout", session_id=session_id), 303)
+        values = {"email": view["customer_email"] or "", "billingCountry": "US", "promotionCode": typed}
+        return _checkout_page(session_id, view, values, {"promotionCode": wrong}), 400
 
 
 def _try_card(store: Store, session_id: str, view: dict[str, Any], form: CardForm, iban: str) -> ResponseReturnValue:

@@ -150,3 +150,20 @@ def test_tokens_make_cards(api: Api) -> None:
     bad = api.post("/v1/payment_methods", type="card", card={"token": "tok_chargeDeclined"})["id"]
     assert api.post(f"/v1/payment_methods/{bad}/attach", 402, customer=customer)["error"]["code"] == "card_declined"
     api.post("/v1/payment_methods", 400, type="card", card={"token": "tok_nonsense"})
+
+
+def test_the_card_that_pays_first_becomes_the_subscriptions_default_when_asked(api: Api) -> None:
+    customer = api.post("/v1/customers")["id"]
+    subscription = api.post(
+        "/v1/subscriptions",
+        customer=customer,
+        items=[{"price": create_price(api)["id"]}],
+        payment_behavior="default_incomplete",
+        payment_settings={"save_default_payment_method": "on_subscription"},
+        expand=["latest_invoice.payments"],
+    )
+    (payment,) = subscription["latest_invoice"]["payments"]["data"]
+    path = f"/v1/payment_intents/{payment['payment']['payment_intent']}/confirm"
+    paid = api.post(path, payment_method="pm_card_visa")
+    after = api.get(f"/v1/subscriptions/{subscription['id']}")
+    assert (after["status"], after["default_payment_method"]) == ("active", paid["payment_method"])
