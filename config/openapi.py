@@ -150,6 +150,10 @@ def _public_document() -> Schema:
     return PaymentsSchemaGenerator().generate()
 
 
+# Groups of operations by who calls them; views of the lower apps name theirs in short.
+TAGS = {"auth": "Sign-in", "projects": "Projects", "server": "Server to server"}
+
+
 def complete_document(result: Schema, generator: Any, request: Any, public: bool) -> Schema:
     """Add what no single view declares: refusals, the type of ids in paths, the paths that Stripe calls."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
@@ -160,7 +164,11 @@ def complete_document(result: Schema, generator: Any, request: Any, public: bool
     for operations in result["paths"].values():
         for operation in operations.values():
             _complete_operation(operation)
+    # In the order in which a newcomer needs them.
+    order = ["Sign-in", "Projects", "Developer", "End user", "Server to server", "Webhooks"]
+    result["tags"] = [{"name": name} for name in order]
     for path, operation in _webhook_operations().items():
+        _describe(operation)
         result["paths"].setdefault(path, {"post": operation})
     return result
 
@@ -192,6 +200,13 @@ def _complete_operation(operation: Schema) -> None:
         media = operation["responses"]["200"]["content"]["application/json"]
         media["schema"] = {"allOf": [media["schema"]], "nullable": True}
     operation["responses"] = dict(sorted(operation["responses"].items()))
+    _describe(operation)
+
+
+def _describe(operation: Schema) -> None:
+    """Say beside each operation what it does (the first sentence of its description), and group it by who calls it."""
+    operation.setdefault("summary", (operation.get("description") or "").partition(". ")[0].rstrip("."))
+    operation["tags"] = [TAGS.get(tag, tag) for tag in operation.get("tags", [])]
 
 
 def _refusal(code: str) -> Schema:

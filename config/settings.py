@@ -200,7 +200,12 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Payments",
-    "DESCRIPTION": "One self-hosted service that takes Stripe payments for every app its owner builds.",
+    "DESCRIPTION": (
+        "One self-hosted service that takes Stripe payments for every app its owner builds.\n\n"
+        "Three kinds of bearer token, none of which passes for another: a **developer's** (sign in below, or OAuth2), a "
+        "**server's** project API key (`ak_…`, for one mode), and an **end user's** (minted by your server with "
+        "`POST /api/v1/projects/{id}/end-user-tokens`, or your own identity provider's)."
+    ),
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
