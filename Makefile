@@ -75,9 +75,9 @@ browser: $(VENV)/.dev-installed
 faults: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/faults $(ARGS)
 
-# The scenarios with many more examples; takes an hour or so.
+# The scenarios and the documented operations with many more examples; takes an hour or so.
 soak: $(VENV)/.dev-installed
-	SOAK=1 $(BIN)/python -m pytest tests/scenarios $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest tests/scenarios tests/whole/test_openapi_conformance.py $(ARGS)
 
 # The API's document as a file, the same as the running service answers at /openapi.yaml.
 openapi: $(VENV)/.dev-installed
