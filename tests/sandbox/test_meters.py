@@ -83,7 +83,7 @@ def test_an_event_counts_once_and_can_be_canceled(api: Api) -> None:
     customer = api.post("/v1/customers")["id"]
     use(api, customer, "5", identifier="render-1")
     assert use(api, customer, "5", 400, identifier="render-1")["error"]["param"] == "identifier"
-    cancel = {"event_name": "renders", "type": "cancel", "cancel": {"identifier": "render-1"}}
+    cancel: dict[str, Any] = {"event_name": "renders", "type": "cancel", "cancel": {"identifier": "render-1"}}
     assert api.post("/v1/billing/meter_event_adjustments", **cancel)["status"] == "pending"
     api.post("/v1/billing/meter_event_adjustments", 400, **cancel)
     now = int(time.time()) // 60 * 60

@@ -137,7 +137,7 @@ def test_a_currency_is_shown_and_charged_in_its_own_smallest_unit(
     assert pay_on_page(session).status_code == 303
     (charge,) = api.get("/v1/charges")["data"]
     assert (charge["amount"], charge["currency"]) == (amount, currency)
-    small = {"currency": currency, "confirm": True, "payment_method": "pm_card_visa"}
+    small: dict[str, Any] = {"currency": currency, "confirm": True, "payment_method": "pm_card_visa"}
     assert api.post("/v1/payment_intents", 400, amount=least - 1, **small)["error"]["code"] == "amount_too_small"
     assert api.post("/v1/payment_intents", amount=least, **small)["status"] == "succeeded"
 
