@@ -2,7 +2,7 @@
 
 No operation is left out. Most examples get ids that exist where the document only says "an id", so that not only refusals
 are seen; each operation has a project, tokens and buyer of its own, so that deleting or signing out harms no other.
-`SOAK=1` calls each operation many times more.
+`SOAK=1` calls each operation many times more, and with every boundary of every field.
 """
 
 import io
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from django.core.signals import request_finished
+from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
@@ -33,9 +33,10 @@ from tests import cast
 from tests.payments.deliveries import an_event, set_webhook_secret, signature
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, connect_stripe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if os.environ.get("SOAK") == "1" else 180)]
+SOAK = os.environ.get("SOAK") == "1"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if SOAK else 180)]
 
-EXAMPLES = 400 if os.environ.get("SOAK") == "1" else 8
+EXAMPLES = 400 if SOAK else 20
 CHECKS = [
     status_code_conformance,
     content_type_conformance,
@@ -65,6 +66,8 @@ def _from_anywhere(environ: dict[str, Any], start_response: Any) -> Any:
 
 
 schema = schemathesis.openapi.from_wsgi("/openapi.json", _from_anywhere, base_url="http://testserver")
+# Every boundary of every field, besides random input: working them out takes as long as collecting all other tests.
+schema.config.phases.coverage.enabled = SOAK
 
 
 @dataclass
@@ -78,19 +81,34 @@ class World:
     webhook_secret: str
 
     def fill_in(self, case: Any) -> None:
-        """Put ids that exist into most examples. The choice follows the input, so that a failure can be repeated."""
+        """Put what exists into most examples. The choice follows the input, so that a failure can be repeated."""
         whole = repr((case.path_parameters, case.query, case.body))
+
+        def chance(name: str) -> int:
+            return zlib.crc32((name + whole).encode(errors="replace")) % 8
+
+        all_of_it = chance("") > 2
         path = self.path | ({"user_id": self.member_id} if "/members/" in case.path else {})
-        for place, known in ((case.path_parameters, path), (case.body, self.body)):
+        for place, known in ((case.path_parameters, path), (case.body, self._body_of(case.path))):
             if isinstance(place, dict):
                 for name in known.keys() & place.keys():
-                    if zlib.crc32((name + whole).encode(errors="replace")) % 4:
+                    if all_of_it or chance(name) > 3:
                         place[name] = known[name]
-        if zlib.crc32(whole.encode(errors="replace")) % 4:
+        if all_of_it:
             # A minted token names its project: the header may be left out, and another one is refused.
             case.headers.pop("X-Project-ID", None)
             if "webhook" in case.path and isinstance(case.body, dict):
                 case.body = an_event() | case.body
+            if case.path.endswith("/checkout-session") and isinstance(case.body, dict):
+                case.body |= {"allow_existing_subscription": True, "mode": "subscription"}
+                for name in ("plan", "trial"):
+                    case.body.pop(name, None)
+
+    def _body_of(self, path: str) -> dict[str, Any]:
+        if path.endswith("/register"):
+            return self.body | {"email": f"{uuid.uuid4().hex}@example.com"}
+        # Dana has a subscription already.
+        return self.body | ({"user_id": f"new-{uuid.uuid4().hex}"} if "/checkout" in path else {})
 
     def headers(self, case: Any) -> dict[str, str]:
         """Return a valid token of the kind that the operation asks for, or have the delivery signed."""
@@ -102,8 +120,9 @@ class World:
 
 
 @pytest.fixture
-def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server: Any, charlie: Any) -> World:
+def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server: Any, charlie: Any) -> Iterator[World]:
     """Acme with keys, a plan that Dana bought, a member, a key, a client."""
+    from entitlements.models import Plan, PlanPrice
     from projects.models import ApiKey
     from projects.services.identity_providers import put_identity_provider
 
@@ -113,6 +132,8 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
     set_webhook_secret(acme, secret=secret)
     shop = Shop(acme, account, sandbox)
     price, other_price = shop.price(1000), shop.price(2000)
+    plan = Plan.objects.create(project=acme, code="pro", name="Pro")
+    PlanPrice.objects.create(project=acme, plan=plan, mode="test", stripe_price_id=other_price, amount_cents=2000)
     session = buy(shop, dana, price)["session_id"]
     acme.shared_webhook = True
     acme.default_success_url, acme.default_cancel_url, acme.default_return_url = SUCCESS_URL, CANCEL_URL, RETURN_URL
@@ -125,7 +146,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
         "/api/v1/auth/login", {"email": alice.user.email, "password": cast.PASSWORD}, content_type="application/json"
     )
     key = ApiKey.objects.for_project(acme).latest("created_at")
-    return World(
+    world = World(
         tokens={
             "developerToken": alice.access_token,
             "endUserToken": dana.access_token,
@@ -150,6 +171,12 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
             "return_url": RETURN_URL,
             "user_id": dana.user_id,
             "allow_existing_subscription": True,
+            "tier": "pro",
+            "interval": "month",
+            "promo_code": None,
+            "quantity": 1,
+            "metadata": {},
+            "proration_date": None,
             # Somebody who is not a member yet.
             "email": charlie.user.email,
             "password": cast.PASSWORD,
@@ -163,14 +190,12 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
         },
         webhook_secret=secret,
     )
-
-
-@pytest.fixture(autouse=True)
-def one_connection() -> Iterator[None]:
-    """Keep the database's connection between requests, as Django's own test client does."""
-    request_finished.disconnect(close_old_connections)
-    yield
-    request_finished.connect(close_old_connections)
+    # Keep the database's connection between requests, as Django's own test client does.
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield world
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
 
 
 def _test_of(operation_id: str) -> Any:
@@ -180,7 +205,7 @@ def _test_of(operation_id: str) -> Any:
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
-        derandomize=os.environ.get("SOAK") != "1",
+        derandomize=not SOAK,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
