@@ -7,7 +7,6 @@ An endpoint's signing secrets are its private data: {"secrets": [{"secret": "whs
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +19,7 @@ Object = dict[str, Any]
 
 def emit(tx: Tx, ctx: Context, event_type: str, obj: Object, previous_attributes: Object | None = None) -> Object:
     """Record an event and the deliveries it owes, and wake the deliverer once the transaction has committed."""
-    data: Object = {"object": copy.deepcopy(obj)}
+    data: Object = {"object": _frozen(obj)}
     if previous_attributes is not None:
         data["previous_attributes"] = previous_attributes
     event: Object = {
@@ -65,6 +64,12 @@ def emit_updated(tx: Tx, ctx: Context, event_type: str, before: Object, after: O
     return emit(tx, ctx, event_type, after, previous) if previous else None
 
 
+def _frozen(obj: Object) -> Object:
+    """Copy an object through JSON, which it is written as anyway: several times quicker than a deep copy."""
+    copied: Object = json.loads(json.dumps(obj))
+    return copied
+
+
 class Journal:
     """Collects what happened in an operation, to be recorded in the order in which Stripe tells it.
 
@@ -77,7 +82,7 @@ class Journal:
 
     def add(self, event_type: str, obj: Object, previous_attributes: Object | None = None) -> None:
         """Note an event with the object as it is now."""
-        self._entries.append((event_type, copy.deepcopy(obj), previous_attributes))
+        self._entries.append((event_type, _frozen(obj), previous_attributes))
 
     def add_updated(self, event_type: str, before: Object, after: Object, ignore: Sequence[str] = ()) -> None:
         """Note an *.updated event when anything but the ignored fields changed."""
