@@ -69,7 +69,7 @@ def _run_until_idle() -> None:
     against its account's share for as long as it holds a thread. A dead process renews nothing.
     """
     give_up_at = time.monotonic() + RUN_SECONDS_MAX
-    renew_at = time.monotonic()
+    renew_at = time.monotonic() + settings.EVENT_LEASE_SECONDS / 3
     busy: dict[Future[None], EventGroup] = {}
     with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="events") as pool:
         while True:

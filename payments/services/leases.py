@@ -57,8 +57,9 @@ _TAKE = """
     RETURNING 1
 """
 _CHECK = "SELECT 1 FROM payments_synclease WHERE project_id = %s AND mode = %s AND root = %s AND token = %s FOR UPDATE"
+# The token goes with the lease: a renewal that began a moment before and waited for this row must not prolong it.
 _END = """
-    UPDATE payments_synclease SET until = clock_timestamp()
+    UPDATE payments_synclease SET until = clock_timestamp(), token = gen_random_uuid()
     WHERE project_id = %s AND mode = %s AND root = %s AND token = %s RETURNING 1
 """
 _PURGE = "DELETE FROM payments_synclease WHERE until < now() - interval '1 day'"

@@ -477,3 +477,15 @@ def test_events_that_arrive_while_their_root_is_read_are_processed_too(shop: Sho
     process_all(shop.project)
     waiting.refresh_from_db()
     assert waiting.status == "processed"
+
+
+def test_a_lease_that_was_given_back_cannot_be_prolonged(acme: Any) -> None:
+    lease = take_lease(project_id=acme.pk, mode="test", root="cus_prolonged")
+    end_lease(lease)
+    # As a renewal sees it that read the row before the end and waited for it: the time still lies ahead.
+    rows = SyncLease.objects.filter(project=acme, root="cus_prolonged")
+    soon = inbox.Now() + inbox.dt.timedelta(seconds=1)
+    rows.update(until=soon)
+    before = rows.get().until
+    inbox.renew_leases(tokens=[lease.token])
+    assert rows.get().until == before
