@@ -57,6 +57,36 @@ class World:
     rows: dict[Any, Any]
 
 
+def work_rows(project: Project, user: Any) -> list[Any]:
+    """Make what is under way: a checkout, a call to Stripe, a dead event that holds canaries."""
+    return [
+        CheckoutSession.objects.create(
+            project=project,
+            mode="test",
+            end_user=user,
+            purchase_key="k",
+            stripe_idempotency_key=uuid.uuid4().hex,
+            url="https://checkout.example/CANARYcheckouturl",
+            request={"price": "p"},
+        ),
+        StripeIntent.objects.create(
+            project=project,
+            mode="test",
+            operation="cancel",
+            target=stripe_id("sub"),
+            stripe_idempotency_key=uuid.uuid4().hex,
+        ),
+        WebhookEvent.objects.create(
+            project=project,
+            mode="test",
+            event_id=stripe_id("evt"),
+            type="invoice.paid",
+            status="dead",
+            payload={"data": {"object": {"client_secret": "pi_CANARYclientsecret", "key": CANARIES["secret_key"]}}},
+        ),
+    ]
+
+
 def create_world(name: str) -> World:
     project = create_project(name)
     user = create_end_user(project)
@@ -86,30 +116,7 @@ def create_world(name: str) -> World:
         create_payment(
             project, end_user=user, receipt_url="javascript:alert(1)", description="<script>alert(1)</script>"
         ),
-        CheckoutSession.objects.create(
-            project=project,
-            mode="test",
-            end_user=user,
-            purchase_key="k",
-            stripe_idempotency_key=uuid.uuid4().hex,
-            url="https://checkout.example/CANARYcheckouturl",
-            request={"price": "p"},
-        ),
-        StripeIntent.objects.create(
-            project=project,
-            mode="test",
-            operation="cancel",
-            target=stripe_id("sub"),
-            stripe_idempotency_key=uuid.uuid4().hex,
-        ),
-        WebhookEvent.objects.create(
-            project=project,
-            mode="test",
-            event_id=stripe_id("evt"),
-            type="invoice.paid",
-            status="dead",
-            payload={"data": {"object": {"client_secret": "pi_CANARYclientsecret", "key": CANARIES["secret_key"]}}},
-        ),
+        *work_rows(project, user),
         SyncLease.objects.create(project=project, mode="test", root=customer_id, token=uuid.uuid4(), until=clock.now()),
         MirrorFailure.objects.create(project=project, mode="test", stripe_object_id="prod_1", error="x"),
     ]

@@ -33,7 +33,9 @@ def price(api: Api) -> str:
     """What it sells."""
     product = api.post("/v1/products", name="Pro")["id"]
     recurring = {"interval": "month"}
-    made: str = api.post("/v1/prices", product=product, currency="usd", unit_amount=PRO_CENTS, recurring=recurring)["id"]
+    made: str = api.post("/v1/prices", product=product, currency="usd", unit_amount=PRO_CENTS, recurring=recurring)[
+        "id"
+    ]
     return made
 
 

@@ -41,7 +41,7 @@ def test_a_webhook_is_503_so_that_stripe_sends_it_again(shop: Shop) -> None:
 def test_the_configuration_can_still_be_read_and_saved_again(shop: Shop, alice: Developer) -> None:
     path = f"/api/v1/payments/stripe/projects/{shop.project.pk}/config"
     assert alice.client.get(path).status_code == 200
-    secret = "whsec_" + "fedcba9876543210" * 2
+    secret = "whsec_" + "saved-again-" * 3
     put_stripe_config(
         project=shop.project,
         changes={"test_secret_key": shop.account.test_secret_key, "test_webhook_secret": secret},

@@ -120,6 +120,33 @@ class World:
         return {"X-Sign-With": self.webhook_secret} if "Webhooks" in definition.get("tags", []) else {}
 
 
+def purchase_body(price_id: str, user_id: str) -> dict[str, Any]:
+    """What the bodies about buying may hold."""
+    return {
+        "price_id": price_id,
+        "new_price_id": price_id,
+        "success_url": SUCCESS_URL,
+        "cancel_url": CANCEL_URL,
+        "return_url": RETURN_URL,
+        "user_id": user_id,
+        "allow_existing_subscription": True,
+        "tier": "pro",
+        "interval": "month",
+        "promo_code": None,
+        "quantity": 1,
+        "metadata": {},
+        "proration_date": None,
+    }
+
+
+def open_to_everything(project: Any) -> None:
+    """Let the project take part in what it must opt in to, with addresses to return to."""
+    project.shared_webhook = True
+    project.default_success_url, project.default_cancel_url = SUCCESS_URL, CANCEL_URL
+    project.default_return_url = RETURN_URL
+    project.save()
+
+
 @pytest.fixture
 def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server: Any, charlie: Any) -> Iterator[World]:
     """Acme with keys, a plan that Dana bought, a member, a key, a client."""
@@ -136,9 +163,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
     plan = Plan.objects.create(project=acme, code="pro", name="Pro")
     PlanPrice.objects.create(project=acme, plan=plan, mode="test", stripe_price_id=other_price, amount_cents=2000)
     session = buy(shop, dana, price)["session_id"]
-    acme.shared_webhook = True
-    acme.default_success_url, acme.default_cancel_url, acme.default_return_url = SUCCESS_URL, CANCEL_URL, RETURN_URL
-    acme.save()
+    open_to_everything(acme)
     put_identity_provider(project=acme, fields=PROVIDER)
     made = alice.client.post(
         "/api/v1/auth/clients", {"name": "App", "grant_types": ["client_credentials"]}, content_type="application/json"
@@ -147,6 +172,16 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
         "/api/v1/auth/login", {"email": alice.user.email, "password": cast.PASSWORD}, content_type="application/json"
     )
     key = ApiKey.objects.for_project(acme).latest("created_at")
+    keys = {
+        "email": charlie.user.email,
+        "password": cast.PASSWORD,
+        "refresh_token": login.json()["refresh_token"],
+        "secret_key": account.test_secret_key,
+        "test_secret_key": account.test_secret_key,
+        "live_secret_key": account.live_secret_key,
+        "test_publishable_key": account.test_publishable_key,
+        "test_webhook_secret": secret,
+    }
     world = World(
         tokens={
             "developerToken": alice.access_token,
@@ -164,31 +199,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
             "session_id": session,
             "mode": "test",
         },
-        body={
-            "price_id": other_price,
-            "new_price_id": other_price,
-            "success_url": SUCCESS_URL,
-            "cancel_url": CANCEL_URL,
-            "return_url": RETURN_URL,
-            "user_id": dana.user_id,
-            "allow_existing_subscription": True,
-            "tier": "pro",
-            "interval": "month",
-            "promo_code": None,
-            "quantity": 1,
-            "metadata": {},
-            "proration_date": None,
-            # Somebody who is not a member yet.
-            "email": charlie.user.email,
-            "password": cast.PASSWORD,
-            "refresh_token": login.json()["refresh_token"],
-            "secret_key": account.test_secret_key,
-            "test_secret_key": account.test_secret_key,
-            "live_secret_key": account.live_secret_key,
-            "test_publishable_key": account.test_publishable_key,
-            "test_webhook_secret": secret,
-            **PROVIDER,
-        },
+        body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER},
         webhook_secret=secret,
     )
     # Keep the database's connection between requests, as Django's own test client does.
