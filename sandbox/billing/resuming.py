@@ -9,7 +9,7 @@ import copy
 from typing import Any
 
 from ..errors import StripeError
-from ..events import Journal
+from ..events import BILLED_AT_ONCE, Journal
 from ..lookup import retrieve as find_one
 from ..store import Context, Tx
 from . import changing, pending, subscribing
@@ -20,20 +20,7 @@ Object = dict[str, Any]
 # Where an event stands among the others is a guess.
 ORDER = (
     "invoiceitem.created",
-    "invoice.created",
-    "invoice.finalized",
-    "charge.succeeded",
-    "charge.failed",
-    "payment_intent.created",
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.requires_action",
-    "invoice.paid",
-    "invoice.payment_succeeded",
-    "invoice.payment_failed",
-    "invoice.payment_action_required",
-    "customer.updated",
-    "invoice_payment.paid",
+    *BILLED_AT_ONCE,
     "customer.subscription.updated",
     "customer.subscription.resumed",
 )

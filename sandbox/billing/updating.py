@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from ..errors import StripeError, invalid, not_simulated
-from ..events import Journal, changes
+from ..events import BILLED_AT_ONCE, Journal, changes
 from ..fields import apply_simple, merged_metadata, supported
 from ..store import Context, Tx
 from . import cancellation, cards, changing, discounts, pending, settlement, subscribing, tax, trials
@@ -29,20 +29,7 @@ AFTER_THE_END = {"cancellation_details", "metadata"}
 ORDER = (
     "invoiceitem.created",
     "customer.subscription.updated",
-    "invoice.created",
-    "invoice.finalized",
-    "charge.succeeded",
-    "charge.failed",
-    "payment_intent.created",
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.requires_action",
-    "invoice.paid",
-    "invoice.payment_succeeded",
-    "invoice.payment_failed",
-    "invoice.payment_action_required",
-    "customer.updated",
-    "invoice_payment.paid",
+    *BILLED_AT_ONCE,
     "customer.subscription.paused",
 )
 

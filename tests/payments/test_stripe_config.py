@@ -42,15 +42,12 @@ def account(sandbox: Sandbox) -> SandboxAccount:
     return sandbox.create_account()
 
 
-def test_keys(account: SandboxAccount) -> dict[str, str]:
+def keys_of_test_mode(account: SandboxAccount) -> dict[str, str]:
     return {
         "test_secret_key": account.test_secret_key,
         "test_publishable_key": account.test_publishable_key,
         "test_webhook_secret": f"whsec_{uuid.uuid4().hex}",
     }
-
-
-test_keys.__test__ = False  # type: ignore[attr-defined]
 
 
 def last_four(value: str) -> str:
@@ -63,7 +60,7 @@ def test_a_config_that_was_never_set_is_null(owner: Developer, project: Project)
 
 
 def test_keys_are_saved_masked_and_encrypted(owner: Developer, project: Project, account: SandboxAccount) -> None:
-    keys = test_keys(account)
+    keys = keys_of_test_mode(account)
     response = owner.put(config_path(project), keys)
     body = response.json()
     assert response.status_code == 200
@@ -87,7 +84,7 @@ def test_keys_are_saved_masked_and_encrypted(owner: Developer, project: Project,
 
 
 def test_absent_and_null_keep_what_is_stored(owner: Developer, project: Project, account: SandboxAccount) -> None:
-    keys = test_keys(account)
+    keys = keys_of_test_mode(account)
     before = owner.put(config_path(project), keys).json()
     live = {"live_secret_key": account.live_secret_key, "test_secret_key": None, "test_webhook_secret": None}
     after = owner.put(config_path(project), live).json()
@@ -103,7 +100,7 @@ def test_absent_and_null_keep_what_is_stored(owner: Developer, project: Project,
 def test_delete_deactivates_and_put_activates_again(
     owner: Developer, project: Project, account: SandboxAccount
 ) -> None:
-    keys = test_keys(account)
+    keys = keys_of_test_mode(account)
     owner.put(config_path(project), keys)
     deleted = owner.delete(config_path(project))
     assert (deleted.status_code, deleted.content) == (204, b"")
@@ -169,7 +166,7 @@ def test_every_wrong_field_is_named_at_once(owner: Developer, project: Project) 
 def test_a_key_that_stripe_rejects_is_422_and_nothing_is_written(
     owner: Developer, project: Project, account: SandboxAccount
 ) -> None:
-    keys = test_keys(account)
+    keys = keys_of_test_mode(account)
     owner.put(config_path(project), keys)
     change = {"test_secret_key": "sk_test_unknown0123456789", "test_publishable_key": "pk_test_new0123456"}
     response = owner.put(config_path(project), change)
@@ -183,7 +180,7 @@ def test_a_key_that_stripe_rejects_is_422_and_nothing_is_written(
 def test_another_account_is_refused_unless_confirmed(
     owner: Developer, project: Project, account: SandboxAccount, sandbox: Sandbox
 ) -> None:
-    owner.put(config_path(project), test_keys(account))
+    owner.put(config_path(project), keys_of_test_mode(account))
     other = sandbox.create_account("Another")
     change = {"test_secret_key": other.test_secret_key}
     refused = owner.put(config_path(project), change)
@@ -206,7 +203,7 @@ def test_stripe_away_is_503_and_nothing_is_written(owner: Developer, project: Pr
 def test_a_replaced_webhook_secret_verifies_for_another_day(
     owner: Developer, project: Project, account: SandboxAccount
 ) -> None:
-    keys = test_keys(account)
+    keys = keys_of_test_mode(account)
     owner.put(config_path(project), keys)
     new = f"whsec_{uuid.uuid4().hex}"
     owner.put(config_path(project), {"test_webhook_secret": new})
@@ -238,7 +235,7 @@ def test_two_projects_may_not_share_a_secret_on_the_shared_webhook_address() -> 
 
 def test_fields_that_are_not_keys_change_nothing(owner: Developer, project: Project, account: SandboxAccount) -> None:
     other = create_project("Other")
-    owner.put(config_path(project), test_keys(account))
+    owner.put(config_path(project), keys_of_test_mode(account))
     before = owner.get(config_path(project)).json()
     extra = {
         "id": str(uuid.uuid4()), "project": str(other.pk), "project_id": str(other.pk), "is_active": False,
@@ -255,7 +252,7 @@ def test_fields_that_are_not_keys_change_nothing(owner: Developer, project: Proj
 
 
 def test_a_viewer_reads_and_may_not_write(project: Project, owner: Developer, account: SandboxAccount) -> None:
-    owner.put(config_path(project), test_keys(account))
+    owner.put(config_path(project), keys_of_test_mode(account))
     viewer = create_developer(project, role=Role.VIEWER)
     before = StripeCredentials.objects.for_project(project).values().get()
     assert viewer.get(config_path(project)).status_code == 200
@@ -300,7 +297,7 @@ def test_a_strangers_project_answers_like_one_that_does_not_exist(
 def test_two_changes_at_once_are_both_kept(owner: Developer, project: Project, account: SandboxAccount) -> None:
     owner.put(config_path(project), {})
     live = {"live_secret_key": account.live_secret_key, "live_publishable_key": "pk_live_0123456789"}
-    keys = test_keys(account) | live
+    keys = keys_of_test_mode(account) | live
     start = threading.Barrier(len(keys))
     statuses: list[int] = []
 
@@ -344,7 +341,7 @@ def test_the_first_two_changes_at_once_make_one_configuration(owner: Developer, 
 def test_reading_takes_a_constant_number_of_queries(
     owner: Developer, project: Project, account: SandboxAccount
 ) -> None:
-    owner.put(config_path(project), test_keys(account))
+    owner.put(config_path(project), keys_of_test_mode(account))
     with CaptureQueriesContext(connection) as captured:
         owner.get(config_path(project))
     assert len(captured) <= 5
