@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from . import ids
+from . import disorder, ids
 from .store import Context, Object, Store, Tx
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ SCHEMA = [
         response_excerpt TEXT, failure TEXT)""",
     "CREATE INDEX IF NOT EXISTS delivery_attempts_of ON delivery_attempts (delivery)",
     "CREATE TABLE IF NOT EXISTS delivery_switches (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+    *disorder.SCHEMA,
 ]
 
 USER_AGENT = "Stripe/1.0 (+https://stripe.com/docs/webhooks)"
@@ -131,7 +132,14 @@ def enqueue(tx: Tx, ctx: Context, event: Object) -> int:
     if endpoint_ids:
         body = _body({**event, "pending_webhooks": len(endpoint_ids)})
         for endpoint_id in endpoint_ids:
-            _insert(tx, ctx, event["id"], event["type"], endpoint_id, body)
+            fate = disorder.fate_of(tx, ctx, event["type"])
+            state = "lost" if fate.is_lost else "pending"
+            for place, wait in enumerate(fate.waits[:1] if fate.is_lost else fate.waits):
+                # A second copy is nobody's retry: it is sent once and not counted.
+                _insert(
+                    tx, ctx, event["id"], event["type"], endpoint_id, body,
+                    manual=place > 0, after_seconds=wait, state=state,
+                )  # fmt: skip
     return len(endpoint_ids)
 
 
@@ -158,11 +166,12 @@ def _insert(
     *,
     manual: bool = False,
     after_seconds: float = 0.0,
+    state: str = "pending",
 ) -> None:
     now = time.time()
     tx.execute(
         "INSERT INTO deliveries (account, livemode, event, event_type, endpoint, body, state, next_attempt_at, created,"
-        " manual) VALUES (?,?,?,?,?,?,'pending',?,?,?)",
+        " manual) VALUES (?,?,?,?,?,?,?,?,?,?)",
         (
             ctx.account_id,
             int(ctx.livemode),
@@ -170,7 +179,8 @@ def _insert(
             event_type,
             endpoint_id,
             body,
-            now + after_seconds,
+            state,
+            now + after_seconds if state == "pending" else None,
             now,
             int(manual),
         ),
@@ -299,8 +309,11 @@ class Deliverer:
         """Hand the due deliveries to the pool; returns how long there is nothing to do."""
         now = time.time()
         with self.store.read() as tx:
-            row = tx.execute("SELECT min(next_attempt_at) FROM deliveries WHERE state = 'pending'").fetchone()
-            if row[0] is None or is_paused(tx):
+            row = tx.execute(
+                f"SELECT next_attempt_at FROM deliveries WHERE state = 'pending'{disorder.NOT_HELD}"  # noqa: S608
+                " ORDER BY next_attempt_at LIMIT 1"
+            ).fetchone()
+            if row is None or row[0] is None or is_paused(tx):
                 return IDLE_WAIT_SECONDS
             if row[0] > now:
                 return min(float(row[0]) - now, IDLE_WAIT_SECONDS)
@@ -330,7 +343,7 @@ class Deliverer:
         places = ",".join("?" * len(full))
         return tx.execute(
             f"SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at <= ? AND endpoint NOT IN ({places})"  # noqa: S608
-            " ORDER BY id LIMIT ?",
+            f"{disorder.NOT_HELD} ORDER BY id LIMIT ?",
             (now, *full, WORKERS * 4),
         ).fetchall()
 

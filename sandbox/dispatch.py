@@ -15,8 +15,9 @@ from flask import Request, Response
 
 from . import API_VERSION, accounts, clock, expand, idempotency, ids, permissions, schema
 from .errors import StripeError
-from .faults import Fault, Faults, RequestLog, error_of
+from .faults import Fault, Faults, RequestLog, error_of, too_many
 from .params import parse_request
+from .rates import Rates
 from .resources import all_routes
 from .store import Context, Store, Tx
 
@@ -75,6 +76,7 @@ class Dispatcher:
     faults: Faults = field(default_factory=Faults)
     log: RequestLog = field(default_factory=RequestLog)
     router: Router = field(default_factory=Router)
+    rates: Rates = field(default_factory=Rates)
     in_flight: idempotency.InFlight = field(default_factory=idempotency.InFlight)
 
     def answer(self, request: Request) -> Response:
@@ -166,6 +168,10 @@ class Dispatcher:
         return expand.apply(tx, ctx, result, paths) if paths else result
 
     def _answer_with_faults(self, request: Request, ctx: Context, entry: Object) -> Response:
+        reason = self.rates.pass_through(ctx.account_id, ctx.livemode, request.method, request.path)
+        if reason is not None:
+            entry["fault"] = f"status:429:{reason}"
+            raise too_many(reason)
         fault = self.faults.pick(ctx.account_id, ctx.livemode, request.method, request.path)
         if fault is None:
             return self._execute(request, ctx, entry)

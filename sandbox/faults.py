@@ -157,11 +157,11 @@ class Faults:
 def error_of(fault: Fault, *, livemode: bool = False) -> StripeError:
     """Make the answer of a status or limit fault, as Stripe words it."""
     if fault.limit:
-        return _too_many("global-rate")
+        return too_many("global-rate")
     number, _, reason = fault.do.partition(":")[2].partition(":")
     status = int(number)
     if status == 429:
-        return _locked() if reason == LOCK_TIMEOUT else _too_many(reason or "global-rate")
+        return _locked() if reason == LOCK_TIMEOUT else too_many(reason or "global-rate")
     if status == 401:
         return StripeError(f"Invalid API Key provided: sk_{'live' if livemode else 'test'}_****", http_status=401)
     if status == 402:
@@ -195,7 +195,8 @@ def error_of(fault: Fault, *, livemode: bool = False) -> StripeError:
     return StripeError("This request was refused on purpose.", http_status=status)
 
 
-def _too_many(reason: str) -> StripeError:
+def too_many(reason: str) -> StripeError:
+    """Make the 429 of a rate limit."""
     return StripeError(
         "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
         http_status=429,

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from .. import clock, redelivery
+from .. import clock, delivery, disorder, redelivery
 from ..dispatch import Dispatcher
 from ..errors import StripeError
 from ..store import Context, Tx
@@ -40,6 +40,29 @@ def wanted_number(fields: Any, name: str, default: int, most: int) -> int:
     return value
 
 
+def wanted_seed(fields: Any) -> int | None:
+    """Read the seed of a shuffle, if there is one. Raises: StripeError 400."""
+    seed = fields.get("seed")
+    if isinstance(seed, bool) or not isinstance(seed, int | None):
+        raise StripeError("seed must be a whole number", param="seed")
+    return seed
+
+
+def wanted_modes(fields: Any) -> tuple[bool, ...]:
+    """Read which modes are meant (True is live): both unless one is named. Raises: StripeError 400."""
+    mode = fields.get("mode")
+    if mode not in (None, "test", "live"):
+        raise StripeError("mode must be test or live", param="mode")
+    return (False, True) if mode is None else (mode == "live",)
+
+
+def check_account(tx: Tx, account_id: Any) -> None:
+    """Insist on an account that exists. Raises: StripeError 404."""
+    known = isinstance(account_id, str) and tx.execute("SELECT 1 FROM accounts WHERE id = ?", (account_id,)).fetchone()
+    if not known:
+        raise StripeError(f"No such account: '{account_id}'", http_status=404, code="resource_missing")
+
+
 def owner_of(tx: Tx, object_id: str) -> tuple[Context, str]:
     """Tell whose object an id names, and its type. Raises: StripeError 404."""
     row = tx.execute(
@@ -50,15 +73,23 @@ def owner_of(tx: Tx, object_id: str) -> tuple[Context, str]:
     return Context(row["account"], bool(row["livemode"]), clock.now(), key_kind="sandbox"), row["type"]
 
 
+def body() -> dict[str, Any]:
+    """Read the JSON of a request; no body is an empty one. Raises: StripeError 400."""
+    found = request.get_json(silent=True) if request.data else {}
+    if not isinstance(found, dict):
+        raise StripeError("the body must be a JSON object")
+    return found
+
+
 def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
     """Add the routes under /_sandbox/api."""
+    _add_objects(pages, dispatcher)
+    _add_deliveries(pages, dispatcher)
+    _add_disorder(pages, dispatcher)
+    _add_rates(pages, dispatcher)
 
-    def body() -> dict[str, Any]:
-        found = request.get_json(silent=True) if request.data else {}
-        if not isinstance(found, dict):
-            raise StripeError("the body must be a JSON object")
-        return found
 
+def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
     @pages.get("/api/objects/<object_id>")
     def read_object(object_id: str) -> ResponseReturnValue:
         with dispatcher.store.read() as tx:
@@ -78,6 +109,8 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
         fields = {name: str(value) for name, value in body().items()}
         return jsonify(carry_out(dispatcher.store, dispatcher.router, ctx, object_type, object_id, action, fields))
 
+
+def _add_deliveries(pages: Blueprint, dispatcher: Dispatcher) -> None:
     @pages.get("/api/deliveries/<int:delivery_id>")
     def read_delivery(delivery_id: int) -> ResponseReturnValue:
         with dispatcher.store.read() as tx:
@@ -88,9 +121,14 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
 
     @pages.post("/api/deliveries/release")
     def release_by_json() -> ResponseReturnValue:
-        order, gap = wanted_order(body())
+        fields = body()
+        order, gap = wanted_order(fields)
+        seed, modes, account_id = wanted_seed(fields), wanted_modes(fields), fields.get("account_id")
         with dispatcher.store.transaction() as tx:
-            return jsonify(events=redelivery.release(tx, order=order, gap_seconds=gap))
+            if account_id is not None:
+                check_account(tx, account_id)
+            events = redelivery.release(tx, order=order, gap_seconds=gap, seed=seed, account_id=account_id, modes=modes)
+            return jsonify(events=events)
 
     @pages.post("/api/deliveries/replay")
     def replay_by_json() -> ResponseReturnValue:
@@ -102,4 +140,62 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
             if account is None or fields.get("mode", "test") not in ("test", "live"):
                 raise StripeError("account_id must name an account, and mode be test or live")
             ctx = Context(fields["account_id"], fields.get("mode") == "live", clock.now(), key_kind="sandbox")
-            return jsonify(events=redelivery.replay(tx, ctx, last=last, order=order, gap_seconds=gap))
+            return jsonify(
+                events=redelivery.replay(tx, ctx, last=last, order=order, gap_seconds=gap, seed=wanted_seed(fields))
+            )
+
+
+def _add_disorder(pages: Blueprint, dispatcher: Dispatcher) -> None:
+    @pages.get("/api/accounts/<account_id>/disorder")
+    def show_disorder(account_id: str) -> ResponseReturnValue:
+        with dispatcher.store.read() as tx:
+            check_account(tx, account_id)
+            return jsonify(disorder.shown(tx, account_id))
+
+    @pages.post("/api/accounts/<account_id>/disorder")
+    def cause_disorder(account_id: str) -> ResponseReturnValue:
+        wanted = disorder.checked(body())
+        with dispatcher.store.transaction() as tx:
+            check_account(tx, account_id)
+            disorder.cause(tx, account_id, wanted)
+            return jsonify(disorder.shown(tx, account_id))
+
+    @pages.delete("/api/accounts/<account_id>/disorder")
+    def end_disorder(account_id: str) -> ResponseReturnValue:
+        with dispatcher.store.transaction() as tx:
+            check_account(tx, account_id)
+            disorder.end(tx, account_id)
+            return jsonify(disorder.shown(tx, account_id))
+
+    @pages.post("/api/accounts/<account_id>/deliveries")
+    def hold_account(account_id: str) -> ResponseReturnValue:
+        fields = body()
+        paused, modes = fields.get("paused"), wanted_modes(fields)
+        if not isinstance(paused, bool):
+            raise StripeError("paused must be true or false", param="paused")
+        with dispatcher.store.transaction() as tx:
+            check_account(tx, account_id)
+            (disorder.hold if paused else disorder.let_go)(tx, account_id, modes)
+            tx.after_commit.append(delivery.notify)
+            return jsonify(held=disorder.shown(tx, account_id)["held"])
+
+
+def _add_rates(pages: Blueprint, dispatcher: Dispatcher) -> None:
+    def known(account_id: str) -> str:
+        with dispatcher.store.read() as tx:
+            check_account(tx, account_id)
+        return account_id
+
+    @pages.get("/api/accounts/<account_id>/rate")
+    def show_rate(account_id: str) -> ResponseReturnValue:
+        return jsonify(dispatcher.rates.shown(known(account_id)))
+
+    @pages.post("/api/accounts/<account_id>/rate")
+    def limit_rate(account_id: str) -> ResponseReturnValue:
+        dispatcher.rates.limit(known(account_id), body())
+        return jsonify(dispatcher.rates.shown(account_id))
+
+    @pages.delete("/api/accounts/<account_id>/rate")
+    def measure_anew(account_id: str) -> ResponseReturnValue:
+        dispatcher.rates.reset(known(account_id))
+        return jsonify(dispatcher.rates.shown(account_id))

@@ -12,7 +12,7 @@ from . import views
 from .api import REPLAY_MAX, wanted_number, wanted_order
 from .place import open_place, place_of, typed
 
-STATES = ("pending", "sending", "succeeded", "failed", "canceled")
+STATES = ("pending", "sending", "succeeded", "failed", "lost", "canceled")
 # What the address may say was just done; nothing else from an address is shown.
 NOTICES = {
     "held": "Deliveries are held back.",
