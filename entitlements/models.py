@@ -31,6 +31,8 @@ class Plan(models.Model):
     rank = models.IntegerField(default=0)
     internal = models.BooleanField(default=False)
     free = models.BooleanField(default=False)
+    # Days of trial that a first checkout of this plan gives; 0 = none.
+    trial_days = models.PositiveSmallIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PlanQuerySet.as_manager()
@@ -66,6 +68,8 @@ class PlanPrice(models.Model):
     amount_cents = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, default="usd")
     active = models.BooleanField(default=True)
+    # What is wrong with it at Stripe: inactive, another amount or currency, gone. "" = as expected.
+    warning = models.CharField(max_length=255, blank=True, default="", db_default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PlanPriceQuerySet.as_manager()

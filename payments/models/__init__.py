@@ -2,19 +2,37 @@
 
 from payments.models.billing import StripeCustomer, Subscription, Transaction
 from payments.models.config import StripeConfig, StripeCredentials
+from payments.models.history import SubscriptionChange
 from payments.models.inbox import SyncLease, WebhookEvent
 from payments.models.intents import CheckoutSession, StripeIntent
 from payments.models.mirror import MirrorFailure
+from payments.models.money import Dispute, Invoice, Refund
+from payments.models.policy import BillingPolicy, Trial
+from payments.models.reconciliation import Drift, EventCursor, ReconcileRun
+from payments.models.rollups import RevenueDay, RevenueDelta, SubscriptionGauge, SubscriptionGaugeDelta
 
 __all__ = [
+    "BillingPolicy",
     "CheckoutSession",
+    "Dispute",
+    "Drift",
+    "EventCursor",
+    "Invoice",
     "MirrorFailure",
+    "ReconcileRun",
+    "Refund",
+    "RevenueDay",
+    "RevenueDelta",
     "StripeConfig",
     "StripeCredentials",
     "StripeCustomer",
     "StripeIntent",
     "Subscription",
+    "SubscriptionChange",
+    "SubscriptionGauge",
+    "SubscriptionGaugeDelta",
     "SyncLease",
     "Transaction",
+    "Trial",
     "WebhookEvent",
 ]

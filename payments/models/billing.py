@@ -13,6 +13,8 @@ from projects.models import EndUser, Project
 # Stripe's statuses that give access by default, and those in which a subscription is over for good.
 ENTITLED_STATUSES = ("active", "trialing")
 ENDED_STATUSES = ("canceled", "incomplete_expired")
+# Columns that were added later have a default in the database too, so that a worker of the release before can still write rows.
+EMPTY_OBJECT = Value({}, output_field=models.JSONField())
 # Which subscription answers "what is this user on?" when there are several: the best status first, then the newest.
 STATUS_PRECEDENCE = (
     "active",
@@ -50,6 +52,8 @@ class StripeCustomer(models.Model):
     stripe_customer_id = models.CharField(max_length=255)
     email = models.CharField(max_length=512, blank=True)
     name = models.CharField(max_length=512, blank=True)
+    # What checkout and the portal collected: address, phone, tax_ids, and the default card's brand, last4 and expiry.
+    billing = models.JSONField(default=dict, db_default=EMPTY_OBJECT, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -109,6 +113,11 @@ class Subscription(models.Model):
     pause_collection = models.JSONField(null=True, blank=True)
     # Grace starts at the first failed attempt and ends when the invoice is paid.
     past_due_since = models.DateTimeField(null=True, blank=True)
+    # A refund or a lost dispute took away what was paid for, until something newer is paid. The cause is that object's id.
+    access_revoked_at = models.DateTimeField(null=True, blank=True)
+    access_revoked_by = models.CharField(max_length=255, blank=True, default="", db_default="")
+    cancellation_reason = models.CharField(max_length=64, blank=True, default="", db_default="")
+    cancellation_comment = models.TextField(blank=True, default="", db_default="")
     created_at = models.DateTimeField()
     synced_at = models.DateTimeField(null=True, blank=True)
 

@@ -66,7 +66,11 @@ class StripeCredentials(models.Model):
     # A keyed fingerprint, so that the shared webhook URL can refuse a secret that another project already uses there.
     webhook_secret_fingerprint = models.CharField(max_length=64, blank=True, editable=False, db_index=True)
     stripe_account_id = models.CharField(max_length=255, blank=True)
+    # The endpoint in the customer's Stripe account, when this service made it; "" when it was set up by hand.
+    webhook_endpoint_id = models.CharField(max_length=255, blank=True, default="", db_default="")
     webhook_status = models.CharField(max_length=32, blank=True)
+    webhook_error = models.TextField(blank=True, default="", db_default="")
+    webhook_checked_at = models.DateTimeField(null=True, blank=True)
     configured_at = models.DateTimeField(null=True, blank=True)
     # Bumped whenever a key changes, so that cached clients and verifying secrets notice.
     version = models.PositiveIntegerField(default=1)

@@ -48,6 +48,12 @@ class WebhookEvent(models.Model):
     # What the sync lease is taken on: the customer where there is one, else the object.
     root = models.CharField(max_length=255, blank=True)
     payload = models.JSONField(null=True, blank=True)
+    # When retention emptied the body; the key stays for good.
+    emptied_at = models.DateTimeField(null=True, blank=True)
+    # "webhook" as delivered, "reconcile" when it was found in Stripe's Events list.
+    source = models.CharField(max_length=16, db_default="webhook", default="webhook")
+    # Events that were found after a restore write state and cause no mail, webhook or other effect a second time.
+    without_effects = models.BooleanField(db_default=False, default=False)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
     attempts = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(db_default=Now())

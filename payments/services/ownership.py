@@ -4,6 +4,7 @@ The answer must not depend on the order of events: what an object's own metadata
 what was written before anybody knew is given to its user afterwards.
 """
 
+import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,18 @@ END_USER_KEY = "end_user_id"
 TEXT_CHARS = 512
 
 
+@dataclass(frozen=True)
+class Cause:
+    """What made us look at an object: an event, or "sync", "reconcile", "rebuild" or "staff" without one."""
+
+    source: str = "sync"
+    event_id: str = ""
+    event_type: str = ""
+    happened_at: dt.datetime | None = None
+    # Effects are recorded as skipped: what is read again after a restore or imported has had them, or never will.
+    without_effects: bool = False
+
+
 @dataclass
 class Scope:
     """Where a sync writes: one project and mode. Remembers whom it looked up, so that each is asked once."""
@@ -26,8 +39,15 @@ class Scope:
     project_id: uuid.UUID
     mode: str
     account_id: str = ""
+    # Why this sync runs: of the whole, and where an event names the object, of that object.
+    cause: Cause = Cause()
+    causes: dict[str, Cause] = field(default_factory=dict)
     _customers: dict[str, uuid.UUID | None] = field(default_factory=dict)
     _named: dict[str, uuid.UUID | None] = field(default_factory=dict)
+
+    def cause_of(self, object_id: str) -> Cause:
+        """Return what made us look at an object: the newest event that names it, else why this sync runs."""
+        return self.causes.get(object_id, self.cause)
 
     def row_id(self, stripe_id: str) -> uuid.UUID:
         """Return the id of the row that follows a Stripe object."""

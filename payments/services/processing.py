@@ -5,7 +5,7 @@ other events of the group from being processed.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef
@@ -25,7 +25,7 @@ from payments.services.inbox import (
     put_back,
 )
 from payments.services.leases import Lease, LeaseLost, SyncBusy, end_lease, take_lease, writing_under
-from payments.services.ownership import Scope
+from payments.services.ownership import Cause, Scope
 from payments.services.snapshot import Snapshot, root_of
 from payments.services.sync import Collect, write_mirror, write_snapshot
 from payments.stripe_api import (
@@ -43,13 +43,23 @@ NO_HANDLER = "Nothing here follows events of this type."
 FOREIGN = "The event belongs to another project on the same Stripe account."
 
 
+# Records an event's own effects, each under its own key, in the transaction that writes what was read for it.
+Effects = Callable[[Scope, WebhookEvent, Snapshot], None]
+
+
 @dataclass(frozen=True)
 class Handler:
-    """What an event type makes us read, and why we listen to it at all."""
+    """What an event type makes us read, why we listen to it at all, and what it causes besides the state.
+
+    `locate` names what is read where that is not the event's own object: an event without an id, or an object that is stored
+    with another one. It may take ids from the payload and nothing else.
+    """
 
     collect: Collect
     retrieves: str
     reason: str
+    effects: Effects | None = None
+    locate: Callable[[WebhookEvent], str] | None = None
 
 
 Handlers = Mapping[str, Handler]
@@ -171,7 +181,7 @@ def _follow(
     if not read:
         return
     try:
-        _write(group, read, snapshot, scope, lease)
+        _write(group, read, handlers, snapshot, scope, lease)
     except LeaseLost:
         raise
     except Exception as error:
@@ -192,7 +202,7 @@ def _follow_alone(
     alone = together.part()
     try:
         _collect(event, handlers, alone)
-        _write(group, [event], alone, Scope(scope.project_id, scope.mode, scope.account_id), lease)
+        _write(group, [event], handlers, alone, Scope(scope.project_id, scope.mode, scope.account_id), lease)
     except StripePermissionMissing as error:
         hold_for_permission(group, [event], error)
     except (LeaseLost, StripeKeyRejected):
@@ -204,17 +214,42 @@ def _follow_alone(
 def _collect(event: WebhookEvent, handlers: Handlers, snapshot: Snapshot) -> str:
     """Read what an event is about; returns the root that its object belongs to, "" when Stripe has no such object."""
     handler = handler_of(event, handlers)
-    if handler is None or not event.object_id:
+    object_id = (handler.locate(event) if handler.locate else event.object_id) if handler else ""
+    if handler is None or not object_id:
         raise ObjectMissingInEvent(f"{event.type} names no object")
-    found = handler.collect(snapshot, event.object_id)
+    found = handler.collect(snapshot, object_id)
     return root_of(found) if found else ""
 
 
-def _write(group: EventGroup, events: Sequence[WebhookEvent], snapshot: Snapshot, scope: Scope, lease: Lease) -> None:
+def _write(
+    group: EventGroup,
+    events: Sequence[WebhookEvent],
+    handlers: Handlers,
+    snapshot: Snapshot,
+    scope: Scope,
+    lease: Lease,
+) -> None:
+    _note_causes(scope, events)
     with writing_under(lease):
         write_snapshot(scope, snapshot)
+        for event in events:
+            handler = handler_of(event, handlers)
+            if handler and handler.effects:
+                handler.effects(scope, event, snapshot)
         failpoint("handler.mid_tx")
         finish_events(group, events, status=Status.PROCESSED)
+
+
+def cause_of_event(event: WebhookEvent) -> Cause:
+    """Say that an event made us look."""
+    return Cause(event.source, event.event_id, event.type, event.stripe_created_at, event.without_effects)
+
+
+def _note_causes(scope: Scope, events: Sequence[WebhookEvent]) -> None:
+    """Tell the writers which event is the newest about each object, for the history."""
+    for event in sorted(events, key=lambda event: (event.stripe_created_at or event.received_at, event.event_id)):
+        scope.cause = cause_of_event(event)
+        scope.causes[event.object_id] = scope.cause
 
 
 def _note_failure(group: EventGroup, events: Sequence[WebhookEvent], error: Exception) -> None:

@@ -1,0 +1,84 @@
+"""Records effects, each once. Call `record_effect` in the transaction that writes their cause.
+
+Apps register what carries out a kind with `register_executor` when they start: a lower app's outbox can so reach upward.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db import connection, transaction
+
+from common.ids import uuid7
+from notifications.models import OutboxRow
+
+Status = OutboxRow.Status
+# Carries out one row and returns what the peer answered. Raise an error with `retryable = False` to make a dead letter at once.
+Executor = Callable[[OutboxRow], Mapping[str, Any] | None]
+
+_executors: dict[str, Executor] = {}
+
+
+def register_executor(kind: str, executor: Executor) -> None:
+    """Say what carries out rows of a kind. Once per kind and process, in `AppConfig.ready`."""
+    if kind in _executors and _executors[kind] is not executor:
+        raise RuntimeError(f"two executors for outbox rows of kind {kind}")
+    _executors[kind] = executor
+
+
+def executor_of(kind: str) -> Executor | None:
+    """Return what carries out rows of a kind; None when no app of this process does."""
+    return _executors.get(kind)
+
+
+def record_effect(
+    *,
+    project_id: uuid.UUID,
+    mode: str,
+    kind: str,
+    effect_key: str,
+    payload: Mapping[str, Any],
+    end_user_id: uuid.UUID | None = None,
+    cause: str = "",
+    lane: str = "",
+    skipped_because: str = "",
+) -> bool:
+    """Record an effect in the current transaction; False when its key was recorded before, which changes nothing.
+
+    With `skipped_because` the key is taken and nothing will happen. One statement.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("an effect is recorded in the transaction of its cause")
+    row = OutboxRow(
+        id=uuid7(),
+        project_id=project_id,
+        mode=mode,
+        kind=kind,
+        effect_key=effect_key[:255],
+        payload=dict(payload),
+        end_user_id=end_user_id,
+        cause=cause[:255],
+        lane=lane[:255],
+        status=Status.SKIPPED if skipped_because else Status.PENDING,
+        error=skipped_because,
+    )
+    return _insert(row)
+
+
+_INSERT = """
+    INSERT INTO notifications_outboxrow
+        (id, project_id, mode, kind, effect_key, end_user_id, payload, cause, lane, status, attempts, error)
+    VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, 0, %s)
+    ON CONFLICT (project_id, mode, effect_key) DO NOTHING
+"""
+
+
+def _insert(row: OutboxRow) -> bool:
+    payload = OutboxRow._meta.get_field("payload").get_db_prep_save(row.payload, connection)
+    values = [
+        row.id, row.project_id, row.mode, row.kind, row.effect_key, row.end_user_id, payload, row.cause, row.lane,
+        str(row.status), row.error,
+    ]  # fmt: skip
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        cursor.execute(_INSERT, values)
+        return bool(cursor.rowcount == 1)
