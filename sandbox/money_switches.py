@@ -8,10 +8,10 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from . import accounts, clock, permissions, timeline
-from .billing import delayed, disputes, refunding
+from .billing import delayed, disputes, refunding, tax_ids
 from .errors import StripeError
 from .events import Journal
-from .resources import payment_methods, setup_intents
+from .resources import invoices, payment_methods, setup_intents
 from .store import Context, Object, Store, Tx
 
 REASONS = (
@@ -26,6 +26,7 @@ def blueprint(store: Store) -> Blueprint:
     _add_charges(switches, store)
     _add_cards(switches, store)
     _add_delayed(switches, store)
+    _add_invoices(switches, store)
     _add_keys(switches, store)
 
     @switches.errorhandler(StripeError)
@@ -105,7 +106,11 @@ def _add_delayed(switches: Blueprint, store: Store) -> None:
 def _add_cards(switches: Blueprint, store: Store) -> None:
     @switches.post("/payment_methods/<payment_method_id>/<action>")
     def act_on_card(payment_method_id: str, action: str) -> ResponseReturnValue:
-        actions = {"expire": payment_methods.expire, "renew": payment_methods.renew}
+        actions = {
+            "expire": payment_methods.expire,
+            "expiring": payment_methods.expire_soon,
+            "renew": payment_methods.renew,
+        }
         if action not in actions:
             raise StripeError(f"unknown action {action}", http_status=404)
         with store.transaction() as tx:
@@ -118,6 +123,21 @@ def _add_cards(switches: Blueprint, store: Store) -> None:
         with store.transaction() as tx:
             ctx, _ = found(tx, "setup_intent", intent_id)
             return jsonify(setup_intents.authenticate(tx, ctx, intent_id, success=success))
+
+
+def _add_invoices(switches: Blueprint, store: Store) -> None:
+    @switches.post("/invoices/<invoice_id>/fail_finalization")
+    def fail_finalization(invoice_id: str) -> ResponseReturnValue:
+        with store.transaction() as tx:
+            ctx, invoice = found(tx, "invoice", invoice_id)
+            return jsonify(invoices.fail_finalization(tx, ctx, invoice))
+
+    @switches.post("/tax_ids/<tax_id>/verify")
+    def verify_tax_id(tax_id: str) -> ResponseReturnValue:
+        outcome = choice("outcome", ("verified", "unverified", "pending"))
+        with store.transaction() as tx:
+            ctx, obj = found(tx, "tax_id", tax_id)
+            return jsonify(tax_ids.settle(tx, ctx, obj, outcome))
 
 
 def _add_keys(switches: Blueprint, store: Store) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..store import Context, Tx
-from . import delayed, disputes, refunding
+from . import delayed, disputes, refunding, tax_ids
 
 Object = dict[str, Any]
 
@@ -14,4 +14,5 @@ HANDLERS: dict[str, Callable[[Tx, Context, Object], Any]] = {
     "dispute": disputes.decide,
     "payment_intent": delayed.settle_by_account,
     "refund": refunding.settle_by_card,
+    "tax_id": tax_ids.decide,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..events import Journal
 from ..store import Context, Tx
-from . import cancellation, invoicing, preferences, settlement, subscribing
+from . import cancellation, finalization, invoicing, preferences, settlement, subscribing
 from .payments import Attempt
 
 Object = dict[str, Any]
@@ -71,6 +71,10 @@ def _finalize(tx: Tx, ctx: Context, invoice: Object) -> None:
         tx.save(ctx, invoice)
         return
     journal = Journal()
+    if finalization.obstacle(invoice, customer):
+        finalization.fail(tx, ctx, journal, invoice)
+        journal.release(tx, ctx)
+        return
     subscription = settlement.subscription_of(tx, ctx, invoice)
     pause = (subscription or {}).get("pause_collection")
     invoicing.finalize(tx, ctx, journal, invoice, customer)

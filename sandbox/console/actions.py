@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import delivery
-from ..billing import delayed, disputes, refunding, renewals
+from ..billing import delayed, disputes, refunding, renewals, tax_ids
 from ..dispatch import Router
 from ..errors import StripeError
 from ..events import Journal
-from ..resources import payment_intents
+from ..resources import invoices, payment_intents, payment_methods, prices, setup_intents
 from ..store import Context, Store, Tx
 from ..timeline import at_time_of
 
@@ -146,6 +146,26 @@ def _settle_debit(*, failed: bool) -> Callable[[Call], Object]:
     return lambda call: delayed.settle(call.tx, call.ctx, call.obj, failed=failed)
 
 
+def _on_object(operation: Callable[[Tx, Context, Object], Object]) -> Callable[[Call], Object]:
+    return lambda call: operation(call.tx, call.ctx, call.obj)
+
+
+def _authenticate_setup(success: bool) -> Callable[[Call], Object]:
+    return lambda call: setup_intents.authenticate(call.tx, call.ctx, call.obj["id"], success=success)
+
+
+def _verify(outcome: str) -> Callable[[Call], Object]:
+    return lambda call: tax_ids.settle(call.tx, call.ctx, call.obj, outcome)
+
+
+def _is_card(obj: Object) -> bool:
+    return bool(obj["type"] == "card" and obj["customer"])
+
+
+def _verifies(outcome: str) -> Callable[[Object], bool]:
+    return lambda obj: obj["verification"]["status"] not in (outcome, "unavailable")
+
+
 DISPUTE_OPEN = _status("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 RENEWABLE = _status("active", "trialing", "past_due", "unpaid")
 ACTIONS = [
@@ -165,6 +185,13 @@ ACTIONS = [
         "subscription",
         _post("/v1/subscriptions/{id}", cancel_at_period_end=False),
         lambda obj: RENEWABLE(obj) and bool(obj["cancel_at_period_end"]),
+    ),
+    Action(
+        "end_trial",
+        "End its trial now",
+        "subscription",
+        _post("/v1/subscriptions/{id}", trial_end="now"),
+        _status("trialing"),
     ),
     Action(
         "pause",
@@ -212,6 +239,22 @@ ACTIONS = [
     Action("fail", "Let it fail", "refund", _settle_refund(failed=True), _status("pending", "succeeded")),
     Action("pay", "Pay", "invoice", _post("/v1/invoices/{id}/pay"), _status("open")),
     Action("finalize", "Finalize", "invoice", _post("/v1/invoices/{id}/finalize"), _status("draft")),
+    Action(
+        "fail_finalization",
+        "Fail its finalization",
+        "invoice",
+        _on_object(invoices.fail_finalization),
+        _status("draft"),
+        is_grave=True,
+    ),
+    Action(
+        "mark_uncollectible",
+        "Give it up as uncollectible",
+        "invoice",
+        _post("/v1/invoices/{id}/mark_uncollectible"),
+        _status("open"),
+        is_grave=True,
+    ),
     Action("void", "Void", "invoice", _post("/v1/invoices/{id}/void"), _status("open"), is_grave=True),
     Action("authenticate", "Authenticate", "payment_intent", _authenticate(True), _status("requires_action")),
     Action(
@@ -221,6 +264,30 @@ ACTIONS = [
         _authenticate(False),
         _status("requires_action"),
     ),
+    Action("authenticate", "Authenticate", "setup_intent", _authenticate_setup(True), _status("requires_action")),
+    Action(
+        "fail_authentication",
+        "Fail the authentication",
+        "setup_intent",
+        _authenticate_setup(False),
+        _status("requires_action"),
+    ),
+    Action(
+        "expire_soon", "Let it expire this month", "payment_method", _on_object(payment_methods.expire_soon), _is_card
+    ),
+    Action("expire", "Let its last month be over", "payment_method", _on_object(payment_methods.expire), _is_card),
+    Action("renew", "Let the network replace it", "payment_method", _on_object(payment_methods.renew), _is_card),
+    Action(
+        "detach",
+        "Detach",
+        "payment_method",
+        _post("/v1/payment_methods/{id}/detach"),
+        lambda obj: bool(obj["customer"]),
+        is_grave=True,
+    ),
+    Action("verify", "Verify it", "tax_id", _verify("verified"), _verifies("verified")),
+    Action("refuse", "Find it wrong", "tax_id", _verify("unverified"), _verifies("unverified"), is_grave=True),
+    Action("delete", "Delete (as the Dashboard may)", "price", _on_object(prices.remove), is_grave=True),
     Action("settle", "Let the debit be paid", "payment_intent", _settle_debit(failed=False), _status("processing")),
     Action("fail", "Let the debit fail", "payment_intent", _settle_debit(failed=True), _status("processing")),
     Action("expire", "Expire", "checkout.session", _post("/v1/checkout/sessions/{id}/expire"), _status("open")),

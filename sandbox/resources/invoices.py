@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..billing import cards, dunning, invoicing, lines, renewals, settlement, starting, subscribing, tax, updating
+from ..billing import (
+    cards,
+    dunning,
+    finalization,
+    invoicing,
+    lines,
+    renewals,
+    settlement,
+    starting,
+    subscribing,
+    tax,
+    updating,
+)
 from ..errors import StripeError, invalid, not_simulated
 from ..events import Journal
 from ..fields import merged_metadata, required, supported
@@ -100,10 +112,34 @@ def finalize(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     invoice = find_one(tx, ctx, "invoice", id)
     if invoice["status"] != "draft":
         raise StripeError("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
+    customer = existing(tx, ctx, invoice["customer"])
+    if "auto_advance" in params:
+        invoice["auto_advance"] = params["auto_advance"]
     journal = Journal()
-    invoicing.finalize(tx, ctx, journal, invoice, existing(tx, ctx, invoice["customer"]))
+    if finalization.obstacle(invoice, customer):
+        error = finalization.fail(tx, ctx, journal, invoice)
+        journal.release(tx, ctx)
+        raise error
+    finalization.clear(invoice)
+    charge_at = max(ctx.now, invoice["created"] + invoicing.DRAFT_SECONDS)
+    invoicing.finalize(tx, ctx, journal, invoice, customer)
     if invoice["amount_due"] == 0:
         invoicing.mark_paid(tx, ctx, journal, invoice, None)
+    elif invoice["auto_advance"]:
+        # Collection goes on by itself when the hour of the draft is over.
+        invoice["next_payment_attempt"] = charge_at
+        tx.save(ctx, invoice)
+    dunning.plan(tx, ctx, invoice)
+    journal.release(tx, ctx)
+    return invoice
+
+
+def fail_finalization(tx: Tx, ctx: Context, invoice: Object) -> Object:
+    """Let a draft's finalization fail, as it does when tax cannot be worked out. Raises: StripeError 400."""
+    if invoice["status"] != "draft":
+        raise StripeError(f"Only a draft can fail to be finalized. This invoice is {invoice['status']}.")
+    journal = Journal()
+    finalization.fail(tx, ctx, journal, invoice)
     journal.release(tx, ctx)
     return invoice
 

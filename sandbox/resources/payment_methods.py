@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import Any
 
 from ..billing import bank_debits, cards
 from ..errors import StripeError, not_simulated, requires
-from ..events import changes, emit
+from ..events import changes, emit, emit_updated
 from ..fields import merged_metadata, required, supported
 from ..lookup import retrieve as find_one
 from ..paging import page
@@ -127,6 +128,18 @@ def expire(tx: Tx, ctx: Context, payment_method: Object) -> Object:
     year, month = divmod(int(ctx.now / 2629746) - 1, 12)
     payment_method["card"] |= {"exp_year": 1970 + year, "exp_month": month + 1}
     return tx.save(ctx, payment_method)
+
+
+def expire_soon(tx: Tx, ctx: Context, payment_method: Object) -> Object:
+    """Make the present month a card's last one, with its event. Raises: StripeError 400 for what is no card."""
+    if payment_method["type"] != "card":
+        raise StripeError("This PaymentMethod is not a card.")
+    before = copy.deepcopy(payment_method)
+    today = datetime.fromtimestamp(ctx.now, UTC)
+    payment_method["card"] |= {"exp_year": today.year, "exp_month": today.month}
+    tx.save(ctx, payment_method)
+    emit_updated(tx, ctx, "payment_method.updated", before, payment_method)
+    return payment_method
 
 
 def renew(tx: Tx, ctx: Context, payment_method: Object) -> Object:

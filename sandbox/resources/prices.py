@@ -9,7 +9,7 @@ from typing import Any
 from .. import ids
 from ..billing import subscribing
 from ..billing.catalog import new_product, plan_of
-from ..errors import invalid, not_simulated, requires
+from ..errors import StripeError, invalid, not_simulated, requires
 from ..events import changes, emit
 from ..fields import merged_metadata, required, supported
 from ..lookup import referred
@@ -163,6 +163,24 @@ def update(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
         plan_fields = {key: value for key, value in previous.items() if key in ("active", "metadata", "nickname")}
         if price["type"] == "recurring" and plan_fields:
             emit(tx, ctx, "plan.updated", plan_of(price), plan_fields)
+    return price
+
+
+def remove(tx: Tx, ctx: Context, price: Object) -> Object:
+    """Delete a price that was never used, as only the Dashboard can. Raises: StripeError 400."""
+    used = tx.execute(
+        "SELECT 1 FROM objects WHERE account = ? AND livemode = ? AND type IN ('subscription', 'invoice', 'invoiceitem')"
+        " AND instr(json, ?) LIMIT 1",
+        (ctx.account_id, int(ctx.livemode), price["id"]),
+    ).fetchone()
+    if used:
+        raise StripeError("This price has been used and cannot be deleted: make it inactive.")
+    for product in tx.find_by(ctx, "product", "default_price", price["id"]):
+        tx.save(ctx, {**product, "default_price": None})
+    tx.mark_deleted(ctx, "price", price["id"])
+    emit(tx, ctx, "price.deleted", {**price, "active": False})
+    if price["type"] == "recurring":
+        emit(tx, ctx, "plan.deleted", {**plan_of(price), "active": False})
     return price
 
 

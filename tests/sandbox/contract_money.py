@@ -58,12 +58,30 @@ def balances(api: Api) -> None:
     tax_ids = f"/v1/customers/{customer}/tax_ids"
     first = api.post(tax_ids, type="eu_vat", value="DE123456789")
     api.get(f"{tax_ids}/{first['id']}")
+    switch(api, f"tax_ids/{first['id']}/verify", outcome="unverified")
     api.get(tax_ids)
     second = api.post("/v1/tax_ids", type="ch_vat", value="CHE123", owner={"type": "customer", "customer": customer})
     api.get("/v1/tax_ids")
     api.get(f"/v1/tax_ids/{second['id']}")
     api.delete(f"/v1/tax_ids/{second['id']}")
     api.delete(f"{tax_ids}/{first['id']}")
+
+
+def mishaps(api: Api) -> None:
+    """What the Dashboard, the tax stub and a card's month bring about."""
+    button(api, create_price(api, 700)["id"], "delete")
+    customer = customer_with_card(api)["id"]
+    api.post("/v1/invoiceitems", customer=customer, amount=900, currency="usd")
+    draft = api.post("/v1/invoices", customer=customer, pending_invoice_items_behavior="include", auto_advance=True)
+    switch(api, f"invoices/{draft['id']}/fail_finalization")
+    api.get(f"/v1/invoices/{draft['id']}")
+    api.post(f"/v1/invoices/{draft['id']}/finalize")
+    method = api.get(f"/v1/customers/{customer}/payment_methods")["data"][0]
+    button(api, method["id"], "expire_soon")
+
+
+def button(api: Api, object_id: str, name: str) -> None:
+    httpx.post(f"{api.url}/_sandbox/api/objects/{object_id}/{name}", json={}, timeout=20).raise_for_status()
 
 
 def charge(api: Api, card: str) -> Any:
@@ -147,5 +165,5 @@ def usage(api: Api) -> None:
 
 def money(api: Api) -> None:
     """Do all of it."""
-    for part in (reductions, balances, trouble, saved_cards, debits, usage):
+    for part in (reductions, balances, mishaps, trouble, saved_cards, debits, usage):
         part(api)

@@ -48,12 +48,18 @@ def test_one_accounts_deliveries_are_held_back_and_let_go_in_a_shuffle_that_a_se
     made = people(api, 6)
     other.post("/v1/customers", name="elsewhere")
     until(lambda: names(receiver) == ["elsewhere"])
-    release = {"account_id": account.account_id, "order": "shuffle", "seed": 5, "gap_seconds": 0.05}
+    release: dict[str, Any] = {"account_id": account.account_id, "order": "shuffle", "seed": 5, "gap_seconds": 0.05}
     first = ask(sandbox, "POST", "deliveries/release", **release)["events"]
     until(lambda: len(names(receiver)) == 7)
     assert sorted(names(receiver)[1:]) == made != names(receiver)[1:]
     assert ask(sandbox, "GET", f"accounts/{account.account_id}/disorder")["held"] == []
-    replay = {"account_id": account.account_id, "last": 6, "order": "shuffle", "seed": 5, "gap_seconds": 0}
+    replay: dict[str, Any] = {
+        "account_id": account.account_id,
+        "last": 6,
+        "order": "shuffle",
+        "seed": 5,
+        "gap_seconds": 0,
+    }
     assert ask(sandbox, "POST", "deliveries/replay", **replay)["events"] == first
 
 
@@ -62,7 +68,7 @@ def test_deliveries_are_lost_doubled_and_late_by_a_seed_and_reconciliation_can_s
 ) -> None:
     listen(api, receiver)
     path = f"accounts/{account.account_id}/disorder"
-    wanted = {"drop": 0.2, "duplicate": 0.3, "late_seconds": 0.4, "seed": 11, "types": ["customer.*"]}
+    wanted: dict[str, Any] = {"drop": 0.2, "duplicate": 0.3, "late_seconds": 0.4, "seed": 11, "types": ["customer.*"]}
     assert ask(sandbox, "POST", path, **wanted)["on"]
     made = people(api, 30)
     lost = ask(sandbox, "GET", f"deliveries?account_id={account.account_id}&state=lost")["data"]

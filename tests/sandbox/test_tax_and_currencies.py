@@ -102,14 +102,28 @@ def test_checkout_taxes_a_known_customer_with_an_address_only(api: Api) -> None:
 
 
 def test_tax_ids_are_kept_verified_shown_and_removed(api: Api) -> None:
-    customer = make_customer(api, name="Dana")["id"]
+    clock = api.post("/v1/test_helpers/test_clocks", frozen_time=1_798_761_600)["id"]
+    customer = make_customer(api, name="Dana", test_clock=clock)["id"]
     path = f"/v1/customers/{customer}/tax_ids"
-    made = api.post(path, type="eu_vat", value="DE123456789")
-    assert (made["country"], made["verification"]["status"]) == ("DE", "verified")
+    made = api.post(path, type="eu_vat", value="DE 123456789")
+    assert (made["country"], made["value"], made["verification"]["status"]) == ("DE", "DE123456789", "pending")
     doubtful = api.post(
-        "/v1/tax_ids", type="eu_vat", value="DE000000000", owner={"type": "customer", "customer": customer}
+        "/v1/tax_ids", type="eu_vat", value="DE111111111", owner={"type": "customer", "customer": customer}
     )
-    assert doubtful["verification"]["status"] == "unverified"
+    control(api, f"test_clocks/{clock}/advance", seconds=60)
+    assert api.get(f"{path}/{made['id']}")["verification"] == {
+        "status": "verified",
+        "verified_address": None,
+        "verified_name": "Dana",
+    }
+    assert api.get(f"{path}/{doubtful['id']}")["verification"]["status"] == "unverified"
+    settled = [event["data"] for event in api.all_events() if event["type"] == "customer.tax_id.updated"]
+    assert [data["object"]["id"] for data in settled] == [made["id"], doubtful["id"]]
+    assert settled[1]["previous_attributes"] == {"verification": {"status": "pending"}}
+    # The authorities may change their mind; kinds that nobody verifies say so.
+    assert control(api, f"tax_ids/{made['id']}/verify", outcome="unverified")["verification"]["verified_name"] is None
+    foreign = api.post(f"/v1/customers/{make_customer(api)['id']}/tax_ids", type="ch_vat", value="CHE123")
+    assert (foreign["country"], foreign["verification"]["status"]) == ("CH", "unavailable")
     assert [each["id"] for each in api.get(path)["data"]] == [doubtful["id"], made["id"]]
     assert len(api.get(f"/v1/customers/{customer}", expand=["tax_ids"])["tax_ids"]["data"]) == 2
     invoice = latest_invoice(api, subscribe_to(api, price_in(api, 2000), customer=customer))
@@ -118,6 +132,29 @@ def test_tax_ids_are_kept_verified_shown_and_removed(api: Api) -> None:
     api.get(f"{path}/{made['id']}", 404)
     api.post(path, 400, type="eu_vat", value="1")
     assert {"customer.tax_id.created", "customer.tax_id.deleted"} <= set(event_types(api))
+
+
+def test_a_renewal_that_cannot_be_taxed_stays_a_draft_and_goes_on_when_the_address_is_known(api: Api) -> None:
+    clock = api.post("/v1/test_helpers/test_clocks", frozen_time=1_798_761_600)["id"]
+    customer = make_customer(api, test_clock=clock, address={"country": "DE"})["id"]
+    subscription = subscribe_to(api, price_in(api, 2000), customer=customer, automatic_tax=TAXED)
+    api.post(f"/v1/customers/{customer}", address="")
+    since = len(api.all_events())
+    control(api, f"subscriptions/{subscription['id']}/advance", to="payment")
+    draft = latest_invoice(api, subscription)
+    assert (draft["status"], draft["automatically_finalizes_at"], draft["attempt_count"]) == ("draft", None, 0)
+    assert draft["automatic_tax"]["status"] == "requires_location_inputs"
+    assert draft["last_finalization_error"]["code"] == "customer_tax_location_invalid"
+    types = event_types(api, since)
+    assert "invoice.finalization_failed" in types and not {"invoice.finalized", "charge.succeeded"} & set(types)
+    refused = api.post(f"/v1/invoices/{draft['id']}/finalize", 400)["error"]
+    assert refused["code"] == "customer_tax_location_invalid"
+    assert event_types(api, since).count("invoice.finalization_failed") == 2
+    api.post(f"/v1/customers/{customer}", address={"country": "DE"})
+    done = api.post(f"/v1/invoices/{draft['id']}/finalize")
+    assert (done["status"], done["last_finalization_error"], done["amount_due"]) == ("open", None, 2200)
+    control(api, f"test_clocks/{clock}/advance", seconds=3600)
+    assert api.get(f"/v1/invoices/{draft['id']}")["status"] == "paid"
 
 
 @pytest.mark.parametrize(
