@@ -5,6 +5,7 @@ is gone is not ready by that measure and yet goes on storing webhooks, so never 
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable
 
 from django.conf import settings
@@ -14,12 +15,17 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from config import heartbeat
+from payments.clock_trouble import recent_seconds_off
 from payments.models import WebhookEvent
+from payments.signatures import TOLERANCE_SECONDS
 
 # A worker reports every five seconds; three missed reports mean that it is gone.
 HEARTBEAT_STALE_SECONDS = 17
 # Retries wait minutes by design, so only events that were due this long ago say that nobody works.
 PENDING_TOO_OLD_SECONDS = 300
+# Said, and no more than that, while signatures still verify.
+CLOCK_OFF_SECONDS = 30
+NEEDS_DATABASE = {"pending_events", "clock"}
 
 
 class NotReady(Exception):
@@ -34,14 +40,25 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 when database, Redis, a worker and the inbox are in order, else 503; the body says which is not."""
-    checks = {"database": _database, "redis": _redis_answers, "worker": _worker, "pending_events": _pending_events}
+    """Answer 200 when database, Redis, a worker, the inbox and the clock are in order, else 503; the body says which is not."""
+    checks = {
+        "database": _database,
+        "redis": _redis_answers,
+        "worker": _worker,
+        "pending_events": _pending_events,
+        "clock": _clock,
+    }
     results: dict[str, str] = {}
-    ready = True
+    failed: set[str] = set()
     for name, check in checks.items():
-        ok, text = _run(check)
-        ready = ready and ok
-        results[name] = text
+        if "database" in failed and name in NEEDS_DATABASE:
+            # Asking again would only wait as long again.
+            results[name] = "not known without the database"
+            continue
+        ok, results[name] = _run(check)
+        if not ok:
+            failed.add(name)
+    ready = not failed
     return JsonResponse({"status": "ok" if ready else "unavailable", "checks": results}, status=200 if ready else 503)
 
 
@@ -89,3 +106,22 @@ def _pending_events() -> str:
     if overdue.total_seconds() > PENDING_TOO_OLD_SECONDS:
         raise NotReady(f"the oldest due event has waited for {overdue.total_seconds():.0f} s")
     return f"ok, oldest due for {max(0.0, overdue.total_seconds()):.0f} s"
+
+
+def _clock() -> str:
+    """Compare this machine's clock with the database's; a wrong one makes true signatures look old."""
+    with connection.cursor() as cursor:
+        asked_at = time.time()
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        (database_time,) = cursor.fetchone()
+        ahead = (asked_at + time.time()) / 2 - database_time
+    if abs(ahead) > TOLERANCE_SECONDS:
+        raise NotReady(f"{_off(ahead)} the database's: every delivery of Stripe is refused")
+    refused = recent_seconds_off()
+    if refused is not None:
+        return f"warning: a signed delivery was refused, by which {_off(refused)} Stripe's"
+    return f"warning: {_off(ahead)} the database's" if abs(ahead) > CLOCK_OFF_SECONDS else "ok"
+
+
+def _off(seconds_ahead: float) -> str:
+    return f"this machine's clock is {abs(seconds_ahead):.0f} s {'ahead of' if seconds_ahead > 0 else 'behind'}"

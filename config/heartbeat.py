@@ -1,6 +1,8 @@
-"""How a worker says that it is alive, in Redis. No Django here, so that the supervisor can use it too."""
+"""How a worker says that it is alive, in Redis and by the clock of Redis, since the machines' own may differ.
 
-import time
+No Django here, so that the supervisor can use it too.
+"""
+
 from functools import cache
 
 import redis
@@ -20,7 +22,7 @@ def client(url: str) -> redis.Redis:
 
 def beat_heart(url: str, worker: str) -> None:
     """Note that this worker is alive, and forget workers that have been silent for an hour."""
-    now = time.time()
+    now, _ = client(url).time()
     with client(url).pipeline(transaction=False) as pipe:
         pipe.zadd(WORKERS_KEY, {worker: now})
         pipe.zremrangebyscore(WORKERS_KEY, 0, now - FORGET_SECONDS)
@@ -39,5 +41,8 @@ def forget_workers(url: str) -> None:
 
 def newest_heartbeat_age_seconds(url: str) -> float | None:
     """Return how long ago any worker reported, or None when none has."""
-    newest = client(url).zrevrange(WORKERS_KEY, 0, 0, withscores=True)
-    return max(0.0, time.time() - float(newest[0][1])) if newest else None
+    with client(url).pipeline(transaction=False) as pipe:
+        pipe.zrevrange(WORKERS_KEY, 0, 0, withscores=True)
+        pipe.time()
+        newest, (now, _) = pipe.execute()
+    return max(0.0, now - float(newest[0][1])) if newest else None

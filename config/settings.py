@@ -143,7 +143,9 @@ if env_bool("DATABASE_POOL", default=True):
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": read_number(env, "DATABASE_POOL_SIZE", default=16, at_least=1, at_most=1000),
-        "timeout": 5,
+        "timeout": 3,
+        # Pauses between attempts to reconnect double up to this: after a long outage everything is back within seconds.
+        "reconnect_timeout": 5,
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -115,6 +115,13 @@ class LiveService:
         except (httpx.HTTPError, ValueError) as error:
             return {"code": 0, "error": str(error)}
 
+    def is_up(self) -> bool:
+        """Say whether the web part answers, ready or not."""
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until /readyz answers 200. Raises AssertionError with the logs' ends."""
         deadline = time.monotonic() + seconds

@@ -16,11 +16,12 @@ from common.encryption import DecryptionError
 from common.errors import ApiError, NotFound, error_response
 from common.failpoints import failpoint
 from common.modes import MODES, mode_of_livemode
+from payments.clock_trouble import note_refused_for_its_time
 from payments.event_body import MalformedEvent, read_event_body
 from payments.nudge import nudge_worker
 from payments.secret_cache import Verifier, shared_verifiers, verifier_of
 from payments.services.inbox import IncomingEvent, UnknownProject, store_event
-from payments.signatures import SignatureInvalid, check_timestamp, is_signed_by, parse_signature_header
+from payments.signatures import SignatureHeader, SignatureInvalid, check_timestamp, is_signed_by, parse_signature_header
 from payments.webhook_input import read_bounded_body
 
 logger = logging.getLogger(__name__)
@@ -88,10 +89,10 @@ def _verifier_for(project_id: str, mode: str) -> Verifier:
 def _take(body: bytes, header_text: str | None, verifiers: list[Verifier]) -> HttpResponse:
     """Verify, read and store one delivery. Raises: SignatureInvalid, MalformedEvent, LivemodeContradiction (400), NotFound."""
     header = parse_signature_header(header_text)
-    check_timestamp(header, now=time.time())
     signer = next((one for one in verifiers if is_signed_by(header, payload=body, secrets=one.secrets())), None)
     if signer is None:
         raise SignatureInvalid()
+    _check_time(header, signer)
     event = read_event_body(body)
     if event.livemode is not None and mode_of_livemode(event.livemode) != signer.mode:
         # Signed, so it is no stranger's: somebody has put one mode's secret or address into the other.
@@ -105,6 +106,17 @@ def _take(body: bytes, header_text: str | None, verifiers: list[Verifier]) -> Ht
     return JsonResponse({"received": True})
 
 
+def _check_time(header: SignatureHeader, signer: Verifier) -> None:
+    """Refuse what was signed at another time, and raise the alarm: the signature is true. Raises: SignatureInvalid (400)."""
+    now = time.time()
+    try:
+        check_timestamp(header, now=now)
+    except SignatureInvalid:
+        seconds_off = now - header.timestamp
+        note_refused_for_its_time(project_id=signer.project_id, mode=signer.mode, seconds_off=seconds_off)
+        raise
+
+
 def _store(signer: Verifier, event: IncomingEvent) -> bool:
     """Store the event; False when it was there already. A broken connection is replaced once: storing twice is harmless."""
     for last_try in (False, True):
@@ -113,8 +125,10 @@ def _store(signer: Verifier, event: IncomingEvent) -> bool:
         except UnknownProject:
             raise NotFound() from None
         except (OperationalError, InterfaceError):
+            # Where no connection could be had at all, a second try would only hold Stripe as long again.
+            was_connected = connection.connection is not None
             connection.close()
-            if last_try:
+            if last_try or not was_connected:
                 raise
         except DataError:
             # Signed JSON that PostgreSQL cannot hold: sending it again would not help.

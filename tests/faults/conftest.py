@@ -1,5 +1,12 @@
-"""Fixtures of the fault tests: a life at Stripe whose events are delivered over HTTP to a service that is being hurt."""
+"""Fixtures of the fault tests: a life at Stripe whose events are delivered over HTTP to a service that is being hurt.
 
+What is random in a case comes from its seed, which stands in the test's name: one in CI, twenty in `make soak`.
+After every case that passed the invariants are checked, while what the case started still runs.
+"""
+
+import os
+from collections.abc import Iterator
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +23,30 @@ if TYPE_CHECKING:
 
 __all__ = ["shop", "short_patience"]
 
+SEEDS = range(1, 21) if os.environ.get("SOAK") else range(1, 2)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every case that uses randomness once per seed."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", SEEDS, ids=lambda seed: f"seed{seed}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Check the invariants at the end of a case, before its fixtures put things right again."""
+    yield
+    if "database" in getattr(item, "fixturenames", []):
+        from .invariants import check_everything
+
+        check_everything()
+
+
+@pytest.fixture
+def rng(seed: int) -> Random:
+    """The randomness of this case."""
+    return Random(seed)
+
 
 @pytest.fixture
 def life(shop: "Shop", dana: "AppUser") -> "Life":
@@ -28,8 +59,8 @@ def life(shop: "Shop", dana: "AppUser") -> "Life":
 
 
 @pytest.fixture
-def sender(life: "Life", live_service: "LiveService") -> "Sender":
+def sender(life: "Life", live_service: "LiveService", rng: Random) -> "Sender":
     """Stripe's deliveries of that life's events to the running service."""
     from .sender import Sender
 
-    return Sender(live_service.url, life.shop)
+    return Sender(live_service.url, life.shop, rng)

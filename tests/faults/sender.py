@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import httpx
@@ -11,19 +12,28 @@ from payments.models import Subscription, Transaction, WebhookEvent
 from tests.live import wait_until
 from tests.payments.deliveries import SECRET, events_of, signature, webhook_path
 from tests.payments.shop import Shop
-from tests.scenarios.lifecycle import compare_with_stripe
+from tests.scenarios.lifecycle import Life, compare_with_stripe
 
 ACKNOWLEDGE_SECONDS_MAX = 1.0
 DRAIN_SECONDS = 60
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 12
+# So many of a hundred deliveries are made twice, as Stripe does when an answer is lost.
+DOUBLED_PER_CENT = 10
+
+
+def live_a_whole_life(life: Life) -> None:
+    """Let everything happen at Stripe that can happen to one subscription."""
+    for step in life.steps():
+        step()
 
 
 @dataclass
 class Sender:
-    """Delivers a shop's events to one address."""
+    """Delivers a shop's events to one address, in the order and with the doubles that its randomness gives."""
 
     url: str
     shop: Shop
+    random: Random
     acknowledged: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
@@ -44,10 +54,12 @@ class Sender:
         return answer.status_code
 
     def send_all(self) -> None:
-        """Deliver everything that has happened at Stripe so far; each delivery must be acknowledged."""
-        for event in events_of(self.shop):
-            if event["id"] not in self.acknowledged:
-                assert self.send(event) == 200
+        """Deliver what has happened at Stripe so far, shuffled and some of it twice; each delivery must be acknowledged."""
+        events = [event for event in events_of(self.shop) if event["id"] not in self.acknowledged]
+        events += [event for event in events if self.random.randrange(100) < DOUBLED_PER_CENT]
+        self.random.shuffle(events)
+        for event in events:
+            assert self.send(event) == 200
 
     def check_speed(self) -> None:
         """Check that acknowledgements did not wait for what was broken."""

@@ -4,14 +4,14 @@ The service runs as processes of its own (tests/live.py), and the events are tho
 """
 
 from pathlib import Path
+from random import Random
 
-import httpx
 import psutil
 import pytest
 import redis
 
 from payments.models import WebhookEvent
-from tests.faults.sender import Sender
+from tests.faults.sender import Sender, live_a_whole_life
 from tests.live import LiveService, wait_until
 from tests.payments.deliveries import events_of
 from tests.scenarios.lifecycle import Life
@@ -29,12 +29,6 @@ def unfinished(life: Life) -> int:
 def wait_dead(process: psutil.Process) -> None:
     """Wait until a failpoint has killed the process."""
     wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, seconds=30, what="killed")
-
-
-def live_a_whole_life(life: Life) -> None:
-    """Let everything happen at Stripe that can happen to one subscription."""
-    for step in life.steps():
-        step()
 
 
 def test_f5_webhooks_are_acknowledged_and_processed_while_redis_is_gone(
@@ -97,14 +91,14 @@ def test_f4_a_worker_killed_in_its_work_is_followed_by_one_that_finishes_it(
 
 @pytest.mark.parametrize("moment", ["handler.mid_tx", "handler.after_commit"])
 def test_f3_a_worker_that_dies_around_its_commit_repeats_nothing(
-    life: Life, tmp_path: Path, sandbox: object, run_database: str, moment: str
+    life: Life, tmp_path: Path, sandbox: object, run_database: str, rng: Random, moment: str
 ) -> None:
     from tests.live import running_service
 
     env = {**FAILPOINTS, "FAIL_AT": moment, "FAIL_ONCE_FILE": str(tmp_path / "once")}
     life.buy()
     with running_service(tmp_path, life.shop.sandbox.url, env=env) as service:
-        sender = Sender(service.url, life.shop)
+        sender = Sender(service.url, life.shop, rng)
         sender.send_all()
         wait_dead(service.processes["worker"])
         service.processes.pop("worker")
@@ -115,7 +109,7 @@ def test_f3_a_worker_that_dies_around_its_commit_repeats_nothing(
 
 @pytest.mark.parametrize(("moment", "rows"), [("webhook.before_commit", 0), ("webhook.after_commit", 1)])
 def test_f1_f2_a_web_process_killed_around_its_commit_stores_the_event_once(
-    life: Life, tmp_path: Path, run_database: str, moment: str, rows: int
+    life: Life, tmp_path: Path, run_database: str, rng: Random, moment: str, rows: int
 ) -> None:
     from tests.live import running_service
 
@@ -123,15 +117,15 @@ def test_f1_f2_a_web_process_killed_around_its_commit_stores_the_event_once(
     life.buy()
     first = events_of(life.shop)[0]
     with running_service(tmp_path, life.shop.sandbox.url, env=env, parts=("web",)) as service:
-        wait_until(lambda: answers(service), seconds=40, what="the web process")
-        sender = Sender(service.url, life.shop)
+        wait_until(service.is_up, seconds=40, what="the web process")
+        sender = Sender(service.url, life.shop, rng)
         assert sender.send(first) == 0
         wait_dead(service.processes["web"])
         assert WebhookEvent.objects.for_project(life.shop.project).count() == rows
         service.processes.pop("web")
         service.start("web")
         service.start("worker")
-        wait_until(lambda: answers(service), seconds=40, what="the web process")
+        wait_until(service.is_up, seconds=40, what="the web process")
         sender.send_all()
         sender.wait_drained()
         sender.check_effects_once()
@@ -144,11 +138,3 @@ def test_f38_without_beat_everything_is_processed(live_service: LiveService, sen
     sender.wait_drained()
     sender.check_effects_once()
     assert live_service.readiness()["code"] == 200
-
-
-def answers(service: LiveService) -> bool:
-    """Say whether the web process answers."""
-    try:
-        return httpx.get(f"{service.url}/healthz", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -5,6 +5,7 @@ The service runs as processes of its own. Acme's Stripe is in trouble; Other's i
 
 import json
 import time
+from random import Random
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from django.db.models import Max
 from payments.models import WebhookEvent
 from payments.services.stripe_config import put_stripe_config
 from tests.cast import AppUser
-from tests.faults.sender import Sender
+from tests.faults.sender import Sender, live_a_whole_life
 from tests.live import LiveService, wait_until
 from tests.payments.deliveries import SECRET, an_event, set_webhook_secret, signature, webhook_path
 from tests.payments.shop import Shop, connect_stripe
@@ -59,16 +60,10 @@ def calls_in_trouble(shop: Shop) -> int:
     return sum(rule["struck"] for rule in rules)
 
 
-def live_a_whole_life(life: Life) -> None:
-    """Let everything happen at Stripe that can happen to one subscription."""
-    for step in life.steps():
-        step()
-
-
-def check_neighbour_is_unaffected(neighbour: Life, service: LiveService) -> None:
+def check_neighbour_is_unaffected(neighbour: Life, service: LiveService, rng: Random) -> None:
     """Let the neighbour live and check that all of it is processed soon, as if nothing were the matter."""
     live_a_whole_life(neighbour)
-    theirs = Sender(service.url, neighbour.shop)
+    theirs = Sender(service.url, neighbour.shop, rng)
     theirs.send_all()
     theirs.wait_drained(UNAFFECTED_SECONDS)
     theirs.check_effects_once()
@@ -83,7 +78,7 @@ def test_f18_f20_events_outlast_stripes_trouble_and_other_projects_do_not_notice
     life.shop.fault(READS, do, times=10_000, seconds=30)
     began = time.time()
     sender.send_all()
-    check_neighbour_is_unaffected(neighbour, live_service)
+    check_neighbour_is_unaffected(neighbour, live_service, sender.random)
     time.sleep(max(0.0, TROUBLE_SECONDS - (time.time() - began)))
     # All were acknowledged, none was given up, and Stripe was asked again with pauses.
     assert waiting(life.shop).count() > 0
@@ -101,7 +96,7 @@ def test_f19_a_rate_limit_is_met_with_patience_and_everything_is_processed(
     live_a_whole_life(life)
     life.shop.fault(READS, f"status:429:{reason}", times=20)
     sender.send_all()
-    check_neighbour_is_unaffected(neighbour, live_service)
+    check_neighbour_is_unaffected(neighbour, live_service, sender.random)
     sender.wait_drained(90)
     sender.check_effects_once()
     assert waiting(life.shop).count() == 0
@@ -114,7 +109,7 @@ def test_f33_events_wait_for_a_mended_key_and_go_on_once_it_is_there(
     live_a_whole_life(life)
     life.shop.fault(READS, "status:401", times=10_000)
     sender.send_all()
-    check_neighbour_is_unaffected(neighbour, live_service)
+    check_neighbour_is_unaffected(neighbour, live_service, sender.random)
     held = waiting(life.shop)
     wait_until(lambda: held.filter(status="processing").count() == 0, seconds=20, what="nothing in work")
     assert set(held.values_list("status", "wait_reason")) == {("pending", "config_error")}

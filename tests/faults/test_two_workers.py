@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.sender import Sender
+from tests.faults.sender import Sender, live_a_whole_life
 from tests.live import LiveService
 from tests.scenarios.lifecycle import Life
 
@@ -13,8 +13,7 @@ def test_two_workers_do_everything_once(live_service: LiveService, life: Life, s
     parts = live_service.processes
     parts["first worker"] = parts.pop("worker")
     live_service.start("worker")
-    for step in life.steps():
-        step()
+    live_a_whole_life(life)
     sender.send_all()
     sender.wait_drained()
     sender.check_effects_once()
