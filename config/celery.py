@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, bootsteps
+from celery.schedules import crontab
 from celery.signals import setup_logging
 
 from config import heartbeat
@@ -35,10 +36,21 @@ def _every(seconds: int, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": float(seconds), "options": {"expires": float(seconds), "ignore_result": True}}
 
 
+def _daily(hour: int, minute: int, task: str) -> dict[str, Any]:
+    """Describe a round at a time of day (UTC), when there is little to do."""
+    return {
+        "task": task,
+        "schedule": crontab(hour=hour, minute=minute),
+        "options": {"expires": 3600.0, "ignore_result": True},
+    }
+
+
 # Static on purpose: what runs when is read here, not in a table. Every task may run twice at once and may be left out.
 app.conf.beat_schedule = {
     "sweep-events": _every(15, SWEEP_TASK),
     "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
+    "fold-rollups": _every(30, "payments.tasks.fold_rollups"),
+    "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),
     "prune-idempotency": _every(3600, "projects.tasks.prune_idempotency"),
 }

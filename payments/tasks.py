@@ -13,6 +13,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import connection
 
+from payments.services import rollups
 from payments.services.inbox import EventGroup, lease_due_groups, renew_leases
 from payments.services.intents import reconcile_open_intents
 from payments.services.leases import purge_old_leases
@@ -60,6 +61,20 @@ def sweep_events() -> None:
 def reconcile_intents() -> None:
     """Settle calls to Stripe whose answer was lost: each row is held while it is settled, so two runs do not meet."""
     reconcile_open_intents()
+
+
+@shared_task(name="payments.tasks.fold_rollups", acks_late=False, ignore_result=True)
+def fold_rollups() -> None:
+    """Fold what was written since the last round into the days and gauges of the statistics."""
+    rollups.fold_rollups()
+
+
+@shared_task(name="payments.tasks.check_rollups", acks_late=False, ignore_result=True)
+def check_rollups() -> None:
+    """Compare the statistics with the rows that they sum up; a difference is a defect: it is logged, then mended."""
+    for difference in rollups.find_rollup_differences():
+        log.error("rollup_differs", **{name: str(value) for name, value in difference.items()})
+    rollups.mend_rollups()
 
 
 def _run_until_idle() -> None:

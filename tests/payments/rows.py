@@ -8,7 +8,7 @@ from typing import Any
 from common import clock
 from common.ids import stripe_row_id
 from entitlements.models import Plan
-from payments.models import Subscription, Transaction
+from payments.models import Refund, Subscription, Transaction
 from projects.models import EndUser, Project
 
 _numbers = itertools.count(1)
@@ -56,4 +56,22 @@ def create_payment(project: Project, **fields: Any) -> Transaction:
         "created_at": clock.now(),
     } | fields
     row_id = stripe_row_id(project.pk, values["mode"], values["payment_intent_id"])
-    return Transaction.objects.create(id=row_id, project=project, **values)
+    payment = Transaction.objects.create(id=row_id, project=project, **values)
+    if payment.refunded_amount_cents:
+        create_refund(payment, amount_cents=payment.refunded_amount_cents)
+    return payment
+
+
+def create_refund(payment: Transaction, **fields: Any) -> Refund:
+    """Make a refund that has succeeded, of the whole payment unless an amount is given."""
+    values: dict[str, Any] = {
+        "mode": payment.mode,
+        "stripe_refund_id": stripe_id("re"),
+        "payment_intent_id": payment.payment_intent_id,
+        "status": "succeeded",
+        "amount_cents": payment.amount_cents,
+        "currency": payment.currency,
+        "created_at": clock.now(),
+    } | fields
+    row_id = stripe_row_id(payment.project_id, payment.mode, values["stripe_refund_id"])
+    return Refund.objects.create(id=row_id, project_id=payment.project_id, transaction=payment, **values)
