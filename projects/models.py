@@ -201,6 +201,9 @@ class EndUser(models.Model):
     banned_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    # When they first came with a token or were named by the app's server, in each mode.
+    appeared_test_at = models.DateTimeField(null=True, blank=True, editable=False)
+    appeared_live_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = EndUserQuerySet.as_manager()
 
