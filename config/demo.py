@@ -19,9 +19,10 @@ from common.errors import ApiError
 from common.modes import TEST
 from entitlements.models import Plan, PlanPrice
 from payments.models import Subscription, Transaction
-from payments.serializers import payments_with_relations, render_payment, render_subscription
+from payments.serializers import payments_with_relations
 from payments.services.checkout import Purchase, open_checkout_session, read_checkout_session
 from payments.services.portal import open_portal
+from payments.services.shapes import render_payment, render_subscription
 from payments.services.subscription_changes import update_subscription
 from projects.models import ApiKey, EndUser, Project
 from projects.principals import ServerPrincipal

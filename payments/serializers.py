@@ -11,15 +11,10 @@ from common import clock
 from common.modes import LIVE, MODES, TEST
 from payments.models import StripeConfig, StripeCredentials, Subscription, Transaction
 from payments.models.billing import SubscriptionQuerySet, TransactionQuerySet
-from payments.services.access import access_of
+from payments.services.shapes import render_payment, render_subscription, utc_text
 from projects.models import Project
 
 PROVIDER = "stripe"
-
-
-def utc_text(at: dt.datetime | None) -> str | None:
-    """Write a time as the contract does: ISO-8601 in UTC, ending in Z."""
-    return None if at is None else at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def subscriptions_with_relations(rows: SubscriptionQuerySet, *, aggregated: bool = False) -> SubscriptionQuerySet:
@@ -30,60 +25,6 @@ def subscriptions_with_relations(rows: SubscriptionQuerySet, *, aggregated: bool
 def payments_with_relations(rows: TransactionQuerySet, *, aggregated: bool = False) -> TransactionQuerySet:
     """Select with the rows whatever their shape needs."""
     return rows.select_related("end_user", *(["project"] if aggregated else []))
-
-
-def render_subscription(subscription: Subscription, *, at: dt.datetime | None = None) -> dict[str, Any]:
-    """Return the shape Subscription. Reads `plan` and `end_user`: select them with the row."""
-    access = access_of(subscription, at or clock.now())
-    end_user = subscription.end_user
-    return {
-        "id": str(subscription.id),
-        "project_id": str(subscription.project_id),
-        "user_id": str(subscription.end_user_id) if subscription.end_user_id else None,
-        "external_user_id": end_user.external_id if end_user else None,
-        "is_test_mode": subscription.is_test_mode,
-        "subscription_id": subscription.stripe_subscription_id,
-        "customer_id": subscription.stripe_customer_id or None,
-        "price_id": subscription.stripe_price_id or None,
-        "status": subscription.status,
-        "plan_name": access.plan_name,
-        "plan_code": access.plan_code,
-        "plan_active": access.plan_active,
-        "plan_expires": utc_text(access.plan_expires),
-        "quantity": subscription.quantity,
-        "current_period_start": utc_text(subscription.current_period_start),
-        "current_period_end": utc_text(subscription.current_period_end),
-        "trial_end": utc_text(subscription.trial_end),
-        "cancel_at_period_end": subscription.cancel_at_period_end,
-        "cancel_at": utc_text(subscription.cancel_at),
-        "cancelled_at": utc_text(subscription.canceled_at),
-        "created_at": utc_text(subscription.created_at),
-    }
-
-
-def render_payment(payment: Transaction) -> dict[str, Any]:
-    """Return the shape Payment. Reads `end_user`: select it with the row. Units: minor units of `currency`."""
-    end_user = payment.end_user
-    return {
-        "id": str(payment.id),
-        "project_id": str(payment.project_id),
-        "subscription_id": str(payment.subscription_id) if payment.subscription_id else None,
-        "user_id": str(payment.end_user_id) if payment.end_user_id else None,
-        "external_user_id": end_user.external_id if end_user else None,
-        "is_test_mode": payment.is_test_mode,
-        "payment_intent_id": payment.payment_intent_id,
-        "invoice_id": payment.stripe_invoice_id or None,
-        "status": payment.status,
-        "amount_cents": payment.amount_cents,
-        "currency": payment.currency,
-        "refunded_amount_cents": payment.refunded_amount_cents,
-        "description": payment.description or None,
-        "receipt_url": payment.receipt_url or None,
-        "invoice_pdf": payment.invoice_pdf or None,
-        "failure_code": payment.failure_code or None,
-        "disputed": payment.disputed,
-        "created_at": utc_text(payment.created_at),
-    }
 
 
 def render_subscriptions(rows: Iterable[Subscription]) -> list[dict[str, Any]]:

@@ -13,14 +13,9 @@ from common.query import read_test_mode
 from common.schema import IDEMPOTENCY_KEY, PAGING, error_responses
 from payments import bodies, schema
 from payments.models import Transaction
-from payments.serializers import (
-    payments_with_relations,
-    render_payment,
-    render_payments,
-    render_subscription,
-    utc_text,
-)
+from payments.serializers import payments_with_relations, render_payments
 from payments.services import checkout, my_state, portal, subscription_changes
+from payments.services.shapes import render_payment, render_subscription, utc_text
 from payments.services.subscription_changes import ChangedSubscription
 from projects.authentication import EndUserAuthentication
 from projects.idempotent_view import idempotent

@@ -11,8 +11,8 @@ from common.query import read_flag
 from common.schema import IDEMPOTENCY_KEY, error_responses
 from common.strict_jwt import is_identifier
 from payments import bodies
-from payments.serializers import utc_text
 from payments.services import on_behalf
+from payments.services.shapes import utc_text
 from payments.views.end_user import read_body
 from projects.access import ProjectNotFound
 from projects.authentication import ApiKeyAuthentication

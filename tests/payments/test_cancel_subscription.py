@@ -6,8 +6,8 @@ import pytest
 
 from common.clock import from_unix
 from payments.models import StripeIntent, Subscription
-from payments.serializers import utc_text
 from payments.services.intents import reconcile_open_intents
+from payments.services.shapes import utc_text
 from tests.cast import create_app_user
 from tests.payments.rows import create_subscription
 from tests.payments.shop import NO_TIME, STRIPE, at_once, buy, get, post
