@@ -68,6 +68,8 @@ class StripeCredentials(models.Model):
     stripe_account_id = models.CharField(max_length=255, blank=True)
     # The endpoint in the customer's Stripe account, when this service made it; "" when it was set up by hand.
     webhook_endpoint_id = models.CharField(max_length=255, blank=True, default="", db_default="")
+    # The endpoint before it, while a roll lets both deliver. It goes when the previous secret does.
+    previous_webhook_endpoint_id = models.CharField(max_length=255, blank=True, default="", db_default="")
     webhook_status = models.CharField(max_length=32, blank=True)
     webhook_error = models.TextField(blank=True, default="", db_default="")
     webhook_checked_at = models.DateTimeField(null=True, blank=True)

@@ -61,6 +61,8 @@ class WebhookEvent(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     received_at = models.DateTimeField(db_default=Now())
     handled_at = models.DateTimeField(null=True, blank=True)
+    # The last attempt that failed, whatever became of the event afterwards.
+    failed_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
     # "config_error" waits for a mended key without using up attempts.
     wait_reason = models.CharField(max_length=32, blank=True)
@@ -89,6 +91,20 @@ class WebhookEvent(models.Model):
             ),
             models.Index(fields=["project", "mode", "-received_at"], name="webhook_event_recent"),
             models.Index(fields=["project", "mode", "object_id"], name="webhook_event_object"),
+            models.Index(
+                fields=["project", "mode", "-received_at"], condition=Q(status="dead"), name="webhook_event_dead"
+            ),
+            models.Index(
+                fields=["project", "mode", "-failed_at"],
+                condition=Q(failed_at__isnull=False),
+                name="webhook_event_failed",
+            ),
+            # What retention looks for. Entered when an event is done, so that taking one costs nothing more.
+            models.Index(
+                fields=["received_at"],
+                condition=Q(emptied_at__isnull=True, status__in=["processed", "ignored", "dead"]),
+                name="webhook_event_body_kept",
+            ),
         ]
 
     def __str__(self) -> str:
