@@ -36,6 +36,8 @@ class ReviewItem(models.Model):
         FAILED_PAYMENTS = "failed_payments", "Many failed payments"
         DEAD_LETTER = "dead_letter", "Dead letter"
         INVOICE_TROUBLE = "invoice_trouble", "Invoice could not be finalized or collected"
+        DRIFT = "drift", "Differs from Stripe without an event"
+        INVARIANT = "invariant", "A rule of the data is broken"
         REPORT = "report", "User report"
 
     class Status(models.TextChoices):
