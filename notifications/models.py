@@ -77,6 +77,12 @@ class OutboxRow(models.Model):
                 condition=Q(status__in=["pending", "processing"]),
                 name="outbox_due_of_account",
             ),
+            # The walk from lane to lane, and each lane's oldest row.
+            models.Index(
+                fields=["project", "mode", "kind", "lane", "created_at", "id"],
+                condition=Q(status__in=["pending", "processing"]),
+                name="outbox_lane",
+            ),
             models.Index(fields=["project", "mode", "-created_at"], name="outbox_recent"),
             models.Index(fields=["end_user", "-created_at"], name="outbox_of_user"),
         ]

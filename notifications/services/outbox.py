@@ -13,10 +13,18 @@ from common.ids import uuid7
 from notifications.models import OutboxRow
 
 Status = OutboxRow.Status
-# Carries out one row and returns what the peer answered. Raise an error with `retryable = False` to make a dead letter at once.
+# Carries out one row and returns what the peer answered. Raise an error with `retryable = False` to make a dead letter at once,
+# EffectSkipped when nothing is to be done after all; anything else is tried again.
 Executor = Callable[[OutboxRow], Mapping[str, Any] | None]
+# Told of a row that became a dead letter, in the transaction that says so.
+DeadLetterNotice = Callable[[OutboxRow], None]
 
 _executors: dict[str, Executor] = {}
+_dead_letter_notices: list[DeadLetterNotice] = []
+
+
+class EffectSkipped(Exception):
+    """The effect is not to happen any more; the text says why and is kept."""
 
 
 def register_executor(kind: str, executor: Executor) -> None:
@@ -29,6 +37,22 @@ def register_executor(kind: str, executor: Executor) -> None:
 def executor_of(kind: str) -> Executor | None:
     """Return what carries out rows of a kind; None when no app of this process does."""
     return _executors.get(kind)
+
+
+def executable_kinds() -> list[str]:
+    """Name the kinds that this process can carry out: rows of a newer release's kinds are left to its workers."""
+    return sorted(_executors)
+
+
+def register_dead_letter_notice(notice: DeadLetterNotice) -> None:
+    """Say who is told of dead letters; once per process, in `AppConfig.ready`."""
+    if notice not in _dead_letter_notices:
+        _dead_letter_notices.append(notice)
+
+
+def dead_letter_notices() -> list[DeadLetterNotice]:
+    """Return who is told of dead letters."""
+    return list(_dead_letter_notices)
 
 
 def record_effect(

@@ -9,6 +9,8 @@ from payments.services.ownership import Cause, Scope
 
 MAIL, APP_EVENT, ALERT = "mail", "app_event", "alert"
 NO_EFFECTS = "Found again after a restore or an import: its effects belong to the past."
+# No project has an endpoint of its own that listens yet. The row is the record of what happened, which one can be fed from later.
+NO_LISTENER = "No endpoint listens."
 
 
 def cause_effect(
@@ -31,5 +33,5 @@ def cause_effect(
         end_user_id=end_user_id,
         cause=cause.event_id or cause.source,
         lane=lane,
-        skipped_because=NO_EFFECTS if cause.without_effects else "",
+        skipped_because=NO_EFFECTS if cause.without_effects else NO_LISTENER if kind == APP_EVENT else "",
     )
