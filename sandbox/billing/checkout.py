@@ -15,7 +15,17 @@ from ..errors import CardError, StripeError, missing
 from ..events import Journal
 from ..resources import customers, promotion_codes
 from ..store import Context, Store, Tx
-from . import bank_debits, cards, checkout_completion, payments, session_totals, sessions, setups
+from . import (
+    bank_debits,
+    cards,
+    checkout_completion,
+    checkout_details,
+    checkout_setup,
+    payments,
+    session_totals,
+    sessions,
+    setups,
+)
 
 Object = dict[str, Any]
 
@@ -48,7 +58,7 @@ def _open(tx: Tx, session_id: str) -> tuple[Context, Object]:
 def session_view(store: Store, session_id: str) -> Object:
     """Give what the page shows.
 
-    Keys: account_name, livemode, status (open, complete, expired), mode (subscription, payment), currency,
+    Keys: account_name, livemode, status (open, complete, expired), mode (subscription, payment, setup), currency,
     amount_subtotal, amount_total, lines (each: description, quantity, unit_amount, amount_subtotal, amount_total,
     currency, interval or None, interval_count), customer_email (known and fixed, or None), billing_address_collection
     (auto, required), success_url and cancel_url (ids filled in; cancel_url may be None), trial_days (or None), needs_card (bool),
@@ -77,8 +87,9 @@ def session_view(store: Store, session_id: str) -> Object:
             "cancel_url": sessions.with_id(session["cancel_url"], session_id),
             "trial_days": private.get("trial_days"),
             "needs_card": needs_payment_method(tx, ctx, session),
-            "amount_discount": session["total_details"]["amount_discount"],
-            "amount_tax": session["total_details"]["amount_tax"],
+            "amount_discount": (session["total_details"] or {}).get("amount_discount", 0),
+            "amount_tax": (session["total_details"] or {}).get("amount_tax", 0),
+            "asks": checkout_details.asked(tx, ctx, session),
             "tax_inclusive": any(
                 item["amount_tax"] and item["price"]["tax_behavior"] == "inclusive" for item in private["line_items"]
             ),
@@ -158,10 +169,12 @@ def pay_session(
     email: str,
     address: dict[str, str | None],
     iban: str = "",
+    answers: Object | None = None,
 ) -> Outcome:
     """Try a card (or with `iban` a bank account) on an open session.
 
     `address` has line1, line2, city, state, postal_code, country. Where the session needs no card, none may be given.
+    `answers` are those to what the view's `asks` names: phone, business_name, tax_id (type, value), promotions.
 
     Raises: StripeError 404 (unknown id), 400 (expired or already completed session).
     """
@@ -173,6 +186,7 @@ def pay_session(
             "name": name or None,
             "email": sessions.known_email(tx, ctx, session) or email or None,
             "address": customers.address_of(address),
+            **(answers or {}),
         }
         try:
             payment_method: Object | None = None
@@ -191,6 +205,10 @@ def pay_session(
         except StripeError as error:
             return Outcome("bank_account", error.message, error.code)
         private["details"] = details
+        if session["mode"] == "setup":
+            assert payment_method is not None
+            private.pop("awaiting", None)
+            return _save_card(tx, ctx, session, private, payment_method, authenticated=False)
         try:
             # A code may have expired or been used up while the page was open.
             session_totals.sources_of(tx, ctx, session, private, tx.get(ctx, "customer", session["customer"] or ""))
@@ -205,6 +223,8 @@ def pay_session(
 
 def needs_payment_method(tx: Tx, ctx: Context, session: Object) -> bool:
     """Tell whether the page asks for a card: always, but where nothing is due and the session says `if_required`."""
+    if session["mode"] == "setup":
+        return True
     spared = session["mode"] == "subscription" and session["payment_method_collection"] == "if_required"
     return not spared or checkout_completion.amount_due(tx, ctx, session) > 0
 
@@ -228,8 +248,11 @@ def confirm_authentication(store: Store, session_id: str, success: bool) -> Outc
         if payment_method is None:
             raise StripeError("This Checkout Session is not waiting for authentication.")
         if success:
-            return _attempt(tx, ctx, session, private, payment_method, authenticated=True)
+            again = _save_card if session["mode"] == "setup" else _attempt
+            return again(tx, ctx, session, private, payment_method, authenticated=True)
         tx.save_private(ctx, "checkout.session", session_id, private)
+        if session["mode"] == "setup":
+            checkout_setup.fail_authentication(tx, ctx, session)
         intent = tx.get(ctx, "payment_intent", private.get("intent") or "")
         if intent is not None:
             journal = Journal()
@@ -274,6 +297,18 @@ def _attempt(
             return _wait(tx, ctx, session, private, payment_method)
         intent, charge = result.intent, result.charge
     checkout_completion.complete(tx, ctx, journal, session, private, customer, payment_method, intent, charge)
+    return Outcome("paid", redirect_url=sessions.with_id(session["success_url"], session["id"]))
+
+
+def _save_card(
+    tx: Tx, ctx: Context, session: Object, private: Object, payment_method: Object, *, authenticated: bool
+) -> Outcome:
+    result = checkout_setup.attempt(tx, ctx, session, private, payment_method, authenticated=authenticated)
+    if isinstance(result, CardError):
+        tx.save_private(ctx, "checkout.session", session["id"], private)
+        return Outcome("declined", result.message, result.code, result.decline_code)
+    if result["status"] == "requires_action":
+        return _wait(tx, ctx, session, private, payment_method)
     return Outcome("paid", redirect_url=sessions.with_id(session["success_url"], session["id"]))
 
 

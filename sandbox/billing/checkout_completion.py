@@ -9,7 +9,19 @@ from ..errors import StripeError
 from ..events import Journal
 from ..resources import customers
 from ..store import Context, Tx
-from . import cards, clocks, discounts, invoicing, lines, payments, session_totals, subscribing, tax, trials
+from . import (
+    cards,
+    checkout_details,
+    clocks,
+    discounts,
+    invoicing,
+    lines,
+    payments,
+    session_totals,
+    subscribing,
+    tax,
+    trials,
+)
 from .periods import DAY_SECONDS, period_after
 
 Object = dict[str, Any]
@@ -21,6 +33,7 @@ SUBSCRIPTION_ORDER = (
     "charge.succeeded",
     "payment_method.attached",
     "customer.created",
+    "customer.tax_id.created",
     "checkout.session.completed",
     "customer.updated",
     "customer.subscription.created",
@@ -38,6 +51,8 @@ PAYMENT_ORDER = (
     "charge.succeeded",
     "payment_method.attached",
     "customer.created",
+    "customer.tax_id.created",
+    "customer.updated",
     "payment_intent.succeeded",
     "payment_intent.created",
     "checkout.session.completed",
@@ -63,7 +78,7 @@ def customer_for(tx: Tx, ctx: Context, session: Object, private: Object) -> Obje
         if known is None:
             raise StripeError("The customer of this Checkout Session has been deleted.")
         return known
-    if session["mode"] == "payment" and session["customer_creation"] != "always":
+    if session["mode"] != "subscription" and session["customer_creation"] != "always":
         return None
     details = private["details"]
     customer = customers.new_customer(tx, ctx, {"email": details["email"], "name": details["name"]})
@@ -84,8 +99,7 @@ def complete(
     charge: Object | None,
 ) -> None:
     """Complete a session after its payment and record everything in Stripe's order."""
-    if private.pop("new_customer", False):
-        journal.add("customer.created", customer or {})
+    announce_customer(journal, private, customer)
     subscribes = session["mode"] == "subscription"
     if subscribes:
         assert customer is not None
@@ -106,30 +120,63 @@ def complete(
         )
         if charge and charge["paid"]:
             payments.late_capture(tx, ctx, journal, charge)
-    details = private["details"]
+        if customer:
+            checkout_details.keep_now(tx, ctx, journal, private, customer)
+    # The session says "paid" also when nothing was due now; a deferred payment is told apart by its trial.
+    finish(
+        tx, ctx, journal, session, private, customer,
+        payment_status=_payment_status(intent), order=SUBSCRIPTION_ORDER if subscribes else PAYMENT_ORDER,
+    )  # fmt: skip
+
+
+def announce_customer(journal: Journal, private: Object, customer: Object | None) -> None:
+    """Tell of a customer that the session made; what else was typed is kept on it from here on."""
+    if private.get("new_customer"):
+        journal.add("customer.created", customer or {})
+
+
+def close(
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    session: Object,
+    private: Object,
+    customer: Object | None,
+    *,
+    payment_status: str,
+    order: tuple[str, ...],
+) -> None:
+    """Complete a session in which nothing is bought."""
+    announce_customer(journal, private, customer)
+    if customer:
+        checkout_details.keep_now(tx, ctx, journal, private, customer)
+    finish(tx, ctx, journal, session, private, customer, payment_status=payment_status, order=order)
+
+
+def finish(
+    tx: Tx,
+    ctx: Context,
+    journal: Journal,
+    session: Object,
+    private: Object,
+    customer: Object | None,
+    *,
+    payment_status: str,
+    order: tuple[str, ...],
+) -> None:
+    """Mark a session as complete with what was typed, and record everything in Stripe's order."""
+    checkout_details.note_on(session, private, customer)
     session |= {
-        "collected_information": {"business_name": None, "individual_name": None, "shipping_details": None},
         "customer": customer["id"] if customer else None,
-        "customer_details": {
-            "address": details["address"],
-            "business_name": None,
-            "email": details["email"],
-            "individual_name": None,
-            "name": details["name"],
-            "phone": None,
-            "tax_exempt": "none",
-            "tax_ids": [],
-        },
-        # The session says "paid" also when nothing was due now; a deferred payment is told apart by its trial.
-        "payment_status": _payment_status(intent),
+        "payment_status": payment_status,
         "status": "complete",
         "url": None,
     }
     tx.save(ctx, session)
-    tx.save_private(ctx, "checkout.session", session["id"], {**private, "awaiting": None})
+    tx.save_private(ctx, "checkout.session", session["id"], {**private, "awaiting": None, "new_customer": False})
     tx.schedule(ctx, "checkout.session", session["id"], None)
     journal.add("checkout.session.completed", session)
-    journal.release(tx, ctx, SUBSCRIPTION_ORDER if subscribes else PAYMENT_ORDER)
+    journal.release(tx, ctx, order)
 
 
 def _subscribe(
@@ -165,7 +212,7 @@ def _subscribe(
     )
     trials.set_settings(subscription, data.get("trial_settings"))
     customer["currency"] = customer["currency"] or subscription["currency"]
-    _update_customer(customer, private)
+    checkout_details.keep(tx, ctx, journal, private, customer)
     subscription["discounts"] = discounts.redeem(
         tx,
         ctx,
@@ -229,13 +276,6 @@ def _payment_status(intent: Object | None) -> str:
     if intent is None:
         return "no_payment_required"
     return "paid" if intent["status"] == "succeeded" else "unpaid"
-
-
-def _update_customer(customer: Object, private: Object) -> None:
-    """Keep what was typed on the page where `customer_update` asks for it."""
-    for name, behavior in private.get("customer_update", {}).items():
-        if behavior == "auto" and name in ("address", "name") and private["details"].get(name):
-            customer[name] = private["details"][name]
 
 
 def _one_time_lines(tx: Tx, ctx: Context, private: Object, subscription: Object) -> list[Object]:

@@ -28,13 +28,18 @@ def known_email(tx: Tx, ctx: Context, session: Object) -> str | None:
 
 
 def expire(tx: Tx, ctx: Context, session: Object) -> Object:
-    """Expire an open session, with its event; a payment that waits for authentication is canceled."""
+    """Expire an open session, with its event; its setup and a payment that waits for authentication are canceled."""
     private = tx.private(ctx, "checkout.session", session["id"])
     intent = tx.get(ctx, "payment_intent", private.get("intent") or "")
     session |= {"status": "expired", "url": None}
     tx.save(ctx, session)
     tx.schedule(ctx, "checkout.session", session["id"], None)
     emit(tx, ctx, "checkout.session.expired", session)
+    setup = tx.get(ctx, "setup_intent", session["setup_intent"] or "")
+    if setup and setup["status"] not in ("succeeded", "canceled"):
+        setup |= {"status": "canceled", "next_action": None}
+        tx.save(ctx, setup)
+        emit(tx, ctx, "setup_intent.canceled", setup)
     if intent and intent["status"] not in ("succeeded", "canceled"):
         intent |= {
             "status": "canceled",

@@ -71,6 +71,12 @@ def new_intent(
     return intent
 
 
+def would_succeed(tx: Tx, ctx: Context, payment_method: Object, *, authenticated: bool) -> bool:
+    """Tell whether an attempt would save a card at once."""
+    card = cards.card_of(tx, ctx, payment_method)
+    return card.attaches and (authenticated or not card.behaviour.startswith("authenticate"))
+
+
 def attempt(
     tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_method: Object, *, authenticated: bool = False
 ) -> CardError | None:
@@ -141,8 +147,6 @@ def _note_attempt(
         tx.save(ctx, {**waiting, "status": status, "setup_error": error})
         tx.save(ctx, intent)
         return
-    card = payment_method["card"]
-    shared = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
     made = tx.insert(
         ctx,
         {
@@ -156,15 +160,7 @@ def _note_attempt(
             "livemode": ctx.livemode,
             "on_behalf_of": None,
             "payment_method": payment_method["id"],
-            "payment_method_details": {
-                "card": {
-                    **{name: card[name] for name in shared},
-                    "network": card["brand"],
-                    "three_d_secure": None,
-                    "wallet": None,
-                },
-                "type": "card",
-            },
+            "payment_method_details": _details(payment_method),
             "setup_error": error,
             "setup_intent": intent["id"],
             "status": status,
@@ -173,3 +169,19 @@ def _note_attempt(
     )
     intent["latest_attempt"] = made["id"]
     tx.save(ctx, intent)
+
+
+def _details(payment_method: Object) -> Object:
+    if payment_method["type"] != "card":
+        return {payment_method["type"]: {}, "type": payment_method["type"]}
+    card = payment_method["card"]
+    shared = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+    return {
+        "card": {
+            **{name: card[name] for name in shared},
+            "network": card["brand"],
+            "three_d_secure": None,
+            "wallet": None,
+        },
+        "type": "card",
+    }

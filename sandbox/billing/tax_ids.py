@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import ids
 from ..errors import StripeError, invalid
-from ..events import changes, emit
+from ..events import Journal, changes, emit
 from ..store import Context, Tx
 from ..timeline import at_time_of
 
@@ -37,8 +37,8 @@ def checked_value(kind: str, value: str) -> str:
     return compact
 
 
-def new_tax_id(tx: Tx, ctx: Context, customer: Object, kind: str, value: str) -> Object:
-    """Add a tax id with its event. Raises: StripeError 400 for what cannot be one."""
+def new_tax_id(tx: Tx, ctx: Context, customer: Object, kind: str, value: str, journal: Journal | None = None) -> Object:
+    """Add a tax id with its event, noted for later where there is a journal. Raises: StripeError 400 for what cannot be one."""
     value, ctx = checked_value(kind, value), at_time_of(tx, ctx, customer)
     country = value[:2].upper() if kind in OF_SEVERAL_COUNTRIES else kind.split("_")[0].upper()
     if len(tx.find_by(ctx, "tax_id", "customer", customer["id"])) >= PER_CUSTOMER_MAX:
@@ -62,7 +62,10 @@ def new_tax_id(tx: Tx, ctx: Context, customer: Object, kind: str, value: str) ->
         },
     }
     tx.insert(ctx, tax_id)
-    emit(tx, ctx, "customer.tax_id.created", tax_id)
+    if journal is None:
+        emit(tx, ctx, "customer.tax_id.created", tax_id)
+    else:
+        journal.add("customer.tax_id.created", tax_id)
     if is_verified:
         tx.schedule(ctx, "tax_id", tax_id["id"], ctx.now + VERIFY_SECONDS)
     return tax_id

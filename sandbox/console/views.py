@@ -154,7 +154,8 @@ DESCRIPTIONS: dict[str, Any] = {
     "refund": lambda obj: _money(obj, "amount"),
     "dispute": lambda obj: f"{_money(obj, 'amount')} \u00b7 {obj.get('reason')}",
     "checkout.session": lambda obj: (
-        f"{obj['mode']} \u00b7 {_money(obj, 'amount_total')} \u00b7 {obj['payment_status']}"
+        f"{obj['mode']} \u00b7 {_money(obj, 'amount_total') if obj['amount_total'] is not None else 'no amount'}"
+        f" \u00b7 {obj['payment_status']}"
     ),
     "payment_method": _card,
     "event": lambda obj: f"{obj['type']} \u00b7 {obj['data']['object'].get('id', '')}",

@@ -59,7 +59,7 @@ class CardForm:
 
 def read_card_form(form: MultiDict[str, str], *, needs_email: bool, needs_address: bool) -> CardForm:
     """Read the form and note every field that is missing or cannot be right."""
-    values = {name: _clean(form.get(name, "")) for name in KEPT_FIELDS}
+    values = {name: clean(form.get(name, "")) for name in KEPT_FIELDS}
     read = CardForm(values, re.sub(r"[\s-]", "", form.get("cardNumber", "")), form.get("cardCvc", "").strip())
     if needs_email and not EMAIL.fullmatch(values["email"]):
         read.errors["email"] = "Enter a valid email address." if values["email"] else "Enter your email address."
@@ -76,7 +76,8 @@ def read_card_form(form: MultiDict[str, str], *, needs_email: bool, needs_addres
     return read
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Take a typed line as it may be kept: printable, without blanks around it, of a reasonable length."""
     return "".join(character for character in text if character.isprintable()).strip()[:TEXT_CHARACTERS_MAX]
 
 

@@ -13,6 +13,7 @@ from ..billing import checkout
 from ..errors import StripeError
 from ..store import Store
 from .card_form import CardForm, read_card_form
+from .collected import TAX_ID_KINDS, read_answers
 from .countries import COUNTRIES
 
 AUTHENTICATION_FAILED = (
@@ -54,13 +55,14 @@ def add_routes(pages: Blueprint, store: Store) -> None:
             needs_email=True,
             needs_address=view["billing_address_collection"] == "required",
         )
+        answers = read_answers(request.form, form, view["asks"])
         iban = request.form.get("iban", "").strip()[:IBAN_CHARACTERS_MAX] if view["takes_debits"] else ""
         if iban or not view["needs_card"]:
             for name in ("cardNumber", "cardExpiry", "cardCvc") if iban else CARD_FIELDS:
                 form.errors.pop(name, None)
         if form.errors:
             return _checkout_page(session_id, view, form.values, form.errors), 400
-        return _try_card(store, session_id, view, form, iban)
+        return _try_card(store, session_id, view, form, iban, answers)
 
     @pages.get("/c/pay/<session_id>/authenticate")
     def show_authentication(session_id: str) -> ResponseReturnValue:
@@ -104,7 +106,9 @@ def _add_codes(pages: Blueprint, store: Store) -> None:
         return _checkout_page(session_id, view, values, {"promotionCode": wrong}), 400
 
 
-def _try_card(store: Store, session_id: str, view: dict[str, Any], form: CardForm, iban: str) -> ResponseReturnValue:
+def _try_card(
+    store: Store, session_id: str, view: dict[str, Any], form: CardForm, iban: str, answers: dict[str, Any]
+) -> ResponseReturnValue:
     outcome = _unless_closed(
         store,
         session_id,
@@ -119,6 +123,7 @@ def _try_card(store: Store, session_id: str, view: dict[str, Any], form: CardFor
             form.values["email"],
             form.address,
             iban,
+            answers,
         ),
     )
     if outcome.kind == "requires_action":
@@ -144,7 +149,8 @@ def _unless_closed(store: Store, session_id: str, attempt: Any) -> checkout.Outc
 def _success(outcome: checkout.Outcome, view: dict[str, Any]) -> ResponseReturnValue:
     target = outcome.redirect_url or view["success_url"]
     if not is_web_address(target):
-        return render_template("hosted/message.html", title="Payment complete", message="You can close this page.")
+        title = "Card saved" if view["mode"] == "setup" else "Payment complete"
+        return render_template("hosted/message.html", title=title, message="You can close this page.")
     return redirect(target, 303)
 
 
@@ -185,6 +191,7 @@ def _checkout_page(session_id: str, view: dict[str, Any], values: dict[str, str]
         values=values,
         errors=errors,
         countries=COUNTRIES,
+        tax_id_kinds=TAX_ID_KINDS,
         test_cards=TEST_CARDS,
         cancel_url=view["cancel_url"] if is_web_address(view["cancel_url"]) else None,
     )

@@ -1,4 +1,4 @@
-"""Checkout sessions for subscriptions and one-time payments, on the hosted page only."""
+"""Checkout sessions for subscriptions, one-time payments and cards that are saved, on the hosted page only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import ids
-from ..billing import bank_debits, lines, session_totals, sessions
+from ..billing import bank_debits, checkout_setup, lines, session_totals, sessions
 from ..billing.catalog import cost, is_metered
 from ..errors import StripeError, invalid, not_simulated, requires
 from ..fields import filled, merged_metadata, required, smallest_charge, supported
@@ -21,12 +21,17 @@ Object = dict[str, Any]
 
 CREATABLE = {
     "allow_promotion_codes", "automatic_tax", "billing_address_collection", "cancel_url", "client_reference_id",
-    "currency", "customer", "customer_creation", "customer_email", "customer_update", "discounts", "expires_at",
-    "invoice_creation", "line_items", "locale", "metadata", "mode", "payment_intent_data", "payment_method_collection",
-    "payment_method_types", "phone_number_collection", "submit_type", "subscription_data", "success_url",
-    "tax_id_collection", "ui_mode",
+    "consent_collection", "currency", "customer", "customer_creation", "customer_email", "customer_update",
+    "discounts", "expires_at", "invoice_creation", "line_items", "locale", "metadata", "mode", "payment_intent_data",
+    "payment_method_collection", "payment_method_types", "phone_number_collection", "setup_intent_data",
+    "submit_type", "subscription_data", "success_url", "tax_id_collection", "ui_mode",
 }  # fmt: skip
 SUBSCRIPTION_DATA = {"description", "metadata", "trial_period_days", "trial_settings"}
+SETUP_INTENT_DATA = {"description", "metadata"}
+# What belongs to a purchase and is refused where none is made.
+OF_PURCHASES = (
+    "allow_promotion_codes", "automatic_tax", "discounts", "invoice_creation", "line_items", "tax_id_collection",
+)  # fmt: skip
 PAYMENT_INTENT_DATA = {"description", "metadata", "receipt_email", "setup_future_usage"}
 MAX_LINE_ITEMS = {"subscription": 20, "payment": 100}
 LIFE_SECONDS = 24 * 3600
@@ -37,10 +42,10 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/checkout/sessions."""
     supported(params, CREATABLE)
     mode = required(params, "mode")
-    if mode == "setup":
-        raise not_simulated("mode")
     _check_switches(params, mode)
     customer = existing(tx, ctx, params["customer"]) if params.get("customer") else None
+    if mode == "setup":
+        return _create_setup(tx, ctx, params, customer)
     line_items = _line_items(tx, ctx, params.get("line_items") or [], mode)
     if (params.get("automatic_tax") or {}).get("enabled") and customer:
         _check_location(customer, params.get("customer_update") or {})
@@ -68,6 +73,30 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     return session
 
 
+def _create_setup(tx: Tx, ctx: Context, params: Object, customer: Object | None) -> Object:
+    """Add a session that saves a card; its setup intent is there from the beginning."""
+    for name in OF_PURCHASES:
+        if params.get(name):
+            raise invalid(f"You can not pass `{name}` in `setup` mode.", name)
+    if "sepa_debit" in (params.get("payment_method_types") or []):
+        raise not_simulated("payment_method_types")
+    if not params.get("payment_method_types"):
+        required(params, "currency")
+    session = _session(tx, ctx, params, "setup", customer, params.get("currency"))
+    session |= {
+        "amount_subtotal": None,
+        "amount_total": None,
+        "payment_method_collection": "always",
+        "payment_status": "no_payment_required",
+        "total_details": None,
+    }
+    intent = checkout_setup.new_intent(tx, ctx, session, _with_metadata(params.get("setup_intent_data")))
+    session["setup_intent"] = intent["id"]
+    tx.insert(ctx, session, {"line_items": [], "customer_update": params.get("customer_update") or {}})
+    tx.schedule(ctx, "checkout.session", session["id"], session["expires_at"])
+    return session
+
+
 def _with_metadata(data: Object | None) -> Object:
     return {**(data or {}), "metadata": merged_metadata({}, (data or {}).get("metadata"))}
 
@@ -78,14 +107,16 @@ def _check_switches(params: Object, mode: str) -> None:
         raise not_simulated("ui_mode")
     if params.get("customer") and params.get("customer_email"):
         raise invalid("You may only specify one of these parameters: customer, customer_email.")
-    if params.get("customer_creation") and mode != "payment":
-        raise invalid("`customer_creation` can only be used in `payment` mode.", "customer_creation")
+    if params.get("customer_creation") and mode == "subscription":
+        raise invalid("`customer_creation` can only be used in `payment` and `setup` mode.", "customer_creation")
     if params.get("customer_creation") and params.get("customer"):
         raise invalid("You may only specify one of these parameters: customer, customer_creation.")
     if params.get("subscription_data") and mode != "subscription":
-        raise invalid("You can not pass `subscription_data` in `payment` mode.", "subscription_data")
+        raise invalid(f"You can not pass `subscription_data` in `{mode}` mode.", "subscription_data")
     if params.get("payment_intent_data") and mode != "payment":
-        raise invalid("You can not pass `payment_intent_data` in `subscription` mode.", "payment_intent_data")
+        raise invalid(f"You can not pass `payment_intent_data` in `{mode}` mode.", "payment_intent_data")
+    if params.get("setup_intent_data") and mode != "setup":
+        raise invalid(f"You can not pass `setup_intent_data` in `{mode}` mode.", "setup_intent_data")
     if params.get("submit_type") and mode != "payment":
         raise invalid("`submit_type` can only be used in `payment` mode.", "submit_type")
     if params.get("payment_method_collection") and mode != "subscription":
@@ -102,12 +133,26 @@ def _check_switches(params: Object, mode: str) -> None:
         raise invalid("`customer_update` can only be used with `customer`.", "customer_update")
     if (params.get("invoice_creation") or {}).get("enabled"):
         raise not_simulated("invoice_creation")
+    _check_questions(params)
+    supported(params.get("setup_intent_data") or {}, SETUP_INTENT_DATA, "setup_intent_data")
     supported(params.get("subscription_data") or {}, SUBSCRIPTION_DATA, "subscription_data")
     supported(params.get("payment_intent_data") or {}, PAYMENT_INTENT_DATA, "payment_intent_data")
     for name in ("success_url", "cancel_url"):
         if params.get(name) is not None:
             _check_url(params[name], name)
     required(params, "success_url")
+
+
+def _check_questions(params: Object) -> None:
+    """Refuse what the page cannot ask, or not without leave to write the answer down."""
+    wants = params.get("consent_collection") or {}
+    supported(wants, {"promotions", "terms_of_service"}, "consent_collection")
+    collects = (params.get("tax_id_collection") or {}).get("enabled")
+    if collects and params.get("customer") and (params.get("customer_update") or {}).get("name") != "auto":
+        raise invalid(
+            "Tax ID collection requires updating business name on the customer. To enable tax ID collection for an "
+            "existing customer, please set `customer_update[name]` to `auto`."
+        )
 
 
 def _check_location(customer: Object, customer_update: Object) -> None:
@@ -246,9 +291,10 @@ BLANK: Object = {
 }
 
 
-def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object | None, currency: str) -> Object:
+def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object | None, currency: str | None) -> Object:
     session_id = ids.new_id("checkout.session", livemode=ctx.livemode)
     payment_creation = params.get("customer_creation") or ("if_required" if not customer else None)
+    wants = params.get("consent_collection")
     switched_on = {
         name: bool((params.get(name) or {}).get("enabled"))
         for name in ("automatic_tax", "phone_number_collection", "tax_id_collection")
@@ -269,10 +315,17 @@ def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object |
         billing_address_collection=params.get("billing_address_collection"),
         cancel_url=params.get("cancel_url"),
         client_reference_id=params.get("client_reference_id"),
+        consent_collection={
+            "payment_method_reuse_agreement": None,
+            "promotions": wants.get("promotions"),
+            "terms_of_service": wants.get("terms_of_service"),
+        }
+        if wants
+        else None,
         created=ctx.now,
         currency=currency,
         customer=customer["id"] if customer else None,
-        customer_creation=payment_creation if mode == "payment" else ("always" if not customer else None),
+        customer_creation=payment_creation if mode != "subscription" else ("always" if not customer else None),
         customer_details=_known_details(params, customer),
         customer_email=params.get("customer_email"),
         expires_at=_expires_at(ctx, params),
@@ -287,7 +340,10 @@ def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object |
         phone_number_collection={"enabled": switched_on["phone_number_collection"]},
         submit_type=params.get("submit_type"),
         success_url=params.get("success_url"),
-        tax_id_collection={"enabled": switched_on["tax_id_collection"], "required": "never"},
+        tax_id_collection={
+            "enabled": switched_on["tax_id_collection"],
+            "required": (params.get("tax_id_collection") or {}).get("required", "never"),
+        },
         url=f"{tx.store.public_url}/c/pay/{session_id}",
     )
 

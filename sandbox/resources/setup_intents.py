@@ -92,6 +92,7 @@ def confirm(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     """POST /v1/setup_intents/{id}/confirm. Raises: StripeError 400 (wrong state), CardError 402."""
     supported(params, {"payment_method", "return_url", "use_stripe_sdk"})
     intent = find_one(tx, ctx, id)
+    _refuse_checkouts(tx, ctx, intent, "confirm")
     if intent["status"] not in OPEN:
         raise _unexpected(intent, "confirm")
     payment_method = _payment_method(tx, ctx, params, intent["customer"])
@@ -99,9 +100,19 @@ def confirm(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     return _confirm(tx, ctx, Journal(), intent, payment_method)
 
 
+def _refuse_checkouts(tx: Tx, ctx: Context, intent: Object, verb: str) -> None:
+    """Leave the intent of a checkout session to its page. The wording is a guess. Raises: StripeError 400."""
+    if tx.private(ctx, "setup_intent", intent["id"]).get("checkout_session") and intent["status"] in OPEN:
+        raise StripeError(
+            f"You cannot {verb} this SetupIntent because it was created by a Checkout Session.",
+            code="setup_intent_unexpected_state",
+        )
+
+
 def authenticate(tx: Tx, ctx: Context, intent_id: str, *, success: bool) -> Object:
     """Let the cardholder pass or fail the authentication that an intent waits for. Raises: StripeError 400."""
     intent = find_one(tx, ctx, intent_id)
+    _refuse_checkouts(tx, ctx, intent, "authenticate")
     if intent["status"] != "requires_action":
         raise _unexpected(intent, "authenticate")
     journal = Journal()
@@ -140,6 +151,7 @@ def cancel(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     """POST /v1/setup_intents/{id}/cancel."""
     supported(params, {"cancellation_reason"})
     intent = find_one(tx, ctx, id)
+    _refuse_checkouts(tx, ctx, intent, "cancel")
     if intent["status"] not in OPEN:
         raise _unexpected(intent, "cancel")
     intent |= {
