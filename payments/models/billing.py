@@ -185,6 +185,10 @@ class Transaction(models.Model):
     refunded_amount_cents = models.BigIntegerField(default=0)
     description = models.TextField(blank=True)
     receipt_url = models.TextField(blank=True)
+    # How it was paid, for support: Stripe's type of the payment method, and what is printed on a card or an account.
+    method_type = models.CharField(max_length=32, blank=True, default="", db_default="")
+    method_brand = models.CharField(max_length=32, blank=True, default="", db_default="")
+    method_last4 = models.CharField(max_length=4, blank=True, default="", db_default="")
     invoice_pdf = models.TextField(blank=True)
     failure_code = models.CharField(max_length=64, blank=True)
     failure_message = models.TextField(blank=True)
@@ -195,6 +199,7 @@ class Transaction(models.Model):
     objects = TransactionQuerySet.as_manager()
 
     class Meta:
+        permissions = [("refund_transaction", "Can refund payments")]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "payment_intent_id"], name="transaction_once"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="transaction_mode"),
