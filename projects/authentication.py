@@ -17,12 +17,13 @@ from rest_framework.request import Request
 from accounts.authentication import InvalidToken, read_bearer
 from accounts.signing import verify_own_token
 from common.errors import ApiError
+from common.modes import LIVE, TEST
 from common.strict_jwt import ParsedToken, TokenRefused, is_identifier, is_storable, parse, verify
 from projects.access import ProjectNotFound
 from projects.models import ApiKey, EndUser, IdentityProvider, Project, ProviderKind
 from projects.principals import EndUserPrincipal, ServerPrincipal
 from projects.services.end_user_tokens import END_USER_TYP, audience_of
-from projects.services.end_users import SEEN_EVERY, ensure_end_user, keep_email, plain_email
+from projects.services.end_users import SEEN_EVERY, ensure_end_user, note_visit, plain_email
 from projects.services.jwks import find_key
 
 KEY_PREFIX = "ak_"
@@ -154,7 +155,7 @@ def authenticate_end_user(request: Request, token: ParsedToken) -> EndUserPrinci
         raise TokenRefused("the project is disabled, or the token names no user")
     if test_only and any(word.lower() not in TRUE_WORDS for word in _mode_words(request)):
         raise TokenRefused("a test-mode token on live")
-    end_user = _end_user(row, candidates, str(user_id), email)
+    end_user = _end_user(row, candidates, str(user_id), email, _mode_of(request))
     if not end_user.is_active or end_user.banned_at is not None:
         raise EndUserBanned
     return EndUserPrincipal(end_user=end_user, project=row, claims=claims, test_only=test_only)
@@ -215,12 +216,12 @@ def _load(project_id: uuid.UUID, external_ids: list[str]) -> tuple[Project | Non
     return (rows[0] if rows else None), [caller for caller in callers if isinstance(caller, EndUser)]
 
 
-def _end_user(project: Project, candidates: list[EndUser], external_id: str, email: str | None) -> EndUser:
+def _end_user(project: Project, candidates: list[EndUser], external_id: str, email: str | None, mode: str) -> EndUser:
     for candidate in candidates:
         if candidate.external_id == external_id:
             candidate.project = project
-            return keep_email(end_user=candidate, email=email)
-    return ensure_end_user(project=project, external_id=external_id, email=email)
+            return note_visit(end_user=candidate, email=email, mode=mode)
+    return ensure_end_user(project=project, external_id=external_id, email=email, mode=mode)
 
 
 def _provider_of(project: Project | None) -> IdentityProvider:
@@ -250,3 +251,9 @@ def _mode_words(request: Request) -> list[str]:
     """Return every `test_mode` of the query; none means test mode."""
     words: list[str] = request.query_params.getlist("test_mode")
     return [word for word in words if is_storable(word)]
+
+
+def _mode_of(request: Request) -> str:
+    """Say in which mode an end user comes: live only when the query says so and nothing else."""
+    words = [word.lower() for word in _mode_words(request)]
+    return LIVE if words and all(word in FALSE_WORDS for word in words) else TEST

@@ -131,13 +131,19 @@ def create_server(project: "Project", owner: Developer, *, is_test_mode: bool) -
 
 
 def create_app_user(project: "Project", name: str, *, test_only: bool = False) -> AppUser:
-    """Make a user of a project's app and mint a token for them."""
-    from projects.models import ApiKey
+    """Make a user of a project's app and mint a token for them. They have been here before, in both modes."""
+    from django.utils import timezone
+
+    from projects.models import ApiKey, EndUser
     from projects.principals import ServerPrincipal
     from projects.services.end_user_tokens import mint_end_user_token
 
     server = ServerPrincipal(ApiKey(project=project, is_test_mode=False), project, "live")
     user_id = f"{name}-{uuid.uuid4().hex[:12]}"
+    now = timezone.now()
+    EndUser.objects.create(
+        project=project, external_id=user_id, last_seen_at=now, appeared_test_at=now, appeared_live_at=now
+    )
     token = mint_end_user_token(
         server=server, user_id=user_id, email=f"{user_id}@example.com", ttl_seconds=3600, test_only=test_only
     )

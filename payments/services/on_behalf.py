@@ -58,7 +58,7 @@ def open_checkout_for(
         promo_code=promo_code,
     )
     require_configured(project=project, mode=mode)
-    end_user = ensure_end_user(project=project, external_id=user_id, email=email)
+    end_user = ensure_end_user(project=project, external_id=user_id, email=email, mode=mode)
     _refuse_banned(end_user)
     return checkout.open_checkout_session(project=project, mode=mode, end_user=end_user, purchase=purchase)
 

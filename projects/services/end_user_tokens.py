@@ -47,7 +47,7 @@ def mint_end_user_token(
     *, server: ServerPrincipal, user_id: str, email: str | None, ttl_seconds: int, test_only: bool
 ) -> EndUserToken:
     """Mint a token for one user of the server's project. Raises UserBanned (403)."""
-    end_user = ensure_end_user(project=server.project, external_id=user_id, email=email)
+    end_user = ensure_end_user(project=server.project, external_id=user_id, email=email, mode=server.mode)
     if not end_user.is_active or end_user.banned_at is not None:
         raise UserBanned
     claims: dict[str, Any] = {

@@ -3,11 +3,13 @@
 import datetime as dt
 import uuid
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from common.errors import NotFound
 from common.strict_jwt import is_identifier, is_storable
+from projects.appearance import APPEARANCE_COLUMNS, announce_appearance
 from projects.models import EndUser, EndUserQuerySet, Project
 
 SEEN_EVERY = dt.timedelta(days=1)
@@ -20,23 +22,33 @@ class EndUserNotFound(NotFound):
     detail = "End user not found."
 
 
-def ensure_end_user(*, project: Project, external_id: str, email: str | None) -> EndUser:
-    """Return the end user whom the app knows by this id, making the row when it is missing. Safe under races."""
+def ensure_end_user(*, project: Project, external_id: str, email: str | None, mode: str) -> EndUser:
+    """Return the end user whom the app knows by this id, making the row when it is missing. Safe under races.
+
+    `mode` is the one in which they come now; what follows from a first appearance there is planned with it.
+    """
     rows = EndUser.objects.by_external_id(project, external_id)
     found = rows.first()
     if isinstance(found, EndUser):
-        return keep_email(end_user=found, email=email)
-    EndUser.objects.bulk_create(
-        [EndUser(project=project, external_id=external_id, email=email, last_seen_at=timezone.now())],
-        ignore_conflicts=True,
-    )
-    # Whoever won the race made the row that counts.
-    return rows.get()
-
-
-def keep_email(*, end_user: EndUser, email: str | None) -> EndUser:
-    """Follow a changed address of a verified token; at most one write, and none when nothing changed."""
+        return note_visit(end_user=found, email=email, mode=mode)
     now = timezone.now()
+    made = EndUser(project=project, external_id=external_id, email=email, last_seen_at=now)
+    setattr(made, APPEARANCE_COLUMNS[mode], now)
+    with transaction.atomic():
+        EndUser.objects.bulk_create([made], ignore_conflicts=True)
+        # Whoever won the race made the row that counts.
+        end_user: EndUser = rows.get()
+        if end_user.pk == made.pk:
+            announce_appearance(end_user, mode)
+            return end_user
+    return note_visit(end_user=end_user, email=email, mode=mode)
+
+
+def note_visit(*, end_user: EndUser, email: str | None, mode: str) -> EndUser:
+    """Follow a changed address of a verified token, and note a first appearance in a mode; no write when nothing changed."""
+    now = timezone.now()
+    if getattr(end_user, APPEARANCE_COLUMNS[mode]) is None and end_user.is_active and end_user.banned_at is None:
+        _note_appearance(end_user, mode, now)
     changed = {}
     if email and end_user.email != email:
         changed["email"] = email
@@ -45,6 +57,16 @@ def keep_email(*, end_user: EndUser, email: str | None) -> EndUser:
         end_user.last_seen_at = now
         end_user.email = changed.get("email", end_user.email)
     return end_user
+
+
+def _note_appearance(end_user: EndUser, mode: str, now: dt.datetime) -> None:
+    """Of many first requests at once, one notes it and tells about it."""
+    column = APPEARANCE_COLUMNS[mode]
+    rows = EndUser.objects.for_project(end_user.project_id).filter(pk=end_user.pk, **{f"{column}__isnull": True})
+    with transaction.atomic():
+        if rows.update(**{column: now}):
+            announce_appearance(end_user, mode)
+    setattr(end_user, column, now)
 
 
 def get_end_user(*, project: Project, end_user_id: uuid.UUID) -> EndUser:
