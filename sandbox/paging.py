@@ -36,12 +36,12 @@ def check_cursors(params: Object) -> None:
         )
 
 
-def created_condition(created: Any) -> tuple[str, list[int]]:
-    """Turn the `created` filter (a time, or gt/gte/lt/lte) into SQL."""
-    if isinstance(created, dict):
-        parts = [(f" AND created {COMPARISONS[key]} ?", int(value)) for key, value in created.items()]
+def time_condition(column: str, wanted: Any) -> tuple[str, list[int]]:
+    """Turn a filter of times (one, or gt/gte/lt/lte) into SQL."""
+    if isinstance(wanted, dict):
+        parts = [(f" AND {column} {COMPARISONS[key]} ?", int(value)) for key, value in wanted.items()]
         return "".join(part for part, _ in parts), [value for _, value in parts]
-    return " AND created = ?", [int(created)]
+    return f" AND {column} = ?", [int(wanted)]
 
 
 def page(
@@ -70,7 +70,7 @@ def page(
             condition += f" AND json_extract(json, '$.{path}') = ?"
             arguments.append(wanted)
     if params.get("created") is not None:
-        sql, times = created_condition(params["created"])
+        sql, times = time_condition("created", params["created"])
         condition += sql
         arguments += times
     backwards = bool(params.get("ending_before"))

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from .. import clock, delivery, disorder, redelivery
 from ..dispatch import Dispatcher
 from ..errors import StripeError
+from ..resources import events
 from ..store import Context, Tx
 from .actions import carry_out, offered
 from .views import masked
@@ -127,8 +128,8 @@ def _add_deliveries(pages: Blueprint, dispatcher: Dispatcher) -> None:
         with dispatcher.store.transaction() as tx:
             if account_id is not None:
                 check_account(tx, account_id)
-            events = redelivery.release(tx, order=order, gap_seconds=gap, seed=seed, account_id=account_id, modes=modes)
-            return jsonify(events=events)
+            sent = redelivery.release(tx, order=order, gap_seconds=gap, seed=seed, account_id=account_id, modes=modes)
+            return jsonify(events=sent)
 
     @pages.post("/api/deliveries/replay")
     def replay_by_json() -> ResponseReturnValue:
@@ -166,6 +167,15 @@ def _add_disorder(pages: Blueprint, dispatcher: Dispatcher) -> None:
             check_account(tx, account_id)
             disorder.end(tx, account_id)
             return jsonify(disorder.shown(tx, account_id))
+
+    @pages.post("/api/accounts/<account_id>/events/forget")
+    def forget_events(account_id: str) -> ResponseReturnValue:
+        before = body().get("before")
+        if isinstance(before, bool) or not isinstance(before, int):
+            raise StripeError("before must be a time in seconds", param="before")
+        with dispatcher.store.transaction() as tx:
+            check_account(tx, account_id)
+            return jsonify(forgotten=events.forget(tx, account_id, before))
 
     @pages.post("/api/accounts/<account_id>/deliveries")
     def hold_account(account_id: str) -> ResponseReturnValue:

@@ -7,6 +7,7 @@ from typing import Any
 from .. import delivery
 from ..errors import invalid
 from ..fields import supported
+from ..lookup import no_such
 from ..lookup import retrieve as find_one
 from ..paging import page
 from ..store import Context, Tx
@@ -23,6 +24,9 @@ def retrieve(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
 def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     """GET /v1/events: by type (a trailing * is a wildcard), types, created, delivery_success."""
     supported(params, {"created", "delivery_success", "limit", "starting_after", "ending_before", "type", "types"})
+    for name in ("starting_after", "ending_before"):
+        if params.get(name) and tx.get(ctx, "event", params[name]) is None:
+            raise no_such(tx, ctx, "event", params[name], name, 400)
     if params.get("type") and params.get("types"):
         raise invalid("You may only specify one of these parameters: type, types.")
     types = list(params.get("types") or ([params["type"]] if params.get("type") else []))
@@ -40,6 +44,14 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     found = page(tx, ctx, "event", params, "/v1/events", None, where, values)
     found["data"] = [_counted(tx, event) for event in found["data"]]
     return found
+
+
+def forget(tx: Tx, account_id: str, before: int) -> int:
+    """Make an account's events from before a time unreadable, as Stripe does after 30 days; gives how many."""
+    return tx.execute(
+        "UPDATE objects SET deleted = 1 WHERE account = ? AND type = 'event' AND deleted = 0 AND created < ?",
+        (account_id, before),
+    ).rowcount
 
 
 def _counted(tx: Tx, event: Object) -> Object:

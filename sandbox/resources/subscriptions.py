@@ -10,7 +10,7 @@ from ..errors import StripeError, missing, not_simulated
 from ..events import Journal
 from ..fields import required, supported
 from ..lookup import retrieve as find_one
-from ..paging import page
+from ..paging import page, time_condition
 from ..store import Context, Tx
 from .customers import existing
 
@@ -88,11 +88,12 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     supported(
         params,
         {"automatic_tax", "collection_method", "created", "customer", "limit", "starting_after", "ending_before",
-         "price", "status", "test_clock"},
+         "current_period_end", "current_period_start", "plan", "price", "status", "test_clock"},
     )  # fmt: skip
     equal: Object = {"customer": params.get("customer"), "collection_method": params.get("collection_method")}
     equal["test_clock"] = params.get("test_clock")
-    where, values = "", []
+    equal["automatic_tax.enabled"] = (params.get("automatic_tax") or {}).get("enabled")
+    where, values = "", list[Any]()
     status = params.get("status")
     if status is None:
         where += " AND json_extract(json, '$.status') != 'canceled'"
@@ -100,12 +101,21 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
         where += " AND json_extract(json, '$.status') IN ('canceled', 'incomplete_expired')"
     elif status != "all":
         equal["status"] = status
-    if params.get("price"):
+    for price in filter(None, (params.get("price"), params.get("plan"))):
         where += (
             " AND EXISTS (SELECT 1 FROM json_each(objects.json, '$.items.data') item"
             " WHERE json_extract(item.value, '$.price.id') = ?)"
         )
-        values.append(params["price"])
+        values.append(price)
+    for name in ("current_period_start", "current_period_end"):
+        if params.get(name) is not None:
+            # Source: the parameter's declaration; of several items the least counts.
+            least = (
+                f"(SELECT min(json_extract(item.value, '$.{name}')) FROM json_each(objects.json, '$.items.data') item)"
+            )
+            condition, times = time_condition(least, params[name])
+            where += condition
+            values += times
     return page(tx, ctx, "subscription", params, "/v1/subscriptions", equal, where, values)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.conftest import SandboxAccount
+from tests.sandbox.lives import control, item_of, start
 from tests.sandbox.stripe_api import Api, create_price, subscribe
 
 
@@ -11,7 +15,7 @@ def make_customers(api: Api, count: int) -> list[str]:
     return [api.post("/v1/customers", name=str(number))["id"] for number in range(count)]
 
 
-def ids(page: dict[str, list[dict[str, str]]]) -> list[str]:
+def ids(page: dict[str, Any]) -> list[str]:
     return [entry["id"] for entry in page["data"]]
 
 
@@ -128,3 +132,72 @@ def test_a_write_whose_expansion_is_refused_writes_nothing(api: Api) -> None:
     api.post("/v1/customers", 400, expand=["nothing"])
     assert api.get("/v1/customers")["data"] == []
     assert api.get("/v1/events")["data"] == []
+
+
+def test_a_reader_catches_up_on_events_from_the_last_one_it_saw(api: Api) -> None:
+    make_customers(api, 3)
+    last_seen = api.get("/v1/events", limit=1)["data"][0]
+    make_customers(api, 7)
+    api.post("/v1/products", name="Maker")
+    filters: dict[str, Any] = {
+        "types": ["customer.*"],
+        "created": {"gte": last_seen["created"]},
+        "delivery_success": True,
+        "limit": 3,
+    }
+    caught: list[str] = []
+    cursor = last_seen["id"]
+    while True:
+        page = api.get("/v1/events", ending_before=cursor, **filters)
+        assert ids(page) == [event["id"] for event in sorted(page["data"], key=lambda event: -event["created"])]
+        caught += ids(page)[::-1]
+        if not page["has_more"]:
+            break
+        cursor = caught[-1]
+    wanted = [event["id"] for event in api.all_events() if event["type"] == "customer.created"][3:]
+    assert caught == wanted and len(caught) == 7
+
+
+def test_events_older_than_stripe_keeps_them_are_gone_and_no_cursor_any_more(api: Api, account: SandboxAccount) -> None:
+    make_customers(api, 2)
+    old = api.get("/v1/events", limit=1)["data"][0]
+    path = f"accounts/{account.account_id}/events/forget"
+    assert control(api, path, before=old["created"] + 1)["forgotten"] >= 2
+    assert api.get("/v1/events")["data"] == []
+    api.get(f"/v1/events/{old['id']}", 404)
+    refused = api.get("/v1/events", 400, ending_before=old["id"])["error"]
+    assert (refused["code"], refused["param"]) == ("resource_missing", "ending_before")
+    make_customers(api, 1)
+    assert len(api.get("/v1/events")["data"]) == 1 and len(api.get("/v1/customers")["data"]) == 3
+
+
+def test_everything_that_is_reconciled_is_listed_a_hundred_at_a_time_by_creation(api: Api) -> None:
+    subscription = start(api, 2000, automatic_tax={"enabled": False})
+    charge = api.get("/v1/charges")["data"][0]
+    api.post("/v1/refunds", charge=charge["id"], amount=100)
+    control(api, f"charges/{charge['id']}/dispute")
+    for noun in ("customers", "subscriptions", "invoices", "payment_intents", "charges", "refunds", "disputes"):
+        more = {"status": "all"} if noun == "subscriptions" else {}
+        (one,) = api.get(f"/v1/{noun}", limit=100, created={"gte": 1, "lte": 2**31}, **more)["data"]
+        assert ids(api.get(f"/v1/{noun}", created=one["created"], limit=100, **more)) == [one["id"]]
+        assert api.get(f"/v1/{noun}", created={"gt": one["created"]}, **more)["data"] == []
+        assert ids(api.get(f"/v1/{noun}", created={"lt": one["created"]}, **more)) == []
+    api.delete(f"/v1/subscriptions/{subscription['id']}")
+    assert api.get("/v1/subscriptions")["data"] == []
+    for status in ("all", "canceled", "ended"):
+        assert ids(api.get("/v1/subscriptions", status=status)) == [subscription["id"]]
+
+
+def test_subscriptions_are_found_by_period_price_and_tax(api: Api) -> None:
+    subscription = start(api)
+    item = item_of(subscription)
+    end = item["current_period_end"]
+    for wanted in (
+        {"current_period_end": {"lte": end}},
+        {"current_period_start": {"gte": item["current_period_start"]}, "current_period_end": end},
+        {"plan": item["price"]["id"]},
+        {"automatic_tax": {"enabled": False}},
+    ):
+        assert ids(api.get("/v1/subscriptions", **wanted)) == [subscription["id"]]
+    for other in ({"current_period_end": {"lt": end}}, {"automatic_tax": {"enabled": True}}, {"plan": "price_none"}):
+        assert ids(api.get("/v1/subscriptions", **other)) == []
