@@ -83,6 +83,13 @@ def delete_discount(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     return {**{name: value for name, value in removed.items() if name != "end"}, "deleted": True}
 
 
+# Of several items the least counts, as the parameters' declarations say.
+LEAST_OF_ITEMS = {
+    name: f"(SELECT min(json_extract(item.value, '$.{name}')) FROM json_each(objects.json, '$.items.data') item)"  # noqa: S608
+    for name in ("current_period_start", "current_period_end")
+}
+
+
 def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
     """GET /v1/subscriptions: without a status, canceled ones are left out."""
     supported(
@@ -107,13 +114,9 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
             " WHERE json_extract(item.value, '$.price.id') = ?)"
         )
         values.append(price)
-    for name in ("current_period_start", "current_period_end"):
+    for name in LEAST_OF_ITEMS:
         if params.get(name) is not None:
-            # Source: the parameter's declaration; of several items the least counts.
-            least = (
-                f"(SELECT min(json_extract(item.value, '$.{name}')) FROM json_each(objects.json, '$.items.data') item)"
-            )
-            condition, times = time_condition(least, params[name])
+            condition, times = time_condition(LEAST_OF_ITEMS[name], params[name])
             where += condition
             values += times
     return page(tx, ctx, "subscription", params, "/v1/subscriptions", equal, where, values)

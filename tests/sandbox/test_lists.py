@@ -139,12 +139,8 @@ def test_a_reader_catches_up_on_events_from_the_last_one_it_saw(api: Api) -> Non
     last_seen = api.get("/v1/events", limit=1)["data"][0]
     make_customers(api, 7)
     api.post("/v1/products", name="Maker")
-    filters: dict[str, Any] = {
-        "types": ["customer.*"],
-        "created": {"gte": last_seen["created"]},
-        "delivery_success": True,
-        "limit": 3,
-    }
+    since = {"gte": last_seen["created"]}
+    filters: dict[str, Any] = {"types": ["customer.*"], "created": since, "delivery_success": True, "limit": 3}
     caught: list[str] = []
     cursor = last_seen["id"]
     while True:
@@ -177,7 +173,7 @@ def test_everything_that_is_reconciled_is_listed_a_hundred_at_a_time_by_creation
     api.post("/v1/refunds", charge=charge["id"], amount=100)
     control(api, f"charges/{charge['id']}/dispute")
     for noun in ("customers", "subscriptions", "invoices", "payment_intents", "charges", "refunds", "disputes"):
-        more = {"status": "all"} if noun == "subscriptions" else {}
+        more: dict[str, Any] = {"status": "all"} if noun == "subscriptions" else {}
         (one,) = api.get(f"/v1/{noun}", limit=100, created={"gte": 1, "lte": 2**31}, **more)["data"]
         assert ids(api.get(f"/v1/{noun}", created=one["created"], limit=100, **more)) == [one["id"]]
         assert api.get(f"/v1/{noun}", created={"gt": one["created"]}, **more)["data"] == []
