@@ -12,7 +12,14 @@ from django.core.exceptions import ImproperlyConfigured
 
 from common.encryption import parse_key_ring
 from common.logs import logging_config
-from config.environment import check_ed25519_key, check_rsa_key, read_address, read_log_level, read_number
+from config.environment import (
+    check_ed25519_key,
+    check_rsa_key,
+    read_address,
+    read_log_level,
+    read_mail_settings,
+    read_number,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -236,6 +243,13 @@ STRIPE_API_BASE = read_address(env, "STRIPE_API_BASE", default="")
 STRIPE_API_VERSION = "2026-08-26.dahlia"
 STRIPE_TIMEOUT_SECONDS = read_number(env, "STRIPE_TIMEOUT_SECONDS", default=20.0, at_least=0.1, at_most=80.0)
 STRIPE_MAX_NETWORK_RETRIES = read_number(env, "STRIPE_MAX_NETWORK_RETRIES", default=2, at_least=0, at_most=5)
+# How many calls a second the background may send to one account and mode, and to one of its endpoints; 0 = any number.
+# Below what Stripe lets through, so that the dashboard and the app's own calls have room too.
+STRIPE_CALLS_PER_SECOND_LIVE = read_number(env, "STRIPE_CALLS_PER_SECOND_LIVE", default=80, at_least=0, at_most=10_000)
+STRIPE_CALLS_PER_SECOND_TEST = read_number(env, "STRIPE_CALLS_PER_SECOND_TEST", default=20, at_least=0, at_most=10_000)
+STRIPE_CALLS_PER_SECOND_ENDPOINT = read_number(
+    env, "STRIPE_CALLS_PER_SECOND_ENDPOINT", default=20, at_least=0, at_most=10_000
+)
 GITHUB_API_BASE = read_address(env, "GITHUB_API_BASE", default="https://api.github.com")
 OUTGOING_ALLOWED_HOSTS = env.list("OUTGOING_ALLOWED_HOSTS", default=[])
 TRUSTED_PROXY_COUNT = read_number(env, "TRUSTED_PROXY_COUNT", default=0, at_least=0, at_most=10)
@@ -252,6 +266,15 @@ SILENCED_SYSTEM_CHECKS = ["djstripe.I001", "djstripe.C001", "djstripe.I002", "dj
 EVENT_LEASE_SECONDS = read_number(env, "EVENT_LEASE_SECONDS", default=30, at_least=1, at_most=3600)
 EVENT_SWEEP_SECONDS = read_number(env, "EVENT_SWEEP_SECONDS", default=5, at_least=1, at_most=3600)
 EVENT_MAX_ATTEMPTS = read_number(env, "EVENT_MAX_ATTEMPTS", default=8, at_least=1, at_most=100)
+# Reconciliation: an event younger than this may still be delivered; how many objects a page of Stripe's lists holds.
+RECONCILE_SETTLE_SECONDS = read_number(env, "RECONCILE_SETTLE_SECONDS", default=300, at_least=0, at_most=86_400)
+RECONCILE_PAGE_SIZE = read_number(env, "RECONCILE_PAGE_SIZE", default=100, at_least=1, at_most=100)
+
+# Effects that leave the service, mail among them. Without EMAIL_URL mails are kept as files and /readyz says so.
+OUTBOX_MAX_ATTEMPTS = read_number(env, "OUTBOX_MAX_ATTEMPTS", default=20, at_least=1, at_most=100)
+vars().update(read_mail_settings(env, unsent_dir=VAR_DIR / "mail"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
 
 # allauth: the OAuth2 and OpenID provider for developers.
 ACCOUNT_LOGIN_METHODS = {"email"}

@@ -17,6 +17,7 @@ from django.db import connection
 
 from common.errors import ApiError, NotFound
 from payments.models import StripeCredentials
+from payments.services import rate_budget
 
 # At DEBUG the library logs whole answers, and the answer that creates a webhook endpoint holds its signing secret.
 logging.getLogger("stripe").setLevel(logging.INFO)
@@ -111,9 +112,10 @@ class TransactionOpen(RuntimeError):
 class StripeAccount:
     """One project's Stripe account in one mode. Object names are REST paths in the plural: `checkout/sessions`."""
 
-    def __init__(self, secret_key: str, *, label: str, account_id: str = "") -> None:
+    def __init__(self, secret_key: str, *, label: str, account_id: str = "", mode: str = "") -> None:
         self._client = _client(secret_key)
         self._label = label
+        self._mode = mode
         self.account_id = account_id
 
     def __repr__(self) -> str:
@@ -174,14 +176,24 @@ class StripeAccount:
         if connection.in_atomic_block:
             raise TransactionOpen(f"{method} {path} would call Stripe inside a database transaction")
         options = {"idempotency_key": idempotency_key} if idempotency_key else {}
+        self._await_turn(f"{method} {path.split('/')[2]}")
         try:
             answer = self._client.raw_request(method, path, **params, **options)
         except stripe.StripeError as error:
-            raise _translated(error) from None
+            failure = _translated(error)
+            if isinstance(failure, StripeRateLimited) and self._mode:
+                rate_budget.slow_down(account=self.account_id or self._label, mode=self._mode)
+            raise failure from None
         data = answer.data
         if not isinstance(data, dict):
             raise StripeUnavailable(detail="Stripe's answer is not an object.")
         return dict(data)
+
+    def _await_turn(self, endpoint: str) -> None:
+        """Keep within what Stripe lets through for this account. Raises: StripeRateLimited, and nothing was sent."""
+        account = self.account_id or self._label
+        if self._mode and not rate_budget.await_turn(account=account, mode=self._mode, endpoint=endpoint):
+            raise StripeRateLimited(detail="Too many calls to this Stripe account are waiting for their turn.")
 
 
 def stripe_account(project_id: uuid.UUID, mode: str) -> StripeAccount:
@@ -200,7 +212,7 @@ def account_of(credentials: StripeCredentials) -> StripeAccount:
     if not secret_key:
         raise StripeNotConfigured()
     label = f"{credentials.project_id}/{credentials.mode}"
-    return StripeAccount(secret_key, label=label, account_id=credentials.stripe_account_id)
+    return StripeAccount(secret_key, label=label, account_id=credentials.stripe_account_id, mode=credentials.mode)
 
 
 def read_account(secret_key: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from payments.services.inbox import EventGroup, lease_due_groups, renew_leases
 from payments.services.intents import reconcile_open_intents
 from payments.services.leases import purge_old_leases
 from payments.services.processing import process_group
+from payments.services.rate_budget import background_calls
 from payments.webhooks import HANDLERS
 
 log = structlog.get_logger(__name__)
@@ -60,7 +61,8 @@ def sweep_events() -> None:
 @shared_task(name="payments.tasks.reconcile_intents", acks_late=False, ignore_result=True)
 def reconcile_intents() -> None:
     """Settle calls to Stripe whose answer was lost: each row is held while it is settled, so two runs do not meet."""
-    reconcile_open_intents()
+    with background_calls():
+        reconcile_open_intents()
 
 
 @shared_task(name="payments.tasks.fold_rollups", acks_late=False, ignore_result=True)
@@ -104,7 +106,8 @@ def _run_until_idle() -> None:
 def _process(group: EventGroup) -> None:
     """Process one group on a thread of its own; what it could not commit comes back when its lease ends."""
     try:
-        process_group(group, HANDLERS)
+        with background_calls():
+            process_group(group, HANDLERS)
     except Exception:
         log.exception("group_failed", project=str(group.project_id), root=group.root)
     finally:
