@@ -5,3 +5,10 @@ class BackofficeConfig(AppConfig):
     name = "backoffice"
     verbose_name = "Back office"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register what apps below ask for."""
+        from backoffice.services.dead_letters import review_dead_effect
+        from notifications.services.outbox import register_dead_letter_notice
+
+        register_dead_letter_notice(review_dead_effect)

@@ -28,6 +28,7 @@ app.autodiscover_tasks()
 
 # Run by every worker itself, without a message: the sweep must go on while Redis is gone or beat is dead.
 SWEEP_TASK = "payments.tasks.sweep_events"
+OUTBOX_TASK = "notifications.tasks.run_outbox"
 HEARTBEAT_SECONDS = 5
 
 
@@ -48,6 +49,7 @@ def _daily(hour: int, minute: int, task: str) -> dict[str, Any]:
 # Static on purpose: what runs when is read here, not in a table. Every task may run twice at once and may be left out.
 app.conf.beat_schedule = {
     "sweep-events": _every(15, SWEEP_TASK),
+    "run-outbox": _every(15, OUTBOX_TASK),
     "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
     "fold-rollups": _every(30, "payments.tasks.fold_rollups"),
     "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
@@ -66,7 +68,7 @@ class Recovery(bootsteps.StartStopStep):
 
     They belong to the worker and not to the consumer: the consumer is torn down and blocks in reconnecting for as long
     as Redis is away, which is exactly when this has to run. The pool is threads, so no child is forked while one of
-    these holds a database connection. They are two, since a sweep over a backlog takes minutes.
+    these holds a database connection. Each has its own, since a sweep over a backlog takes minutes.
     """
 
     def __init__(self, worker: Any, **options: Any) -> None:
@@ -83,7 +85,8 @@ class Recovery(bootsteps.StartStopStep):
         if "prefork" in worker.pool_cls.__module__:
             raise RuntimeError("Run the worker with --pool threads (see docs/adr/0007-worker-threads.md).")
         url = settings.REDIS_URL
-        self._repeat("sweep", settings.EVENT_SWEEP_SECONDS, self._sweep)
+        self._repeat("sweep", settings.EVENT_SWEEP_SECONDS, app.tasks[SWEEP_TASK])
+        self._repeat("outbox", settings.EVENT_SWEEP_SECONDS, app.tasks[OUTBOX_TASK])
         self._repeat("heartbeat", HEARTBEAT_SECONDS, lambda: heartbeat.beat_heart(url, self.worker_name))
 
     def stop(self, worker: Any) -> None:
@@ -118,10 +121,6 @@ class Recovery(bootsteps.StartStopStep):
             log.warning("worker_step_failed", step=what, error=f"{type(error).__name__}: {error}")
         finally:
             close_old_connections()
-
-    @staticmethod
-    def _sweep() -> None:
-        app.tasks[SWEEP_TASK]()
 
 
 app.steps["worker"].add(Recovery)

@@ -1,6 +1,7 @@
 """Reads values of the environment that have a form; one that is wrong stops the start and is named, a secret is not shown."""
 
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import environ
@@ -47,6 +48,33 @@ def read_address(
         what = "an address" if with_path else "an address without a path"
         raise ImproperlyConfigured(f"{name} must be {what} that starts with {' or '.join(schemes)}:// and a host.")
     return text
+
+
+def read_mail_settings(env: environ.Env, *, unsent_dir: Path) -> dict[str, Any]:
+    """Read EMAIL_URL into Django's mail settings; without one, mails are written into a directory and sent to nobody.
+
+    Raises ImproperlyConfigured. The address is not shown: it holds a password.
+    """
+    default_ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465, "smtp+ssl": 465, "consolemail": None, "dummymail": None}
+    text = env.str("EMAIL_URL", default="").strip()
+    if not text:
+        return {
+            "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+            "EMAIL_FILE_PATH": str(unsent_dir),
+        }
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in default_ports and parts.port != 0
+        is_good = is_good and (bool(parts.hostname) or default_ports[parts.scheme] is None)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ImproperlyConfigured(
+            "EMAIL_URL must be smtp+tls://user:password@host:587, smtps://…, smtp://… or consolemail://."
+        )
+    found: dict[str, Any] = env.email_url("EMAIL_URL")
+    found["EMAIL_PORT"] = found["EMAIL_PORT"] or default_ports[parts.scheme] or 25
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def read_log_level(env: environ.Env, name: str, *, default: str) -> str:
