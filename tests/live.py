@@ -172,6 +172,8 @@ def running_service(
             service.start(part)
         if {"web", "worker"} <= set(parts):
             service.wait_ready()
+        elif "web" in parts:
+            wait_until(service.is_up, seconds=READY_SECONDS, what="the web part")
         yield service
     finally:
         service.close()

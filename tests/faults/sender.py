@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -36,17 +37,22 @@ class Sender:
     random: Random
     acknowledged: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
-    def send(self, event: dict[str, Any]) -> int:
-        """Deliver one event; return the status, or 0 when the connection broke."""
+    def send(self, event: dict[str, Any], *, secrets: Sequence[str] = (SECRET,)) -> int:
+        """Deliver one event, signed with each of these secrets; return the status, or 0 when the connection broke."""
         body = json.dumps(event).encode()
-        headers = {"Stripe-Signature": signature(body, SECRET), "Content-Type": "application/json"}
+        now = time.time()
+        first, *others = (signature(body, secret, timestamp=now) for secret in secrets)
+        header = ",".join([first, *(other.partition(",")[2] for other in others)])
+        headers = {"Stripe-Signature": header, "Content-Type": "application/json"}
         began = time.monotonic()
         try:
             answer = httpx.post(
                 self.url + webhook_path(self.shop.project), content=body, headers=headers, timeout=PATIENCE_SECONDS
             )
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
+            self.broken.append(repr(error))
             return 0
         self.seconds.append(time.monotonic() - began)
         if answer.status_code == 200:

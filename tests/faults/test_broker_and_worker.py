@@ -117,7 +117,6 @@ def test_f1_f2_a_web_process_killed_around_its_commit_stores_the_event_once(
     life.buy()
     first = events_of(life.shop)[0]
     with running_service(tmp_path, life.shop.sandbox.url, env=env, parts=("web",)) as service:
-        wait_until(service.is_up, seconds=40, what="the web process")
         sender = Sender(service.url, life.shop, rng)
         assert sender.send(first) == 0
         wait_dead(service.processes["web"])

@@ -59,7 +59,6 @@ def service(
     env = {"DATABASE_URL": own.url, "EVENT_LEASE_SECONDS": "5", **held, **options.pop("env", {})}
     with running_service(tmp_path, sandbox.url, env=env, **options) as running:
         settings.PUBLIC_BASE_URL = running.url
-        wait_until(running.is_up, seconds=40, what="the web process")
         yield running
 
 

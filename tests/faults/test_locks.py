@@ -1,0 +1,129 @@
+"""Deadlocks, serialization failures and locks that nobody gives back: tried again, and never half written (F11)."""
+
+import threading
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+
+from payments.models import Subscription, SyncLease, Transaction, WebhookEvent
+from payments.services.leases import take_lease
+from tests.cast import AppUser
+from tests.faults.sender import Sender
+from tests.live import running_service, wait_until
+from tests.payments.deliveries import deliver, process_all, purchase, set_webhook_secret, stored
+from tests.payments.shop import Shop
+from tests.scenarios.lifecycle import Life, compare_with_stripe
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+ATTEMPTS_MAX = 3
+# PostgreSQL looks for a deadlock when somebody has waited for a second.
+DEADLOCK_SECONDS = 1.5
+FAILS_TWICE = """
+    CREATE SEQUENCE {name};
+    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.project_id = '{project}' AND nextval('{name}') <= 2 THEN
+            RAISE EXCEPTION 'on purpose' USING ERRCODE = '{code}';
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER {name} BEFORE INSERT ON payments_transaction FOR EACH ROW EXECUTE FUNCTION {name}();
+"""
+NO_FAILURES = "DROP TRIGGER {name} ON payments_transaction; DROP FUNCTION {name}(); DROP SEQUENCE {name};"
+
+
+def test_f11_a_worker_that_loses_a_deadlock_tries_again_and_leaves_nothing_half_written(
+    life: Life, tmp_path: Path, run_database: str, sandbox: Any, rng: Random
+) -> None:
+    env = {
+        "FAILPOINTS": "true", "DEMO": "true", "FAIL_AT": "handler.mid_tx",
+        "FAIL_ONCE_FILE": str(tmp_path / "reached"), "FAIL_HOLD_UNTIL": str(tmp_path / "go"),
+    }  # fmt: skip
+    project = life.shop.project
+    life.buy()
+    with running_service(tmp_path, sandbox.url, env=env, parts=("web", "worker")) as service:
+        sender = Sender(service.url, life.shop, rng)
+        sender.send_all()
+        wait_until((tmp_path / "reached").exists, seconds=20, what="a worker that has written and not committed")
+        in_hand = WebhookEvent.objects.for_project(project).filter(status="processing").exclude(root="")
+        held = SyncLease.objects.filter(project=project, token__in=in_hand.values("lease_token")).get()
+        other = threading.Thread(target=lock_the_other_way_round, args=(project, held.root))
+        other.start()
+        time.sleep(DEADLOCK_SECONDS)
+        (tmp_path / "go").touch()
+        other.join(20)
+        assert not other.is_alive()
+        lost = [line for line in service.logs().splitlines() if "events_failed" in line]
+        assert lost, "the worker did not lose: the case proves less than it says"
+        sender.wait_drained()
+        sender.check_effects_once()
+    attempts = WebhookEvent.objects.for_project(project).values_list("attempts", flat=True)
+    assert max(attempts) <= ATTEMPTS_MAX
+
+
+def lock_the_other_way_round(project: Any, root: str) -> None:
+    """Take the events' rows, then want the lease's row, which the worker has and will not give back before the events'."""
+    try:
+        with transaction.atomic():
+            events = WebhookEvent.objects.for_project(project).filter(root=root)
+            assert list(events.select_for_update().values_list("pk", flat=True))
+            list(SyncLease.objects.filter(project=project, root=root).select_for_update().values_list("pk", flat=True))
+    finally:
+        connections.close_all()
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01", "55P03", "57014"])
+def test_f11_what_the_database_says_to_try_again_is_tried_again(shop: Shop, dana: AppUser, code: str) -> None:
+    set_webhook_secret(shop.project)
+    names = {"name": f"fails_twice_{shop.project.pk.hex}", "project": shop.project.pk, "code": code}
+    events = purchase(shop, dana, shop.price(1000))
+    with connection.cursor() as cursor:
+        cursor.execute(FAILS_TWICE.format(**names))
+    try:
+        deliver(shop, events)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(NO_FAILURES.format(**names))
+    process_all(shop.project)
+    compare_with_stripe(shop)
+    assert Subscription.objects.for_project(shop.project).count() == 1
+    assert Transaction.objects.for_project(shop.project).count() == 1
+    found = stored(shop.project)
+    assert not found.filter(status="dead").exists()
+    assert max(found.values_list("attempts", flat=True)) <= ATTEMPTS_MAX
+
+
+def test_f11_nobody_waits_for_a_lock_or_a_statement_without_end(acme: Any) -> None:
+    wanted = {"lock_timeout": "5s", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "1min"}
+    with connection.cursor() as cursor:
+        found = {}
+        for name in wanted:
+            cursor.execute(f"SHOW {name}")
+            found[name] = cursor.fetchone()[0]
+    assert found == wanted
+    lease = take_lease(project_id=acme.pk, mode="test", root="cus_locked")
+    locked, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            list(SyncLease.objects.filter(project=acme).select_for_update().values_list("pk", flat=True))
+            locked.set()
+            done.wait(10)
+        connections.close_all()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(10)
+    began = time.monotonic()
+    try:
+        with pytest.raises(OperationalError, match="lock timeout"):
+            take_lease(project_id=acme.pk, mode="test", root=lease.root)
+        assert 4 < time.monotonic() - began < 7
+    finally:
+        done.set()
+        holder.join()
