@@ -12,7 +12,7 @@ from ..errors import StripeError
 from ..events import BILLED_AT_ONCE, Journal
 from ..lookup import retrieve as find_one
 from ..store import Context, Tx
-from . import changing, pending, subscribing
+from . import cards, changing, pending, pending_setup, subscribing
 from .periods import period_after
 
 Object = dict[str, Any]
@@ -51,6 +51,9 @@ def resume(tx: Tx, ctx: Context, subscription_id: str, params: Object) -> Object
         journal.add("customer.subscription.resumed", subscription, {"status": "paused"})
     else:
         pending.hold_back(tx, ctx, before, subscription, debited, subscription["latest_invoice"])
+        customer = tx.get(ctx, "customer", subscription["customer"])
+        if subscription["pending_setup_intent"] is None and customer:
+            pending_setup.offer(tx, ctx, journal, subscription, cards.default_of(tx, ctx, customer, subscription))
         journal.add_updated("customer.subscription.updated", before, subscription)
     subscribing.save(tx, ctx, subscription)
     journal.release(tx, ctx, ORDER)

@@ -17,6 +17,7 @@ from . import (
     discounts,
     invoicing,
     lines,
+    pending_setup,
     settlement,
     subscribing,
     tax,
@@ -31,6 +32,8 @@ Object = dict[str, Any]
 
 # The order in which these arrive from Stripe, as recorded; Stripe promises none.
 ORDER = (
+    "setup_intent.created",
+    "setup_intent.requires_action",
     "charge.succeeded",
     "charge.failed",
     "customer.updated",
@@ -186,6 +189,8 @@ def _bill(
             f"subscription {subscription['id']}",
             keep_effects=False,
         )
+    if result is None:
+        pending_setup.offer(tx, ctx, journal, subscription, payment_method)
     if not trial and (result is None or result.accepted):
         subscription["status"] = "active"
     subscribing.save(tx, ctx, subscription)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ..billing import cards, setups
+from ..billing import cards, pending_setup, setups
 from ..errors import StripeError, invalid, not_simulated
 from ..events import Journal, changes
 from ..fields import apply_simple, merged_metadata, required, supported
@@ -73,6 +73,7 @@ def _confirm(tx: Tx, ctx: Context, journal: Journal, intent: Object, payment_met
     if payment_method is None:
         raise _unexpected(intent, "confirm", "it's missing a payment method. Update the SetupIntent with one first.")
     error = setups.attempt(tx, ctx, journal, intent, payment_method)
+    pending_setup.settle(tx, ctx, journal, intent)
     journal.release(tx, ctx)
     if error is not None:
         raise error
@@ -120,6 +121,7 @@ def authenticate(tx: Tx, ctx: Context, intent_id: str, *, success: bool) -> Obje
     assert payment_method is not None
     if success:
         setups.attempt(tx, ctx, journal, intent, payment_method, authenticated=True)
+        pending_setup.settle(tx, ctx, journal, intent)
     else:
         setups.fail_authentication(tx, ctx, journal, intent)
     journal.release(tx, ctx)

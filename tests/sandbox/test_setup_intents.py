@@ -167,3 +167,49 @@ def test_the_card_that_pays_first_becomes_the_subscriptions_default_when_asked(a
     paid = api.post(path, payment_method="pm_card_visa")
     after = api.get(f"/v1/subscriptions/{subscription['id']}")
     assert (after["status"], after["default_payment_method"]) == ("active", paid["payment_method"])
+
+
+def test_a_trial_without_a_card_offers_a_setup_intent_that_brings_one(api: Api) -> None:
+    customer = api.post("/v1/customers")["id"]
+    wanted: dict[str, Any] = {
+        "customer": customer,
+        "items": [{"price": create_price(api)["id"]}],
+        "trial_period_days": 14,
+    }
+    saves = {"save_default_payment_method": "on_subscription"}
+    trial = api.post("/v1/subscriptions", **wanted, payment_settings=saves, expand=["pending_setup_intent"])
+    offered = trial["pending_setup_intent"]
+    assert (offered["status"], offered["customer"], offered["usage"]) == (
+        "requires_payment_method", customer, "off_session"
+    )  # fmt: skip
+    since = len(api.all_events())
+    api.post(f"/v1/setup_intents/{offered['id']}/confirm", 402, payment_method="pm_card_chargeDeclined")
+    assert api.get(f"/v1/subscriptions/{trial['id']}")["pending_setup_intent"] == offered["id"]
+    done = api.post(f"/v1/setup_intents/{offered['id']}/confirm", payment_method="pm_card_visa")
+    after = api.get(f"/v1/subscriptions/{trial['id']}")
+    assert (after["pending_setup_intent"], after["default_payment_method"]) == (None, done["payment_method"])
+    assert event_types(api, since)[-3:] == [
+        "payment_method.attached", "setup_intent.succeeded", "customer.subscription.updated"
+    ]  # fmt: skip
+
+
+def test_a_trial_whose_card_asks_for_authentication_waits_for_it_and_one_with_a_good_card_for_nothing(api: Api) -> None:
+    good = start(api, trial_period_days=14)
+    assert good["pending_setup_intent"] is None
+    careful = start(api, card="pm_card_authenticationRequired", trial_period_days=14)
+    assert careful["status"] == "trialing"
+    waiting = api.get(f"/v1/setup_intents/{careful['pending_setup_intent']}")
+    assert waiting["status"] == "requires_action"
+    control(api, f"setup_intents/{waiting['id']}/authenticate", success=True)
+    assert api.get(f"/v1/subscriptions/{careful['id']}")["pending_setup_intent"] is None
+
+
+def test_a_resume_that_is_not_paid_offers_a_setup_intent(api: Api) -> None:
+    subscription = start(api)
+    path = f"/v1/subscriptions/{subscription['id']}"
+    control(api, f"subscriptions/{subscription['id']}/pause")
+    (method,) = api.get(f"/v1/customers/{subscription['customer']}/payment_methods")["data"]
+    api.post(f"/v1/payment_methods/{method['id']}/detach")
+    resumed = api.post(f"{path}/resume")
+    assert (resumed["status"], resumed["pending_update"] is None) == ("paused", False)
+    assert api.get(f"/v1/setup_intents/{resumed['pending_setup_intent']}")["status"] == "requires_payment_method"
