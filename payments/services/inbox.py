@@ -71,17 +71,24 @@ class EventGroup:
 _STORE = """
     INSERT INTO payments_webhookevent
         (id, project_id, mode, event_id, type, api_version, stripe_account_id, stripe_created_at, object_id, root, payload,
-         status, attempts, error, wait_reason)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, 'pending', 0, '', '')
+         source, without_effects, status, attempts, error, wait_reason)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, 'pending', 0, '', '')
     ON CONFLICT (project_id, mode, event_id) DO NOTHING
 """
 
 
-def store_event(*, project_id: uuid.UUID, mode: str, event: IncomingEvent) -> bool:
+def store_event(
+    *,
+    project_id: uuid.UUID,
+    mode: str,
+    event: IncomingEvent,
+    source: str = "webhook",
+    without_effects: bool = False,
+) -> bool:
     """Commit one event's row in one statement; False when it was there already. Raises: UnknownProject (404)."""
     values: list[Any] = [
         uuid7(), project_id, mode, event.event_id, event.type, event.api_version, event.account_id, event.created_at,
-        event.object_id, event.root, event.text,
+        event.object_id, event.root, event.text, source, without_effects,
     ]  # fmt: skip
     try:
         with connection.cursor() as cursor:
