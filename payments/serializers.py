@@ -3,8 +3,7 @@
 Rows come with their relations selected: `with_relations` for subscriptions, payments and their aggregated variants.
 """
 
-import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common import clock
@@ -12,6 +11,7 @@ from common.modes import LIVE, MODES, TEST
 from payments.models import StripeConfig, StripeCredentials, Subscription, Transaction
 from payments.models.billing import SubscriptionQuerySet, TransactionQuerySet
 from payments.services.shapes import render_payment, render_subscription, utc_text
+from payments.services.webhook_health import Health
 from projects.models import Project
 
 PROVIDER = "stripe"
@@ -19,7 +19,7 @@ PROVIDER = "stripe"
 
 def subscriptions_with_relations(rows: SubscriptionQuerySet, *, aggregated: bool = False) -> SubscriptionQuerySet:
     """Select with the rows whatever their shape needs."""
-    return rows.select_related("plan", "end_user", *(["project"] if aggregated else []))
+    return rows.select_related("plan", "end_user", "project__billing_policy")
 
 
 def payments_with_relations(rows: TransactionQuerySet, *, aggregated: bool = False) -> TransactionQuerySet:
@@ -56,7 +56,7 @@ def _aggregated(project: Project) -> dict[str, str]:
 def render_config(
     config: StripeConfig,
     credentials: Iterable[StripeCredentials],
-    last_event_at: dict[str, dt.datetime | None],
+    health: Mapping[str, Health],
 ) -> dict[str, Any]:
     """Return the shape Config: masks only, nothing is decrypted."""
     by_mode = {row.mode: row for row in credentials}
@@ -69,7 +69,7 @@ def render_config(
     }
     for mode in MODES:
         body |= _render_credentials(mode, by_mode.get(mode))
-        body[f"{mode}_last_event_at"] = utc_text(last_event_at.get(mode))
+        body |= _render_health(mode, health.get(mode, Health()))
     return body
 
 
@@ -82,6 +82,16 @@ def _render_credentials(mode: str, row: StripeCredentials | None) -> dict[str, A
         f"{mode}_configured_at": utc_text(row.configured_at) if row else None,
         f"{mode}_account_id": (row.stripe_account_id or None) if row else None,
         f"{mode}_webhook_status": (row.webhook_status or None) if row else None,
+        f"{mode}_webhook_error": (row.webhook_error or None) if row else None,
+    }
+
+
+def _render_health(mode: str, health: Health) -> dict[str, Any]:
+    return {
+        f"{mode}_last_event_at": utc_text(health.last_event_at),
+        f"{mode}_last_failure_at": utc_text(health.last_failure_at),
+        f"{mode}_oldest_pending_at": utc_text(health.oldest_pending_at),
+        f"{mode}_dead_events": health.dead_events,
     }
 
 

@@ -73,7 +73,34 @@ def record_effect(
     """
     if not connection.in_atomic_block:
         raise RuntimeError("an effect is recorded in the transaction of its cause")
-    row = OutboxRow(
+    row = effect_row(
+        project_id=project_id,
+        mode=mode,
+        kind=kind,
+        effect_key=effect_key,
+        payload=payload,
+        end_user_id=end_user_id,
+        cause=cause,
+        lane=lane,
+        skipped_because=skipped_because,
+    )
+    return _insert(row)
+
+
+def effect_row(
+    *,
+    project_id: uuid.UUID,
+    mode: str,
+    kind: str,
+    effect_key: str,
+    payload: Mapping[str, Any],
+    end_user_id: uuid.UUID | None = None,
+    cause: str = "",
+    lane: str = "",
+    skipped_because: str = "",
+) -> OutboxRow:
+    """Return an effect's row unsaved, for a caller that inserts it together with other rows of the same transaction."""
+    return OutboxRow(
         id=uuid7(),
         project_id=project_id,
         mode=mode,
@@ -86,7 +113,6 @@ def record_effect(
         status=Status.SKIPPED if skipped_because else Status.PENDING,
         error=skipped_because,
     )
-    return _insert(row)
 
 
 _INSERT = """

@@ -26,12 +26,15 @@ STATUS_PRECEDENCE = (
     "canceled",
     "incomplete_expired",
 )
+RUNNING_STATUSES = STATUS_PRECEDENCE[: -len(ENDED_STATUSES)]
 
 
-def status_rank(field: str = "status") -> Case:
-    """Order statuses by precedence, the best first."""
-    ranks = (When(**{field: status}, then=Value(rank)) for rank, status in enumerate(STATUS_PRECEDENCE))
-    return Case(*ranks, default=Value(len(STATUS_PRECEDENCE)))
+def standing(prefix: str = "") -> Case:
+    """Order subscriptions by their status, the best first; what was taken away stands behind all that still runs."""
+    revoked = {f"{prefix}access_revoked_at__isnull": False, f"{prefix}status__in": RUNNING_STATUSES}
+    ranks = (When(**{f"{prefix}status": status}, then=Value(rank)) for rank, status in enumerate(STATUS_PRECEDENCE))
+    behind = Value(len(RUNNING_STATUSES) - 1)
+    return Case(When(**revoked, then=behind), *ranks, default=Value(len(STATUS_PRECEDENCE)))
 
 
 class StripeCustomerQuerySet(models.QuerySet["StripeCustomer"]):
@@ -84,8 +87,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
     def current_for(self, end_user: EndUser, mode: str) -> "Subscription | None":
         """Answer "what is this user on?": the best status wins, then the newest. One query, no call to Stripe."""
-        rows = self.filter(project=end_user.project_id, end_user=end_user, mode=mode).select_related("plan", "end_user")
-        return rows.order_by(status_rank(), "-created_at", "-id").first()
+        rows = self.filter(project=end_user.project_id, end_user=end_user, mode=mode).select_related(
+            "plan", "end_user", "project__billing_policy"
+        )
+        return rows.order_by(standing(), "-created_at", "-id").first()
 
 
 class Subscription(models.Model):

@@ -1,10 +1,14 @@
-"""Who has access to what was bought: one function decides, for every endpoint, mail, token and admin page."""
+"""Who has access to what was bought: one function decides, for every endpoint, mail, token and admin page.
+
+Invariant: what a refund or a lost dispute took away gives no access, whatever the status says.
+"""
 
 import datetime as dt
 from dataclasses import dataclass
 
-from payments.models import Subscription
+from payments.models import BillingPolicy, Subscription
 from payments.models.billing import ENTITLED_STATUSES
+from projects.models import Project
 
 GRACE = dt.timedelta(days=3)
 
@@ -30,10 +34,25 @@ class Access:
 DEFAULT_POLICY = AccessPolicy()
 
 
-def access_of(subscription: Subscription, at: dt.datetime, *, policy: AccessPolicy = DEFAULT_POLICY) -> Access:
-    """Decide one subscription's access at a moment. Reads `subscription.plan`: select it with the row."""
+def policy_of(project: Project | None) -> AccessPolicy:
+    """Return a project's policy; without a row, the defaults. Reads `project.billing_policy`: select it with the project."""
+    row: BillingPolicy | None = getattr(project, "billing_policy", None)
+    if row is None:
+        return DEFAULT_POLICY
+    return AccessPolicy(tuple(row.entitled_statuses), dt.timedelta(hours=row.grace_hours))
+
+
+def access_of(subscription: Subscription, at: dt.datetime, *, policy: AccessPolicy | None = None) -> Access:
+    """Decide one subscription's access at a moment, by its project's policy unless another one is given.
+
+    Reads `subscription.plan` and `subscription.project.billing_policy`: select them with the row.
+    """
+    if policy is None:
+        policy = policy_of(subscription.project if subscription.project_id else None)
     expires = _expires(subscription, policy)
-    if subscription.status in policy.entitled_statuses:
+    if subscription.access_revoked_at is not None:
+        active = False
+    elif subscription.status in policy.entitled_statuses:
         # Stripe says when such a subscription ends; a late webhook must not lock out somebody who paid.
         active = True
     else:
@@ -48,6 +67,14 @@ def access_of(subscription: Subscription, at: dt.datetime, *, policy: AccessPoli
 
 
 def _expires(subscription: Subscription, policy: AccessPolicy) -> dt.datetime | None:
+    by_status = _expires_by_status(subscription, policy)
+    revoked = subscription.access_revoked_at
+    if revoked is None:
+        return by_status
+    return revoked if by_status is None else min(revoked, by_status)
+
+
+def _expires_by_status(subscription: Subscription, policy: AccessPolicy) -> dt.datetime | None:
     if subscription.status in policy.entitled_statuses:
         ends = [end for end in (subscription.current_period_end, subscription.cancel_at) if end is not None]
         return min(ends) if ends else None

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from notifications.services.outbox import record_effect
+from notifications.models import OutboxRow
+from notifications.services.outbox import effect_row, record_effect
 from payments.services.ownership import Cause, Scope
 
 MAIL, APP_EVENT, ALERT = "mail", "app_event", "alert"
@@ -22,16 +23,48 @@ def cause_effect(
     payload: Mapping[str, Any],
     end_user_id: uuid.UUID | None = None,
     lane: str = "",
+    skipped_because: str = "",
 ) -> bool:
-    """Record an effect in the current transaction; False when it was recorded before."""
+    """Record an effect in the current transaction; False when it was recorded before.
+
+    With `skipped_because` its key is taken and it will not happen: it is too late to be of use.
+    """
     return record_effect(
-        project_id=scope.project_id,
-        mode=scope.mode,
-        kind=kind,
-        effect_key=effect_key,
         payload=payload,
         end_user_id=end_user_id,
-        cause=cause.event_id or cause.source,
         lane=lane,
-        skipped_because=NO_EFFECTS if cause.without_effects else NO_LISTENER if kind == APP_EVENT else "",
+        **_facts(scope, cause, kind=kind, effect_key=effect_key, skipped_because=skipped_because),
     )
+
+
+def effect_of(
+    scope: Scope,
+    cause: Cause,
+    *,
+    kind: str,
+    effect_key: str,
+    payload: Mapping[str, Any],
+    end_user_id: uuid.UUID | None = None,
+    skipped_because: str = "",
+) -> OutboxRow:
+    """Return an effect's row unsaved, to be inserted in the current transaction (common/inserts.py): a taken key wins."""
+    return effect_row(
+        payload=payload,
+        end_user_id=end_user_id,
+        **_facts(scope, cause, kind=kind, effect_key=effect_key, skipped_because=skipped_because),
+    )
+
+
+def _facts(scope: Scope, cause: Cause, *, kind: str, effect_key: str, skipped_because: str) -> dict[str, Any]:
+    if cause.without_effects:
+        skipped_because = NO_EFFECTS
+    elif kind == APP_EVENT:
+        skipped_because = skipped_because or NO_LISTENER
+    return {
+        "project_id": scope.project_id,
+        "mode": scope.mode,
+        "kind": kind,
+        "effect_key": effect_key,
+        "cause": cause.event_id or cause.source,
+        "skipped_because": skipped_because,
+    }

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import FilteredRelation, Q
 
 from payments.models import CheckoutSession, StripeCredentials, Subscription, Transaction
-from payments.models.billing import status_rank
+from payments.models.billing import standing
 from payments.stripe_api import StripeNotConfigured
 from projects.models import EndUser, Project
 
@@ -32,14 +32,15 @@ def read_my_subscription(*, project: Project, mode: str, end_user: EndUser) -> S
     """
     mine = Q(project__subscriptions__end_user=end_user, project__subscriptions__mode=mode)
     rows = _configured(project, mode).annotate(current=FilteredRelation("project__subscriptions", condition=mine))
-    ordered = rows.order_by(status_rank("current__status"), "-current__created_at", "-current__id")
-    credentials: Any = ordered.select_related("current__plan", "project").defer(*SECRETS).first()
+    ordered = rows.order_by(standing("current__"), "-current__created_at", "-current__id")
+    credentials: Any = ordered.select_related("current__plan", "project__billing_policy").defer(*SECRETS).first()
     if credentials is None:
         raise StripeNotConfigured()
     # Django leaves the attribute away when nothing was joined.
     subscription: Subscription | None = getattr(credentials, "current", None)
     if subscription is not None:
         subscription.end_user = end_user
+        subscription.project = credentials.project
     return subscription
 
 
@@ -50,7 +51,7 @@ def bought_in(session: CheckoutSession) -> Bought:
     if session.stripe_subscription_id:
         rows = Subscription.objects.for_project(session.project_id).in_mode(session.mode)
         rows = rows.filter(stripe_subscription_id=session.stripe_subscription_id, end_user=session.end_user_id)
-        subscription = rows.select_related("plan", "end_user").first()
+        subscription = rows.select_related("plan", "end_user", "project__billing_policy").first()
     if session.payment_intent_id:
         paid = payments.filter(payment_intent_id=session.payment_intent_id)
     elif subscription is not None:

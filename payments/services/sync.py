@@ -5,7 +5,7 @@ The same function serves the return from checkout, the my-* endpoints and, event
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django.db import transaction
 
@@ -13,10 +13,12 @@ from payments import mirror
 from payments.services.leases import Lease, LeaseLost, end_lease, take_lease, writing_under
 from payments.services.objects.checkout import SESSIONS, bind_checkout_customer, write_checkout_session
 from payments.services.objects.customer import CUSTOMERS, write_customer
-from payments.services.objects.payment import INVOICES, PAYMENT_INTENTS, write_invoice, write_payment_intent
+from payments.services.objects.money import write_money
+from payments.services.objects.payment import INVOICES, subscription_id_of
 from payments.services.objects.subscription import SUBSCRIPTIONS, write_subscription
 from payments.services.ownership import Scope
 from payments.services.snapshot import Snapshot, StripeObject, root_of
+from payments.services.trials import note_trials
 from payments.stripe_api import stripe_account
 
 logger = logging.getLogger(__name__)
@@ -64,17 +66,22 @@ def write_snapshot(scope: Scope, snapshot: Snapshot) -> None:
             bind_checkout_customer(scope, session)
     for customer_id, customer in snapshot.of_kind(CUSTOMERS).items():
         write_customer(scope, customer_id, customer)
-    for subscription_id, subscription in snapshot.of_kind(SUBSCRIPTIONS).items():
-        write_subscription(scope, subscription_id, subscription)
     invoices = snapshot.of_kind(INVOICES)
-    for payment_intent_id, intent in snapshot.of_kind(PAYMENT_INTENTS).items():
-        invoice = invoices.get(snapshot.invoice_of_payment.get(payment_intent_id, ""))
-        write_payment_intent(scope, payment_intent_id, intent, invoice)
-    for invoice in invoices.values():
-        if invoice is not None:
-            write_invoice(scope, invoice)
+    invoices_of = _by_subscription(invoices.values())
+    for subscription_id, subscription in snapshot.of_kind(SUBSCRIPTIONS).items():
+        write_subscription(scope, subscription_id, subscription, invoices_of.get(subscription_id, ()))
+    write_money(scope, snapshot)
+    note_trials(scope, snapshot.of_kind(SUBSCRIPTIONS).values())
     for session_id, session in sessions.items():
         write_checkout_session(scope, session_id, session, snapshot)
+
+
+def _by_subscription(invoices: Iterable[StripeObject | None]) -> dict[str, list[StripeObject]]:
+    found: dict[str, list[StripeObject]] = {}
+    for invoice in invoices:
+        if invoice is not None:
+            found.setdefault(subscription_id_of(invoice), []).append(invoice)
+    return found
 
 
 def write_mirror(lease: Lease, scope: Scope, snapshot: Snapshot) -> None:

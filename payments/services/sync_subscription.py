@@ -23,4 +23,4 @@ def sync_subscription(
         root=root,
         wait_seconds=wait_seconds,
     )
-    return rows.select_related("plan", "end_user").first()
+    return rows.select_related("plan", "end_user", "project__billing_policy").first()

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from entitlements.models import Plan, PlanPrice
 from payments.models import StripeCustomer, Subscription, Transaction
@@ -49,7 +49,8 @@ def a_subscription(price_id: str = "price_1", **fields: Any) -> dict[str, Any]:
 
 
 def write(shop: Shop, found: dict[str, Any]) -> Subscription:
-    write_subscription(Scope(shop.project.pk, "test"), found["id"], found)
+    with transaction.atomic():
+        write_subscription(Scope(shop.project.pk, "test"), found["id"], found)
     return Subscription.objects.for_project(shop.project).get(stripe_subscription_id=found["id"])
 
 

@@ -6,16 +6,19 @@ Invariant: the same state at Stripe gives the same row, whichever events led her
 import datetime as dt
 import logging
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Case, OuterRef, Q, Subquery, Value, When
-from django.db.models.functions import Now
 
 from common import clock
 from common.clock import from_unix
 from entitlements.models import PlanPrice
+from moderation.models import ReviewItem
+from moderation.services.review import open_review_item
 from payments.models import Subscription
-from payments.models.billing import ENDED_STATUSES
+from payments.models.billing import ENDED_STATUSES, SubscriptionQuerySet
+from payments.services.history import Renewal, noted_keys, paid_renewals, state_of, write_changed
 from payments.services.ownership import Scope
 from payments.services.snapshot import Snapshot, StripeObject, id_of
 
@@ -24,7 +27,11 @@ logger = logging.getLogger(__name__)
 SUBSCRIPTIONS = "subscriptions"
 # Statuses in which an invoice is overdue: https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses
 OVERDUE_STATUSES = ("past_due", "unpaid")
-KEPT_FIELDS = {"id", "project", "mode", "stripe_subscription_id", "created_at"}
+# What a refund or a dispute took away is theirs to write: payments/services/revocation.py.
+KEPT_FIELDS = {
+    "id", "project", "mode", "stripe_subscription_id", "created_at", "access_revoked_at", "access_revoked_by",
+}  # fmt: skip
+REASON_CHARS = 64
 WRITTEN_FIELDS = [field.name for field in Subscription._meta.concrete_fields if field.name not in KEPT_FIELDS]
 
 
@@ -36,24 +43,39 @@ def collect_subscription(snapshot: Snapshot, subscription_id: str) -> StripeObje
     return snapshot.read(SUBSCRIPTIONS, subscription_id, expand=["customer", "latest_invoice"])
 
 
-def write_subscription(scope: Scope, subscription_id: str, found: StripeObject | None) -> None:
-    """Write one subscription's row: three statements when the customer is known. Call under the customer's lease."""
+def write_subscription(
+    scope: Scope, subscription_id: str, found: StripeObject | None, invoices: Sequence[StripeObject] = ()
+) -> None:
+    """Write one subscription's row, and what changed on it. Call under the customer's lease.
+
+    `invoices` are those of the subscription that were read besides: the paid ones tell which periods were renewed.
+    """
     if found is None:
         _end_missing(scope, subscription_id)
         return
     price = price_of(found)
-    before = _row_with_plan(scope, subscription_id, price)
-    user_id = (before.end_user_id if before else None) or scope.user_of(found)
+    renewals = paid_renewals([*invoices, found.get("latest_invoice")])
+    before = _row_with_plan(scope, subscription_id, price, renewals)
+    state_before = state_of(before) if before else None
+    row = _row_of(scope, found, before)
+    noted = (before.noted_renewals or []) if before else []  # type: ignore[attr-defined]
+    waiting = [renewal for key, renewal in sorted(renewals.items()) if key not in noted]
+    write_changed(scope, row, before=state_before, fields=WRITTEN_FIELDS, renewals=waiting)
+
+
+def _row_of(scope: Scope, found: StripeObject, before: Subscription | None) -> Subscription:
+    """Return the row that a subscription is to have, with the relations that the row before had loaded."""
+    details = found.get("cancellation_details") or {}
     row = Subscription(
-        id=scope.row_id(subscription_id),
+        id=scope.row_id(found["id"]),
         project_id=scope.project_id,
         mode=scope.mode,
-        end_user_id=user_id,
-        stripe_subscription_id=subscription_id,
+        end_user_id=(before.end_user_id if before else None) or scope.user_of(found),
+        stripe_subscription_id=found["id"],
         stripe_customer_id=id_of(found.get("customer")),
         status=found["status"],
-        plan_id=_plan_id(scope, before, price),
-        stripe_price_id=id_of(price),
+        plan_id=_plan_id(scope, before, price_of(found)),
+        stripe_price_id=id_of(price_of(found)),
         quantity=_first_item(found).get("quantity") or 1,
         current_period_start=from_unix(_period_edge(found, "current_period_start")),
         current_period_end=from_unix(_period_edge(found, "current_period_end")),
@@ -64,17 +86,37 @@ def write_subscription(scope: Scope, subscription_id: str, found: StripeObject |
         ended_at=from_unix(found.get("ended_at")),
         pause_collection=found.get("pause_collection"),
         past_due_since=_past_due_since(found, before),
+        # In the user's words where there are any, else in Stripe's.
+        cancellation_reason=str(details.get("feedback") or details.get("reason") or "")[:REASON_CHARS],
+        cancellation_comment=str(details.get("comment") or ""),
         created_at=from_unix(found["created"]) or clock.now(),
         synced_at=clock.now(),
     )
-    Subscription.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN_FIELDS)
+    if before is not None:
+        row.access_revoked_at, row.access_revoked_by = before.access_revoked_at, before.access_revoked_by
+        row.project = before.project
+        if row.end_user_id == before.end_user_id:
+            row.end_user = before.end_user
+        if row.plan_id == before.plan_id:
+            row.plan = before.plan
+    return row
 
 
-def _row_with_plan(scope: Scope, subscription_id: str, price: StripeObject) -> Subscription | None:
-    """Read the row as it is, together with the plan that its price now sells: one query."""
-    sold = _plans_of(scope, price).filter(project=OuterRef("project"))
+def _known(scope: Scope, subscription_id: str) -> SubscriptionQuerySet:
+    """Select the row with all that its shape and its access are told by."""
     rows = Subscription.objects.for_project(scope.project_id).filter(pk=scope.row_id(subscription_id))
-    return rows.annotate(sold_plan_id=Subquery(sold.values("plan_id")[:1])).first()
+    return rows.select_related("plan", "end_user", "project__billing_policy")
+
+
+def _row_with_plan(
+    scope: Scope, subscription_id: str, price: StripeObject, renewals: dict[str, Renewal]
+) -> Subscription | None:
+    """Read the row as it is, the plan that its price now sells and the renewals that were noted: one query."""
+    sold = _plans_of(scope, price).filter(project=OuterRef("project"))
+    rows = _known(scope, subscription_id)
+    return rows.annotate(
+        sold_plan_id=Subquery(sold.values("plan_id")[:1]), noted_renewals=noted_keys(scope, renewals)
+    ).first()
 
 
 def _plans_of(scope: Scope, price: StripeObject) -> Any:
@@ -95,22 +137,42 @@ def _plan_id(scope: Scope, before: Subscription | None, price: StripeObject) -> 
     if sold is None:
         known = before.plan_id if before else None
         if before is None or before.stripe_price_id != id_of(price):
-            logger.warning("price_without_plan project=%s mode=%s price=%s", scope.project_id, scope.mode, id_of(price))
+            _flag_unknown_price(scope, before, price)
         return known
     return sold
 
 
+def _flag_unknown_price(scope: Scope, before: Subscription | None, price: StripeObject) -> None:
+    """Put a price that no plan sells before a person, once however many subscriptions have it."""
+    logger.warning("price_without_plan project=%s mode=%s price=%s", scope.project_id, scope.mode, id_of(price))
+    open_review_item(
+        project_id=scope.project_id,
+        mode=scope.mode,
+        kind=ReviewItem.Kind.UNKNOWN_PRICE,
+        cause_key=f"unknown_price:{id_of(price)}",
+        title=f"No plan sells the price {id_of(price)}",
+        subject=id_of(price),
+        details={
+            "price_id": id_of(price),
+            "lookup_key": price.get("lookup_key"),
+            "amount_cents": price.get("unit_amount"),
+            "currency": price.get("currency"),
+            "plan_kept": before.plan.code if before and before.plan else None,
+        },
+    )
+
+
 def _end_missing(scope: Scope, subscription_id: str) -> None:
     """Stripe has no such subscription any more (deleted test data): what we have of it is over."""
-    rows = Subscription.objects.for_project(scope.project_id).filter(pk=scope.row_id(subscription_id))
-    rows.exclude(status__in=ENDED_STATUSES).update(
-        status="canceled",
-        ended_at=Now(),
-        cancel_at=None,
-        cancel_at_period_end=False,
-        past_due_since=None,
-        synced_at=Now(),
-    )
+    row = _known(scope, subscription_id).exclude(status__in=ENDED_STATUSES).first()
+    if row is None:
+        return
+    before = state_of(row)
+    row.status = "canceled"
+    row.ended_at = row.synced_at = clock.now()
+    row.cancel_at = row.past_due_since = None
+    row.cancel_at_period_end = False
+    write_changed(scope, row, before=before, fields=WRITTEN_FIELDS)
 
 
 def _first_item(found: StripeObject) -> StripeObject:
