@@ -16,7 +16,7 @@ from payments.services.objects.customer import CUSTOMERS, write_customer
 from payments.services.objects.money import write_money
 from payments.services.objects.payment import INVOICES, subscription_id_of
 from payments.services.objects.subscription import SUBSCRIPTIONS, write_subscription
-from payments.services.ownership import Scope
+from payments.services.ownership import Cause, Scope
 from payments.services.snapshot import Snapshot, StripeObject, root_of
 from payments.services.trials import note_trials
 from payments.stripe_api import stripe_account
@@ -27,8 +27,26 @@ Collect = Callable[[Snapshot, str], StripeObject | None]
 MAX_ROOTS = 3
 
 
+class Observer(Protocol):
+    """Looks at the rows around a write; one that does not keep it has it rolled back."""
+
+    keeps: bool
+
+    def watching(self, scope: Scope, snapshot: Snapshot) -> AbstractContextManager[None]:
+        """Surround the write, in its transaction."""
+        ...
+
+
 def sync_object(
-    *, project_id: uuid.UUID, mode: str, collect: Collect, object_id: str, root: str = "", wait_seconds: float = 5.0
+    *,
+    project_id: uuid.UUID,
+    mode: str,
+    collect: Collect,
+    object_id: str,
+    root: str = "",
+    wait_seconds: float = 5.0,
+    cause: Cause | None = None,
+    observer: Observer | None = None,
 ) -> StripeObject | None:
     """Read one object and what hangs on it, write the rows and return the object; None when Stripe has none.
 
@@ -36,7 +54,7 @@ def sync_object(
     StripeFailure (502, 503).
     """
     account = stripe_account(project_id, mode)
-    scope = Scope(project_id, mode, account.account_id)
+    scope = Scope(project_id, mode, account.account_id, cause=cause or Cause())
     if not root:
         first_look = collect(Snapshot(account), object_id)
         root = root_of(first_look) if first_look else object_id
@@ -46,9 +64,10 @@ def sync_object(
             snapshot = Snapshot(account)
             found = collect(snapshot, object_id)
             if found is None or root_of(found) == root:
-                with writing_under(lease):
+                with writing_under(lease), observer.watching(scope, snapshot) if observer else nullcontext():
                     write_snapshot(scope, snapshot)
-                write_mirror(lease, scope, snapshot)
+                if observer is None or observer.keeps:
+                    write_mirror(lease, scope, snapshot)
                 return found
             root = root_of(found)
         finally:
