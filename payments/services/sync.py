@@ -6,6 +6,8 @@ The same function serves the return from checkout, the my-* endpoints and, event
 import logging
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 from django.db import transaction
 
