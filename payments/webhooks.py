@@ -2,7 +2,8 @@
 
 from payments.services.objects.checkout import collect_checkout_session
 from payments.services.objects.customer import collect_customer
-from payments.services.objects.payment import collect_charge, collect_invoice, collect_payment_intent
+from payments.services.objects.invoice import collect_invoice
+from payments.services.objects.payment_intent import collect_charge, collect_payment_intent
 from payments.services.objects.subscription import collect_subscription
 from payments.services.processing import Handler
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from common.ids import stripe_row_id
-from payments.models import StripeCustomer, Subscription, Transaction
+from payments.models import Invoice, StripeCustomer, Subscription, Transaction
 from payments.services.snapshot import StripeObject, id_of
 from projects.models import EndUser
 
@@ -44,6 +44,7 @@ class Scope:
     causes: dict[str, Cause] = field(default_factory=dict)
     _customers: dict[str, uuid.UUID | None] = field(default_factory=dict)
     _named: dict[str, uuid.UUID | None] = field(default_factory=dict)
+    _subscriptions: dict[str, uuid.UUID | None] = field(default_factory=dict)
 
     def cause_of(self, object_id: str) -> Cause:
         """Return what made us look at an object: the newest event that names it, else why this sync runs."""
@@ -52,6 +53,14 @@ class Scope:
     def row_id(self, stripe_id: str) -> uuid.UUID:
         """Return the id of the row that follows a Stripe object."""
         return stripe_row_id(self.project_id, self.mode, stripe_id)
+
+    def subscription_row_id(self, subscription_id: str) -> uuid.UUID | None:
+        """Return the id of our row of a subscription; None when there is no such row."""
+        if subscription_id and subscription_id not in self._subscriptions:
+            row_id = self.row_id(subscription_id)
+            known = Subscription.objects.for_project(self.project_id).filter(pk=row_id).exists()
+            self._subscriptions[subscription_id] = row_id if known else None
+        return self._subscriptions.get(subscription_id)
 
     def user_of(self, found: StripeObject) -> uuid.UUID | None:
         """Return the end user of an object with metadata and a customer; notes a customer that is new here."""
@@ -120,5 +129,7 @@ class Scope:
     def _give(self, customer_id: str, user_id: uuid.UUID) -> None:
         subscriptions = Subscription.objects.for_project(self.project_id).in_mode(self.mode)
         payments = Transaction.objects.for_project(self.project_id).in_mode(self.mode)
+        invoices = Invoice.objects.for_project(self.project_id).filter(mode=self.mode)
         subscriptions.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
         payments.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
+        invoices.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)

@@ -35,10 +35,11 @@ class Snapshot:
     # What was read for any part of this snapshot; a part takes from here what it asks for, without a second read.
     _read: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
     _invoices: dict[str, str] = field(default_factory=dict)
+    _lists: dict[tuple[str, str], list[StripeObject]] = field(default_factory=dict)
 
     def part(self) -> "Snapshot":
         """Return an empty snapshot that reads nothing twice which this one, or another part of it, has read."""
-        return Snapshot(self.account, _read=self._read, _invoices=self._invoices)
+        return Snapshot(self.account, _read=self._read, _invoices=self._invoices, _lists=self._lists)
 
     def add(self, part: "Snapshot") -> None:
         """Take in what a part holds."""
@@ -55,6 +56,20 @@ class Snapshot:
                 self._read[key] = None
         self.objects[key] = self._read[key]
         return self._read[key]
+
+    def read_all(self, object_name: str, **filters: str) -> list[StripeObject]:
+        """Return every object of a filtered list, reading it on the first call only. Raises: StripeFailure."""
+        key = (object_name, repr(sorted(filters.items())))
+        if key not in self._lists:
+            self._lists[key] = list(self.account.iterate(object_name, filters))
+        for found in self._lists[key]:
+            self.note(object_name, found)
+        return self._lists[key]
+
+    def note(self, object_name: str, found: StripeObject) -> None:
+        """Take in an object that was read inside another one."""
+        key = (object_name, str(found["id"]))
+        self.objects[key] = self._read[key] = found
 
     def read_paid_invoice_id(self, payment_intent_id: str) -> str:
         """Return the invoice that a PaymentIntent pays, "" when it pays none. Raises: StripeFailure.

@@ -3,16 +3,12 @@
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from payments.models import Subscription, Transaction
-from payments.services.objects.payment import (
-    description_of,
-    payment_intents_of,
-    status_of,
-    subscription_id_of,
-    write_invoice,
-    write_payment_intent,
-)
+from payments.services.objects.invoice import payment_intents_of, write_invoice
+from payments.services.objects.payment import description_of, subscription_id_of
+from payments.services.objects.payment_intent import status_of, write_payment_intent
 from payments.services.ownership import Scope
 from tests.cast import AppUser
 from tests.payments.deliveries import (
@@ -193,7 +189,8 @@ def test_an_invoice_paid_outside_stripe_is_a_payment_under_its_own_id(shop: Shop
     scope = Scope(shop.project.pk, "test")
     paid = invoice()
     for found in (paid, invoice(amount_paid=0), invoice(status="open"), invoice(payment_intent="pi_1"), paid):
-        write_invoice(scope, found)
+        with transaction.atomic():
+            write_invoice(scope, found["id"], found)
     (payment,) = payments(shop)
     assert (payment.payment_intent_id, payment.stripe_invoice_id) == (paid["id"], paid["id"])
     assert (payment.status, payment.amount_cents, payment.currency) == ("succeeded", 500, "eur")
@@ -203,7 +200,8 @@ def test_only_what_was_received_counts(shop: Shop) -> None:
     found = intent(
         amount=900, amount_received=700, currency="JPY", latest_charge={"id": "ch_1", "amount_refunded": 900}
     )
-    write_payment_intent(Scope(shop.project.pk, "test"), found["id"], found, None)
+    with transaction.atomic():
+        write_payment_intent(Scope(shop.project.pk, "test"), found["id"], found, None)
     (payment,) = payments(shop)
     assert (payment.amount_cents, payment.refunded_amount_cents, payment.currency) == (700, 700, "jpy")
     assert payment.status == "refunded"
@@ -212,8 +210,9 @@ def test_only_what_was_received_counts(shop: Shop) -> None:
 def test_a_later_read_without_the_invoice_keeps_what_the_invoice_said(shop: Shop) -> None:
     scope = Scope(shop.project.pk, "test")
     found, paid = intent(), invoice(invoice_pdf="https://pay.example/in.pdf", description="Pro, monthly")
-    write_payment_intent(scope, found["id"], found, paid)
-    write_payment_intent(scope, found["id"], found | {"description": "Subscription update"}, None)
+    with transaction.atomic():
+        write_payment_intent(scope, found["id"], found, paid)
+        write_payment_intent(scope, found["id"], found | {"description": "Subscription update"}, None)
     (payment,) = payments(shop)
     assert (payment.stripe_invoice_id, payment.description) == (paid["id"], "Pro, monthly")
     assert payment.invoice_pdf == "https://pay.example/in.pdf"

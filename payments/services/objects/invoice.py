@@ -1,0 +1,143 @@
+"""An invoice: what is owed or was paid for a period, and our payment row of one that was paid without a PaymentIntent.
+
+Invariant: nothing is written about the money of an invoice that has a PaymentIntent: that one's row says it.
+"""
+
+import datetime as dt
+
+from common import clock
+from common.clock import from_unix
+from payments.models import Invoice, Transaction
+from payments.services.objects.payment import (
+    INVOICES,
+    Status,
+    payer_of,
+    read_payment_intent,
+    refunded_of,
+    save_payment,
+    subscription_id_of,
+)
+from payments.services.objects.subscription import collect_subscription
+from payments.services.ownership import Scope
+from payments.services.snapshot import Snapshot, StripeObject, id_of
+
+INVOICE_PAYMENTS = "invoice_payments"
+KEPT_FIELDS = {"id", "project", "mode", "stripe_invoice_id", "created_at"}
+WRITTEN_FIELDS = [field.name for field in Invoice._meta.concrete_fields if field.name not in KEPT_FIELDS]
+# When an invoice was closed, by the status that it was closed with. Nothing is collected for it any more.
+# Source: https://docs.stripe.com/invoicing/overview#invoice-statuses
+CLOSED_AT = {"paid": "paid_at", "void": "voided_at", "uncollectible": "marked_uncollectible_at"}
+
+
+def collect_invoice(snapshot: Snapshot, invoice_id: str) -> StripeObject | None:
+    """Read an invoice, the PaymentIntents that pay it, and its subscription. Raises: StripeFailure.
+
+    Source: https://docs.stripe.com/api/invoices/retrieve
+    """
+    found = snapshot.read(INVOICES, invoice_id, expand=["payments"])
+    if found is None:
+        return None
+    if (found.get("payments") or {}).get("has_more"):
+        found["payments"] = {"data": snapshot.read_all(INVOICE_PAYMENTS, invoice=invoice_id), "has_more": False}
+    for payment_intent_id in payment_intents_of(found):
+        snapshot.note_paid_invoice(payment_intent_id, invoice_id)
+        read_payment_intent(snapshot, payment_intent_id)
+    subscription_id = subscription_id_of(found)
+    if subscription_id:
+        collect_subscription(snapshot, subscription_id)
+    return found
+
+
+def collect_invoice_payment(snapshot: Snapshot, invoice_payment_id: str) -> StripeObject | None:
+    """Read which invoice a payment was made to, and that invoice. Raises: StripeFailure.
+
+    Source: https://docs.stripe.com/api/invoice-payment/retrieve
+    """
+    found = snapshot.read(INVOICE_PAYMENTS, invoice_payment_id)
+    if found is None or not id_of(found.get("invoice")):
+        return found
+    return collect_invoice(snapshot, id_of(found["invoice"])) or found
+
+
+def payment_intents_of(invoice: StripeObject) -> list[str]:
+    """Name the PaymentIntents of an invoice, in the shape since 2025-03-31 (`payments`) or before (`payment_intent`).
+
+    Source: https://docs.stripe.com/changelog/basil/2025-03-31/add-support-for-multiple-partial-payments-on-invoices
+    """
+    payments = ((invoice.get("payments") or {}).get("data")) or []
+    ids = [id_of((entry.get("payment") or {}).get("payment_intent")) for entry in payments]
+    old = id_of(invoice.get("payment_intent"))
+    return list(dict.fromkeys(found for found in [*ids, old] if found))
+
+
+def write_invoice(scope: Scope, invoice_id: str, found: StripeObject | None) -> None:
+    """Write the row of an invoice; a draft that Stripe has no more is forgotten, since it never was a document."""
+    if found is None:
+        rows = Invoice.objects.for_project(scope.project_id).filter(pk=scope.row_id(invoice_id))
+        rows.filter(status="draft").delete()
+        return
+    moments = found.get("status_transitions") or {}
+    trouble = found.get("last_finalization_error") or {}
+    row = Invoice(
+        id=scope.row_id(invoice_id),
+        project_id=scope.project_id,
+        mode=scope.mode,
+        end_user_id=payer_of(scope, found, found),
+        subscription_id=scope.subscription_row_id(subscription_id_of(found)),
+        stripe_invoice_id=invoice_id,
+        stripe_customer_id=id_of(found.get("customer")),
+        number=(found.get("number") or "")[:64],
+        status=found.get("status") or "draft",
+        billing_reason=(found.get("billing_reason") or "")[:40],
+        currency=found["currency"].lower(),
+        amount_due_cents=found.get("amount_due") or 0,
+        amount_paid_cents=found.get("amount_paid") or 0,
+        amount_remaining_cents=found.get("amount_remaining") or 0,
+        attempt_count=found.get("attempt_count") or 0,
+        next_payment_attempt=from_unix(found.get("next_payment_attempt")),
+        hosted_invoice_url=found.get("hosted_invoice_url") or "",
+        invoice_pdf=found.get("invoice_pdf") or "",
+        finalization_error=trouble.get("message") or trouble.get("code") or "",
+        period_start=from_unix(found.get("period_start")),
+        period_end=from_unix(found.get("period_end")),
+        created_at=from_unix(found.get("created")) or clock.now(),
+        finalized_at=from_unix(moments.get("finalized_at")),
+        paid_at=from_unix(moments.get("paid_at")),
+        closed_at=from_unix(moments.get(CLOSED_AT.get(found.get("status") or "", ""))),
+        synced_at=clock.now(),
+    )
+    Invoice.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN_FIELDS)
+    write_payment_outside(scope, found)
+
+
+def write_payment_outside(scope: Scope, invoice: StripeObject) -> None:
+    """Write the payment row of an invoice that was paid without a PaymentIntent.
+
+    Nothing is written for an invoice of zero or one that a balance covered: no money moved.
+    """
+    paid = invoice.get("amount_paid") or 0
+    if payment_intents_of(invoice) or invoice.get("status") != "paid" or paid <= 0:
+        return
+    charge = invoice.get("charge") if isinstance(invoice.get("charge"), dict) else {}
+    row = Transaction(
+        id=scope.row_id(invoice["id"]),
+        project_id=scope.project_id,
+        mode=scope.mode,
+        end_user_id=payer_of(scope, invoice, invoice),
+        payment_intent_id=invoice["id"],
+        stripe_charge_id=id_of(invoice.get("charge")),
+        stripe_customer_id=id_of(invoice.get("customer")),
+        status=Status.SUCCEEDED,
+        amount_cents=paid,
+        currency=invoice["currency"].lower(),
+        refunded_amount_cents=min(refunded_of(charge or {}), paid),
+        receipt_url=invoice.get("hosted_invoice_url") or "",
+        created_at=_paid_at(invoice),
+        synced_at=clock.now(),
+    )
+    save_payment(scope, row, invoice)
+
+
+def _paid_at(invoice: StripeObject) -> dt.datetime:
+    paid_at = (invoice.get("status_transitions") or {}).get("paid_at")
+    return from_unix(paid_at or invoice.get("created")) or clock.now()

@@ -1,0 +1,87 @@
+"""Whether what was paid for was taken away again: a refund or a dispute of the latest paid invoice's payment.
+
+Invariant: the answer follows from the rows of invoices, payments, refunds and disputes and the project's policy alone, so that
+no order of events and no rebuild changes it. It holds until something newer is paid.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+
+from django.db import connection
+
+from payments.models import BillingPolicy, Subscription
+from payments.services.history import state_of, write_changed
+from payments.services.objects.payment import LIVE_REFUND_STATUSES
+from payments.services.ownership import Scope
+
+REVOCATION_FIELDS = ("access_revoked_at", "access_revoked_by")
+# A dispute in one of these holds the money. An inquiry (`warning_…`) holds nothing yet.
+OPEN_DISPUTE_STATUSES = ("needs_response", "under_review")
+# An invoice of nothing, such as that of a downgrade, does not make good for money that went back; a new period does.
+CYCLE = "subscription_cycle"
+
+_DERIVE = """
+    WITH latest AS (
+        SELECT DISTINCT ON (subscription_id) subscription_id, stripe_invoice_id
+        FROM payments_invoice
+        WHERE project_id = %(project_id)s AND mode = %(mode)s AND subscription_id = ANY(%(ids)s) AND status = 'paid'
+            AND (amount_paid_cents > 0 OR billing_reason = %(cycle)s)
+        ORDER BY subscription_id, paid_at DESC NULLS LAST, created_at DESC, id DESC
+    ), paid AS (
+        SELECT latest.subscription_id, payment.id FROM latest JOIN payments_transaction payment
+            ON payment.project_id = %(project_id)s AND payment.mode = %(mode)s
+            AND payment.stripe_invoice_id = latest.stripe_invoice_id
+    ), causes AS (
+        SELECT paid.subscription_id, refund.created_at AS at, refund.stripe_refund_id AS cause
+        FROM paid JOIN payments_refund refund ON refund.transaction_id = paid.id
+        WHERE refund.revokes_access AND refund.status = ANY(%(live)s)
+        UNION ALL
+        SELECT paid.subscription_id, dispute.created_at, dispute.stripe_dispute_id
+        FROM paid JOIN payments_dispute dispute ON dispute.transaction_id = paid.id
+        LEFT JOIN payments_billingpolicy policy ON policy.project_id = %(project_id)s
+        WHERE (dispute.status = 'lost' AND coalesce(policy.dispute_revokes, %(lost)s) <> %(never)s)
+            OR (dispute.status = ANY(%(open)s) AND policy.dispute_revokes = %(opened)s)
+    ), first AS (
+        SELECT DISTINCT ON (subscription_id) subscription_id, at, cause FROM causes ORDER BY subscription_id, at, cause
+    )
+    SELECT subscription.id, first.at, coalesce(first.cause, '')
+    FROM payments_subscription subscription LEFT JOIN first ON first.subscription_id = subscription.id
+    WHERE subscription.id = ANY(%(ids)s) AND subscription.project_id = %(project_id)s
+        AND (subscription.access_revoked_at, subscription.access_revoked_by)
+            IS DISTINCT FROM (first.at, coalesce(first.cause, ''))
+"""
+
+
+def derive_revocation(scope: Scope, subscription_ids: Sequence[str]) -> None:
+    """Write what refunds and disputes leave of the access to these subscriptions: one statement when nothing changes.
+
+    Call under their customer's lease, after the rows of their money were written.
+    """
+    if not subscription_ids:
+        return
+    for row_id, at, cause in _differing(scope, [scope.row_id(one) for one in subscription_ids]):
+        rows = Subscription.objects.for_project(scope.project_id).filter(pk=row_id)
+        row = rows.select_related("plan", "end_user", "project__billing_policy").get()
+        before = state_of(row)
+        row.access_revoked_at, row.access_revoked_by = at, cause
+        known = scope.cause_of(cause) if cause else None
+        write_changed(scope, row, before=before, fields=REVOCATION_FIELDS, cause=known)
+
+
+def _differing(scope: Scope, row_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, dt.datetime | None, str]]:
+    actions = BillingPolicy.DisputeAction
+    values = {
+        "project_id": scope.project_id,
+        "mode": scope.mode,
+        "ids": row_ids,
+        "cycle": CYCLE,
+        "live": list(LIVE_REFUND_STATUSES),
+        "open": list(OPEN_DISPUTE_STATUSES),
+        "lost": str(actions.LOST),
+        "opened": str(actions.OPENED),
+        "never": str(actions.NEVER),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_DERIVE, values)
+        return list(cursor.fetchall())
