@@ -5,3 +5,11 @@ class NotificationsConfig(AppConfig):
     name = "notifications"
     verbose_name = "Notifications"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register what this app itself carries out."""
+        from notifications.services.mail import ALERT, MAIL, send_alert, send_mail
+        from notifications.services.outbox import register_executor
+
+        register_executor(MAIL, send_mail)
+        register_executor(ALERT, send_alert)

@@ -8,12 +8,15 @@ class PaymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what apps below ask for by name."""
+        from notifications.services.mail import register_billing_address
         from notifications.services.outbox import register_executor
         from payments.services.background_customers import STRIPE_CUSTOMER, make_planned_customer, plan_customer
+        from payments.services.recipients import billing_address
         from payments.services.shared_webhook import check_project
         from projects.appearance import register_listener
         from projects.shared_webhook import register_check
 
         register_check(check_project)
+        register_billing_address(billing_address)
         register_listener(plan_customer)
         register_executor(STRIPE_CUSTOMER, make_planned_customer)

@@ -36,9 +36,8 @@ class Peer:
         from notifications.services.outbox import record_effect
 
         with transaction.atomic():
-            record_effect(
-                **{"project_id": project.pk, "mode": "test", "kind": self.kind, "effect_key": key, "payload": {}} | more
-            )
+            values: dict[str, Any] = {"mode": "test", "kind": self.kind, "payload": {}} | more
+            record_effect(project_id=project.pk, effect_key=key, **values)
         return OutboxRow.objects.get(project=project, mode=more.get("mode", "test"), effect_key=key)
 
 

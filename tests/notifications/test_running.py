@@ -132,7 +132,7 @@ def test_trouble_is_tried_again_after_a_growing_pause(acme: Project, peer: Peer)
         carry_out_row(leased)
         row = OutboxRow.objects.annotate(wait=running.Now()).get(pk=row.pk)
         assert (row.status, row.attempts, row.lease_token) == ("pending", attempt, None)
-        waits.append((row.next_attempt_at - row.wait).total_seconds())  # type: ignore[attr-defined]
+        waits.append((row.next_attempt_at - row.wait).total_seconds())
         assert lease(acme) == []
         end_lease(row)
     assert 2 <= waits[0] <= 5 <= waits[1] <= 10 <= waits[2] <= 20

@@ -1,0 +1,157 @@
+"""Carries out rows of kind `mail` (to an end user) and `alert` (to a project's owners).
+
+Invariant: a row is done only after the mail server has taken the mail. A worker that dies between the two sends it once more, with
+the same Message-ID (docs/adr/0015-mail-at-least-once.md).
+"""
+
+import uuid
+from collections.abc import Callable
+from email.utils import formataddr, parseaddr
+from smtplib import SMTPRecipientsRefused
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMultiAlternatives
+from django.core.validators import validate_email
+
+from common.modes import TEST
+from notifications.models import OutboxRow
+from notifications.services.outbox import EffectSkipped
+from notifications.services.rendering import RenderedMail, UnknownTemplate, one_line, render_mail
+from projects.models import EndUser, Membership, Project, Role
+
+MAIL, ALERT = "mail", "alert"
+NAME_CHARS = 100
+NO_ADDRESS = "No usable e-mail address is known."
+NO_OWNER = "The project has no owner who could be told."
+PROJECT_GONE = "The project was deleted."
+# Finds the address that Stripe bills a user at: apps above this one know it.
+BillingAddress = Callable[[uuid.UUID, str, uuid.UUID], str]
+
+_billing_address: BillingAddress | None = None
+
+
+class Undeliverable(Exception):
+    """No mail will ever reach this recipient; trying again does not help."""
+
+    retryable = False
+
+
+def register_billing_address(find: BillingAddress) -> None:
+    """Say who knows where a user (project, mode, end user) is billed; once per process, in `AppConfig.ready`."""
+    global _billing_address
+    _billing_address = find
+
+
+def send_mail(row: OutboxRow) -> dict[str, Any]:
+    """Send a mail to an end user. Payload: `template`, `context`, `to` (null = wherever the user is billed).
+
+    Raises: EffectSkipped, UnknownTemplate; whatever the mail server raises is tried again.
+    """
+    project = _project_of(row)
+    address = _usable(str(row.payload.get("to") or "")) or _address_of_user(row)
+    if not address:
+        raise EffectSkipped(NO_ADDRESS)
+    rendered = render_mail(
+        template=str(row.payload.get("template") or ""),
+        context=_context_of(row),
+        project_name=project.name,
+        is_test=row.mode == TEST,
+    )
+    return _hand_over(row, project, [address], rendered)
+
+
+def send_alert(row: OutboxRow) -> dict[str, Any]:
+    """Tell a project's owners in plain text. Payload: `template` or `title`, `text`, `context`.
+
+    Raises: EffectSkipped, UnknownTemplate; whatever the mail server raises is tried again.
+    """
+    project = _project_of(row)
+    owners = Membership.objects.for_project(project).filter(role=Role.OWNER, user__is_active=True)
+    addresses = sorted(
+        {address for email in owners.values_list("user__email", flat=True) if (address := _usable(email))}
+    )
+    if not addresses:
+        raise EffectSkipped(NO_OWNER)
+    rendered = _render_alert(row, project.name)
+    return _hand_over(row, project, addresses, RenderedMail(rendered.subject, rendered.text, ""))
+
+
+def _render_alert(row: OutboxRow, project_name: str) -> RenderedMail:
+    """Render an alert with its own template, or as a list of what is known about it."""
+    is_test, context = row.mode == TEST, _context_of(row)
+    template = str(row.payload.get("template") or "")
+    if template:
+        try:
+            return render_mail(template=template, context=context, project_name=project_name, is_test=is_test)
+        except UnknownTemplate:
+            pass
+    title = str(row.payload.get("title") or template.replace("_", " ") or "something needs attention")
+    told = [("What happened", row.payload["text"])] if row.payload.get("text") else []
+    known = [(name.replace("_", " ").capitalize(), value) for name, value in context.items() if value not in ("", None)]
+    values = {"about": title, "facts": [list(fact) for fact in told + known]}
+    return render_mail(template="alert", context=values, project_name=project_name, is_test=is_test)
+
+
+def message_id_of(row: OutboxRow) -> str:
+    """Return the Message-ID of a row's mail: the same each time, so that a second copy can be told from a second mail."""
+    return f"<{row.pk}@{urlsplit(settings.PUBLIC_BASE_URL).hostname or 'localhost'}>"
+
+
+def _project_of(row: OutboxRow) -> Project:
+    project = Project.objects.existing().filter(pk=row.project_id).first()
+    if project is None:
+        raise EffectSkipped(PROJECT_GONE)
+    return project
+
+
+def _context_of(row: OutboxRow) -> dict[str, Any]:
+    context = row.payload.get("context")
+    return context if isinstance(context, dict) else {}
+
+
+def _address_of_user(row: OutboxRow) -> str:
+    """Return where a user is billed, else the address that the app knows; "" when there is neither."""
+    if row.end_user_id is None:
+        return ""
+    billed = _billing_address(row.project_id, row.mode, row.end_user_id) if _billing_address else ""
+    if _usable(billed):
+        return billed
+    users = EndUser.objects.for_project(row.project_id).filter(pk=row.end_user_id)
+    return _usable(users.values_list("email", flat=True).first() or "")
+
+
+def _usable(address: str) -> str:
+    """Return an address that a mail can go to, "" for anything else: one with a line break would write headers."""
+    try:
+        validate_email(address)
+    except ValidationError:
+        return ""
+    return address if one_line(address) == address else ""
+
+
+def _hand_over(row: OutboxRow, project: Project, addresses: list[str], rendered: RenderedMail) -> dict[str, Any]:
+    message = EmailMultiAlternatives(
+        subject=rendered.subject,
+        body=rendered.text,
+        from_email=formataddr((one_line(project.name)[:NAME_CHARS], parseaddr(settings.DEFAULT_FROM_EMAIL)[1])),
+        to=addresses,
+        headers={"Message-ID": message_id_of(row), "Auto-Submitted": "auto-generated"},
+    )
+    if rendered.html:
+        message.attach_alternative(rendered.html, "text/html")
+    try:
+        taken = message.send()
+    except SMTPRecipientsRefused as error:
+        raise _judged(error) from None
+    if taken != 1:
+        raise ConnectionError("the mail server took nothing")
+    return {"message_id": message_id_of(row), "to": addresses, "subject": rendered.subject}
+
+
+def _judged(error: SMTPRecipientsRefused) -> Exception:
+    """Tell a mailbox that does not exist from one that is busy. Source: https://datatracker.ietf.org/doc/html/rfc5321#section-4.2.1"""
+    for_good = all(code >= 500 for code, _ in error.recipients.values())
+    return Undeliverable("the mail server refuses the recipient") if for_good else error

@@ -1,0 +1,91 @@
+"""Writes mails: subject, text and HTML from one context of plain values.
+
+Invariant: nothing in a context can break out of its place. Line breaks and other control characters become spaces, so that a name
+cannot add a header or a line; HTML is escaped by the templates; a link that is not http or https is left out.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.template import TemplateDoesNotExist
+from django.template.loader import render_to_string
+
+from notifications.templatetags.mail_text import money
+
+TEMPLATE_NAME = re.compile(r"^[a-z][a-z_]{0,63}$")
+SUBJECT_CHARS = 200
+# Control characters, line and paragraph separators, and marks that turn the direction of text round.
+_BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_LINK_NAMES = ("url", "link", "pdf")
+
+
+class UnknownTemplate(Exception):
+    """There is no mail of this name; trying again does not help."""
+
+    retryable = False
+
+
+@dataclass(frozen=True)
+class RenderedMail:
+    """A mail as it is sent; without HTML it is plain text."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def render_mail(*, template: str, context: dict[str, Any], project_name: str, is_test: bool) -> RenderedMail:
+    """Render a mail; the first line of its text template is the subject. Raises: UnknownTemplate."""
+    if not TEMPLATE_NAME.match(template):
+        raise UnknownTemplate(f"{template[:64]!r} cannot be the name of a mail")
+    values = {**harmless(context), "project_name": one_line(project_name), "is_test": is_test}
+    values["amount"] = values.get("amount") or money(values.get("amount_cents"), values.get("currency"))
+    try:
+        first_line, _, text = render_to_string(f"mail/{template}.txt", values).strip().partition("\n")
+    except TemplateDoesNotExist:
+        raise UnknownTemplate(f"there is no mail {template}") from None
+    try:
+        html = str(render_to_string(f"mail/{template}.html", values | {"subject": one_line(first_line)}))
+    except TemplateDoesNotExist:
+        html = ""
+    return RenderedMail(subject_line(first_line, is_test=is_test), _tidy(text), html)
+
+
+def subject_line(text: str, *, is_test: bool) -> str:
+    """Write a subject of one line; a mail about play money says so."""
+    return ("[Test] " if is_test else "") + one_line(text)[:SUBJECT_CHARS]
+
+
+def one_line(text: str) -> str:
+    """Return a text without anything that ends a line or turns its direction."""
+    return _BREAKING.sub(" ", text).strip()
+
+
+def harmless(value: Any, name: str = "") -> Any:
+    """Return a context whose texts are single lines and whose links lead to the web."""
+    if isinstance(value, dict):
+        return {key: harmless(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [harmless(inner, name) for inner in value]
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    is_link = name.split("_")[-1] in _LINK_NAMES
+    return text if not is_link or is_web_address(text) else ""
+
+
+def is_web_address(text: str) -> bool:
+    """Say whether a link may stand in a mail."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("https", "http") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _tidy(text: str) -> str:
+    """Leave out what absent details left behind: blanks at the ends of lines and runs of empty lines."""
+    lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines) + "\n"
