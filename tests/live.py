@@ -53,12 +53,12 @@ class LiveService:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, name: str) -> psutil.Process:
-        """Start web, worker or beat (or any of them again)."""
+        """Start web, worker or beat, any of them again, or one more: "second worker"."""
         arguments = {
             "web": web_arguments(self.port),
             "worker": worker_arguments(),
-            "beat": beat_arguments(self.directory / "beat-schedule"),
-        }[name]
+            "beat": beat_arguments(self.directory / f"{name}-schedule"),
+        }[name.split()[-1]]
         with self.log_file(name).open("ab") as sink:
             child = subprocess.Popen(
                 [sys.executable, *arguments],

@@ -35,12 +35,14 @@ from payments.stripe_api import (
     StripeUnavailable,
     account_of,
 )
+from projects.models import Project
 
 logger = logging.getLogger(__name__)
 
 Status = WebhookEvent.Status
 NO_HANDLER = "Nothing here follows events of this type."
 FOREIGN = "The event belongs to another project on the same Stripe account."
+PROJECT_DELETED = "The project was deleted."
 
 
 # Records an event's own effects, each under its own key, in the transaction that writes what was read for it.
@@ -78,7 +80,11 @@ def process_group(group: EventGroup, handlers: Handlers) -> None:
             scope = Scope(group.project_id, group.mode, credentials.stripe_account_id)
             _follow_under_lease(group, ours, handlers, Snapshot(account_of(credentials)), scope)
     except (StripeNotConfigured, StripeKeyRejected, DecryptionError) as error:
-        hold_for_config(group, error)
+        if Project.objects.existing().filter(pk=group.project_id).exists():
+            hold_for_config(group, error)
+        else:
+            # Nobody will save a key any more.
+            finish_events(group, group.events, status=Status.IGNORED, reason=PROJECT_DELETED)
     except (SyncBusy, LeaseLost):
         put_back(group, group.events, seconds=BUSY_WAIT_SECONDS)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Redis gone, frozen or emptied, the worker killed, beat dead: what was acknowledged is processed (F1 to F7, F38).
+"""Redis gone, frozen or emptied, web or worker killed: what was acknowledged is processed (F1 to F7).
 
 The service runs as processes of its own (tests/live.py), and the events are those of a real life at the sandbox.
 """
@@ -128,12 +128,3 @@ def test_f1_f2_a_web_process_killed_around_its_commit_stores_the_event_once(
         sender.send_all()
         sender.wait_drained()
         sender.check_effects_once()
-
-
-@pytest.mark.live(parts=("web", "worker"))
-def test_f38_without_beat_everything_is_processed(live_service: LiveService, sender: Sender, life: Life) -> None:
-    live_a_whole_life(life)
-    sender.send_all()
-    sender.wait_drained()
-    sender.check_effects_once()
-    assert live_service.readiness()["code"] == 200
