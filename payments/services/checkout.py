@@ -14,32 +14,36 @@ from typing import Any
 
 from common.errors import ApiError, Conflict, NotFound
 from common.strict_jwt import is_identifier
-from payments.models import CheckoutSession, Subscription
+from entitlements.models import Plan
+from payments.models import BillingPolicy, CheckoutSession, Subscription
 from payments.services.checkout_rows import (
+    TRIAL_DAYS,
     UNFINISHED,
     create_at_stripe,
     expire_session,
+    has_trial,
     insert_session,
     mark_session,
     read_session,
     take_session,
 )
-from payments.services.customers import ensure_customer, retire_customer, user_metadata
+from payments.services.customers import ensure_customer, find_customer, retire_customer, user_metadata
 from payments.services.intent_rows import PATIENCE_SECONDS, POLL_SECONDS, CallInProgress
 from payments.services.prices import (
     ONE_TIME,
     RECURRING,
     PriceDoesNotFit,
     PriceNotFound,
-    TrialNotAvailable,
     find_buyable_plan,
-    find_promotion_code,
+    plan_of_price,
     price_id_of_plan,
     priced,
     retrieve_sellable_price,
 )
+from payments.services.promotion_codes import PromotionCodeNotApplicable, find_promotion_code
 from payments.services.return_urls import check_named_url
 from payments.services.sync_checkout import sync_checkout_session
+from payments.services.trials import TrialNotAvailable, offered_trial_days, refuse_second_trial
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused, stripe_account
 from projects.models import EndUser, Project
 
@@ -49,11 +53,16 @@ BLOCKING_STATUSES = ("active", "trialing", "past_due", "unpaid", "paused")
 ONE_SUBSCRIPTION_KEY = "subscription"
 
 
+# A subscription in one of these needs another way to pay before it is worth a change.
+UNPAID_STATUSES = ("past_due", "unpaid", "paused")
+
+
 class AlreadySubscribed(ApiError):
-    """400: the user has a subscription; changing it is another call."""
+    """400: the user has a subscription; changing it, or paying what it owes, is another call."""
 
     code = "already_subscribed"
     detail = "This user has a subscription already. Change it, or allow a second one."
+    action = "update_subscription"
 
 
 class SessionNotFound(NotFound):
@@ -81,25 +90,33 @@ class Purchase:
     plan_field: str = "plan"
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What a purchase comes to, as checked with Stripe and our plans."""
+
+    price: dict[str, Any]
+    trial_days: int
+    promotion_code_id: str
+    policy: BillingPolicy
+
+
 def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, purchase: Purchase) -> CheckoutSession:
     """Return an open checkout session for a purchase: the one that is open already, or a new one.
 
-    Raises: AlreadySubscribed, PriceNotFound, PriceDoesNotFit, PromotionCodeNotFound (400), StripeNotConfigured (404),
-    FieldError (422), StripeFailure.  Source: https://docs.stripe.com/api/checkout/sessions/create
+    Raises: AlreadySubscribed, PriceNotFound, PriceDoesNotFit, TrialNotAvailable, TrialUsed, PromotionCode… (400),
+    StripeNotConfigured (404), FieldError (422), StripeFailure.
+    Source: https://docs.stripe.com/api/checkout/sessions/create
     """
     check_named_url(project=project, mode=mode, field="success_url", url=purchase.success_url)
     check_named_url(project=project, mode=mode, field="cancel_url", url=purchase.cancel_url)
     account = stripe_account(project.id, mode)
-    if purchase.trial:
-        raise TrialNotAvailable()
     one_only = purchase.mode == SUBSCRIPTION and not purchase.allow_existing_subscription
     if one_only:
         refuse_second_subscription(project=project, mode=mode, end_user=end_user)
-    price = _checked_price(account, project, mode, purchase)
-    discount = find_promotion_code(account=account, code=purchase.promo_code) if purchase.promo_code else ""
+    offer = _offer(account, project, mode, end_user, purchase)
     for last_try in (False, True):
         customer = ensure_customer(project=project, mode=mode, end_user=end_user)
-        request = _session_request(project, end_user, purchase, price, customer.stripe_customer_id, discount)
+        request = _session_request(project, end_user, purchase, offer, customer.stripe_customer_id)
         try:
             return _open(account, project, mode, end_user, request, one_only=one_only)
         except StripeObjectMissing as error:
@@ -114,8 +131,9 @@ def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, pur
 def refuse_second_subscription(*, project: Project, mode: str, end_user: EndUser) -> None:
     """Check that the user has no subscription yet. Raises: AlreadySubscribed (400)."""
     rows = Subscription.objects.for_project(project).in_mode(mode)
-    if rows.filter(end_user=end_user, status__in=BLOCKING_STATUSES).exists():
-        raise AlreadySubscribed()
+    found = set(rows.filter(end_user=end_user, status__in=BLOCKING_STATUSES).values_list("status", flat=True))
+    if found:
+        raise AlreadySubscribed(action="customer_portal" if found <= set(UNPAID_STATUSES) else None)
 
 
 def read_checkout_session(*, project: Project, mode: str, end_user: EndUser, session_id: str) -> CheckoutSession:
@@ -131,7 +149,30 @@ def read_checkout_session(*, project: Project, mode: str, end_user: EndUser, ses
         return rows.get(pk=row.pk)
 
 
-def _checked_price(account: StripeAccount, project: Project, mode: str, purchase: Purchase) -> dict[str, Any]:
+def _offer(account: StripeAccount, project: Project, mode: str, end_user: EndUser, purchase: Purchase) -> Offer:
+    """Check everything that can be known before a customer is made, and read what Stripe knows of it."""
+    price, plan = _checked_price(account, project, mode, purchase)
+    trial_days = 0
+    if purchase.trial:
+        if purchase.mode != SUBSCRIPTION:
+            raise TrialNotAvailable("Only a subscription can be tried.")
+        trial_days = offered_trial_days(plan)
+        refuse_second_trial(project=project, mode=mode, end_user=end_user)
+    promotion_code_id = ""
+    if purchase.promo_code:
+        known = find_customer(project=project, mode=mode, end_user=end_user)
+        customer_id = known.stripe_customer_id if known else ""
+        promotion_code_id = find_promotion_code(
+            account=account, code=purchase.promo_code, price=price, customer_id=customer_id
+        )
+    policy = BillingPolicy.objects.for_project(project).first() or BillingPolicy(project=project)
+    return Offer(price, trial_days, promotion_code_id, policy)
+
+
+def _checked_price(
+    account: StripeAccount, project: Project, mode: str, purchase: Purchase
+) -> tuple[dict[str, Any], Plan | None]:
+    plan = None
     price_id = purchase.price_id
     if purchase.plan:
         plan = find_buyable_plan(project=project, code=purchase.plan, field=purchase.plan_field)
@@ -140,34 +181,59 @@ def _checked_price(account: StripeAccount, project: Project, mode: str, purchase
     wanted = RECURRING if purchase.mode == SUBSCRIPTION else ONE_TIME
     if price.get("type") != wanted:
         raise PriceDoesNotFit(f"Mode {purchase.mode} needs a {wanted} price; this one is {price.get('type')}.")
-    return price
+    return price, plan or plan_of_price(project=project, mode=mode, price=price)
 
 
 def _session_request(
-    project: Project, end_user: EndUser, purchase: Purchase, price: dict[str, Any], customer_id: str, discount: str
+    project: Project, end_user: EndUser, purchase: Purchase, offer: Offer, customer_id: str
 ) -> dict[str, Any]:
     """Write the call's parameters. What the caller says about itself never replaces what we say."""
     metadata = {**purchase.metadata, **user_metadata(project, end_user), "type": purchase.mode}
     request: dict[str, Any] = {
         "mode": purchase.mode,
         "customer": customer_id,
-        "line_items": [priced(price, purchase.quantity)],
+        "line_items": [priced(offer.price, purchase.quantity)],
         "success_url": purchase.success_url,
         "cancel_url": purchase.cancel_url,
-        "billing_address_collection": "required",
         "metadata": metadata,
+        **_collected(offer.policy),
     }
-    request["subscription_data" if purchase.mode == SUBSCRIPTION else "payment_intent_data"] = {"metadata": metadata}
-    if discount:
-        request["discounts"] = [{"promotion_code": discount}]
+    data_name = "subscription_data" if purchase.mode == SUBSCRIPTION else "payment_intent_data"
+    request[data_name] = {"metadata": metadata}
+    if offer.trial_days:
+        request[data_name][TRIAL_DAYS] = offer.trial_days
+    # Stripe takes one of the two.
+    if offer.promotion_code_id:
+        request["discounts"] = [{"promotion_code": offer.promotion_code_id}]
+    elif offer.policy.allow_promotion_codes:
+        request["allow_promotion_codes"] = True
     return request
+
+
+def _collected(policy: BillingPolicy) -> dict[str, Any]:
+    """Write what the page asks of the buyer. What is typed is kept at the customer: invoices and later taxes need it.
+
+    Source: https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-customer_update
+    """
+    collected: dict[str, Any] = {
+        "billing_address_collection": "required" if policy.billing_address_collection else "auto"
+    }
+    if policy.tax_id_collection:
+        collected["tax_id_collection"] = {"enabled": True}
+    if policy.automatic_tax:
+        collected["automatic_tax"] = {"enabled": True}
+    if policy.billing_address_collection or policy.tax_id_collection or policy.automatic_tax:
+        collected["customer_update"] = {"address": "auto", "name": "auto"}
+    return collected
 
 
 def _open(
     account: StripeAccount, project: Project, mode: str, end_user: EndUser, request: dict[str, Any], *, one_only: bool
 ) -> CheckoutSession:
     """Return the open session of this purchase: wait for, take over or replace another one, bounded by patience."""
-    key = ONE_SUBSCRIPTION_KEY if one_only else hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    # A trial is one per user, so that a checkout with one replaces the checkout before it too.
+    single = one_only or has_trial(request)
+    key = ONE_SUBSCRIPTION_KEY if single else hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     mine = CheckoutSession.objects.for_project(project).filter(mode=mode, end_user=end_user, purchase_key=key)
     give_up_at = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < give_up_at:
@@ -214,6 +280,8 @@ def _as_refusal(error: StripeRefused) -> ApiError:
     """Turn what Stripe refuses about the purchase itself into the caller's 400; the rest stays 502."""
     if (error.param or "").startswith("line_items"):
         return PriceNotFound(error.user_message or None)
+    if (error.param or "").startswith("discounts"):
+        return PromotionCodeNotApplicable(f"promo_code: {error.user_message}" if error.user_message else None)
     if error.stripe_code in ("amount_too_small", "amount_too_large"):
         return PriceDoesNotFit(error.user_message or "Stripe refuses this amount.")
     return error

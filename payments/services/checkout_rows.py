@@ -13,7 +13,9 @@ from django.db.models.functions import Now
 from common.clock import from_unix
 from common.ids import uuid7
 from payments.models import CheckoutSession
+from payments.services.checkout_effects import refuse_retry_mail
 from payments.services.intent_rows import ERROR_CHARS, CallInProgress, StripeObject, carry_out, is_free, lease_end
+from payments.services.trials import TrialUsed, free_trial, reserve_trial
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused
 from projects.models import EndUser, Project
 
@@ -21,12 +23,15 @@ SESSIONS = "checkout/sessions"
 UNFINISHED = (CheckoutSession.Status.CREATING, CheckoutSession.Status.OPEN)
 GIVEN_UP = (CheckoutSession.Status.FAILED, CheckoutSession.Status.UNKNOWN)
 LOOKUP_LIMIT = 100
+TRIAL_DAYS = "trial_period_days"
+REPLACED = "Another checkout of the same user replaced this one."
 
 
 class SessionOutcome:
     """Commits what became of the creation of a session."""
 
     def __init__(self, row: CheckoutSession) -> None:
+        self._row = row
         self._rows = CheckoutSession.objects.for_project(row.project_id).filter(pk=row.pk)
         self._creating = self._rows.filter(status=CheckoutSession.Status.CREATING)
 
@@ -46,8 +51,9 @@ class SessionOutcome:
         # Another process took this row over and gave it up: what Stripe made is true all the same, unless the user has
         # a newer checkout of the same purchase by now. Then nobody is given this one.
         given_up = self._rows.filter(status__in=GIVEN_UP, stripe_session_id="")
-        with suppress(IntegrityError), transaction.atomic():
-            given_up.update(**made)
+        with suppress(IntegrityError, TrialUsed), transaction.atomic():
+            if given_up.update(**made) and has_trial(self._row.request):
+                reserve_trial(self._row)
 
     def failed(self, error: str) -> None:
         self._settle(CheckoutSession.Status.FAILED, error)
@@ -60,17 +66,30 @@ class SessionOutcome:
         self._settle(CheckoutSession.Status.UNKNOWN, error)
 
     def _settle(self, status: str, error: str) -> None:
-        self._creating.update(status=status, error=error[:ERROR_CHARS], lease_until=None, updated_at=Now())
+        with transaction.atomic():
+            settled = self._creating.update(
+                status=status, error=error[:ERROR_CHARS], lease_until=None, updated_at=Now()
+            )
+            if settled and status in GIVEN_UP and has_trial(self._row.request):
+                free_trial(project_id=self._row.project_id, session_id=self._row.pk)
+
+
+def has_trial(request: dict[str, Any]) -> bool:
+    """Say whether a session's request asks for a trial."""
+    return bool((request.get("subscription_data") or {}).get(TRIAL_DAYS))
 
 
 def insert_session(
     *, project: Project, mode: str, end_user: EndUser, purchase_key: str, request: dict[str, Any]
 ) -> CheckoutSession | None:
-    """Commit a held row for a new session; None when one of this purchase is open already."""
+    """Commit a held row for a new session with its trial; None when one of this purchase is open already.
+
+    Raises: TrialUsed (400).
+    """
     row_id = uuid7()
     try:
         with transaction.atomic():
-            return CheckoutSession.objects.create(
+            row = CheckoutSession.objects.create(
                 id=row_id,
                 project=project,
                 mode=mode,
@@ -80,6 +99,9 @@ def insert_session(
                 request=request,
                 lease_until=lease_end(),
             )
+            if has_trial(request):
+                reserve_trial(row)
+            return row
     except IntegrityError:
         return None
 
@@ -116,7 +138,10 @@ def find_created_session(account: StripeAccount, row: CheckoutSession) -> Stripe
 def mark_session(row: CheckoutSession, *, status: str, payment_status: str = "") -> None:
     """Note that a row's session is no longer open, unless somebody noted more already."""
     rows = CheckoutSession.objects.for_project(row.project_id).filter(pk=row.pk, status__in=UNFINISHED)
-    rows.update(status=status, payment_status=payment_status, lease_until=None, updated_at=Now())
+    with transaction.atomic():
+        marked = rows.update(status=status, payment_status=payment_status, lease_until=None, updated_at=Now())
+        if marked and status == CheckoutSession.Status.EXPIRED and has_trial(row.request):
+            free_trial(project_id=row.project_id, session_id=row.pk)
 
 
 def read_session(account: StripeAccount, row: CheckoutSession) -> StripeObject | None:
@@ -132,6 +157,8 @@ def expire_session(account: StripeAccount, row: CheckoutSession) -> bool:
 
     Source: https://docs.stripe.com/api/checkout/sessions/expire
     """
+    with transaction.atomic():
+        refuse_retry_mail(row, because=REPLACED)
     try:
         # A fresh key each time: expiring twice is refused and never harms, and a stored 500 would stay for a day.
         account.action(SESSIONS, row.stripe_session_id, "expire", idempotency_key=f"expire-{uuid7()}")

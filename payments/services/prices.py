@@ -4,7 +4,7 @@ from typing import Any
 
 from common.errors import ApiError, FieldError
 from entitlements.models import Plan, PlanPrice
-from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused
+from payments.stripe_api import StripeAccount, StripeRefused
 from projects.models import Project
 
 RECURRING, ONE_TIME = "recurring", "one_time"
@@ -23,20 +23,6 @@ class PriceDoesNotFit(ApiError):
     code = "price_does_not_fit"
 
 
-class PromotionCodeNotFound(ApiError):
-    """400: an unknown promotion code is an error, never silently left out."""
-
-    code = "promo_code_not_found"
-    detail = "There is no such promotion code, or it is no longer active."
-
-
-class TrialNotAvailable(ApiError):
-    """400: a trial was asked for and no plan offers one."""
-
-    code = "trial_not_available"
-    detail = "This plan has no trial."
-
-
 def retrieve_sellable_price(*, account: StripeAccount, project: Project, mode: str, price_id: str) -> dict[str, Any]:
     """Read a price from Stripe and check that it is on sale. Raises: PriceNotFound (400), StripeFailure.
 
@@ -51,10 +37,19 @@ def retrieve_sellable_price(*, account: StripeAccount, project: Project, mode: s
         raise PriceNotFound()
     if not price.get("active"):
         raise PriceNotFound("This price is no longer active.")
-    sold = PlanPrice.objects.for_project(project).filter(mode=mode, stripe_price_id=price_id)
-    if sold.filter(plan__internal=True).exists():
+    plan = plan_of_price(project=project, mode=mode, price=price)
+    if plan is not None and plan.internal:
         raise PriceNotFound("This plan cannot be bought.")
     return price
+
+
+def plan_of_price(*, project: Project, mode: str, price: dict[str, Any]) -> Plan | None:
+    """Return the plan that a Stripe price sells, matched by its id and else by its lookup key; None when no plan knows it."""
+    sold = PlanPrice.objects.for_project(project).filter(mode=mode).select_related("plan")
+    by_id = sold.filter(stripe_price_id=price["id"]).first()
+    by_key = sold.filter(lookup_key=price["lookup_key"]).first() if by_id is None and price.get("lookup_key") else None
+    found = by_id or by_key
+    return found.plan if found else None
 
 
 def priced(price: dict[str, Any], quantity: int) -> dict[str, Any]:
@@ -87,18 +82,4 @@ def price_id_of_plan(*, account: StripeAccount, plan: Plan, mode: str, interval:
     found = account.list("prices", {"lookup_keys": [sold.lookup_key], "active": True, "limit": 1})["data"]
     if not found:
         raise PriceNotFound(f"Stripe has no active price with the lookup key of the plan {plan.code}.")
-    return str(found[0]["id"])
-
-
-def find_promotion_code(*, account: StripeAccount, code: str) -> str:
-    """Return the id of an active promotion code. Raises: PromotionCodeNotFound (400), StripeFailure.
-
-    Source: https://docs.stripe.com/api/promotion_codes/list
-    """
-    try:
-        found = account.list("promotion_codes", {"code": code, "active": True, "limit": 1})["data"]
-    except StripeObjectMissing:
-        raise PromotionCodeNotFound() from None
-    if not found:
-        raise PromotionCodeNotFound()
     return str(found[0]["id"])

@@ -10,17 +10,18 @@ from typing import Any
 from common import clock
 from common.clock import from_unix
 from payments.models import CheckoutSession
-from payments.services.objects.invoice import collect_invoice
-from payments.services.objects.payment import PAYMENT_INTENTS
-from payments.services.objects.payment_intent import collect_payment_intent
+from payments.services.checkout_effects import record_dead_end
+from payments.services.objects.payment import PAYMENT_INTENTS, collect_invoice, collect_payment_intent
 from payments.services.objects.subscription import collect_subscription
 from payments.services.ownership import Scope
 from payments.services.snapshot import Snapshot, StripeObject, id_of
+from payments.services.trials import free_trial
 
 SESSIONS = "checkout/sessions"
 Status = CheckoutSession.Status
 FULFILLED_STATUSES = ("paid", "no_payment_required")
 FAILED_INTENT_STATUSES = ("requires_payment_method", "canceled")
+DEAD_ENDS = (Status.EXPIRED, Status.FAILED)
 
 
 def collect_checkout_session(snapshot: Snapshot, session_id: str) -> StripeObject | None:
@@ -53,24 +54,31 @@ def buyer_of(scope: Scope, found: StripeObject) -> uuid.UUID | None:
 
 
 def write_checkout_session(scope: Scope, session_id: str, found: StripeObject | None, snapshot: Snapshot) -> None:
-    """Follow a session's status in our row of it; sessions that were not opened here have none."""
+    """Follow a session's status in our row of it; sessions that were not opened here have none, and cause nothing."""
+    rows = CheckoutSession.objects.for_project(scope.project_id).filter(mode=scope.mode, stripe_session_id=session_id)
     if found is None:
-        rows = CheckoutSession.objects.for_project(scope.project_id).filter(
-            mode=scope.mode, stripe_session_id=session_id
-        )
         rows.filter(status=Status.OPEN).update(status=Status.EXPIRED, updated_at=clock.now())
+        status = Status.EXPIRED.value
+    else:
+        status = _status_of(found, snapshot)
+        _row_of(scope, found).update(
+            stripe_session_id=session_id,
+            status=status,
+            payment_status=found.get("payment_status") or "",
+            stripe_subscription_id=id_of(found.get("subscription")),
+            payment_intent_id=id_of(found.get("payment_intent")),
+            url=found.get("url") or "",
+            expires_at=from_unix(found.get("expires_at")),
+            error="",
+            updated_at=clock.now(),
+        )
+    if status not in DEAD_ENDS:
         return
-    _row_of(scope, found).update(
-        stripe_session_id=session_id,
-        status=_status_of(found, snapshot),
-        payment_status=found.get("payment_status") or "",
-        stripe_subscription_id=id_of(found.get("subscription")),
-        payment_intent_id=id_of(found.get("payment_intent")),
-        url=found.get("url") or "",
-        expires_at=from_unix(found.get("expires_at")),
-        error="",
-        updated_at=clock.now(),
-    )
+    row = rows.select_related("end_user", "project").first()
+    if row is not None:
+        free_trial(project_id=scope.project_id, session_id=row.pk)
+        if found is not None:
+            record_dead_end(scope, row, found)
 
 
 def _row_of(scope: Scope, found: StripeObject) -> Any:
@@ -85,8 +93,14 @@ def _row_of(scope: Scope, found: StripeObject) -> Any:
 
 
 def _status_of(found: StripeObject, snapshot: Snapshot) -> str:
+    """Return Stripe's status; a session that is complete and unpaid has failed when its delayed payment has."""
     status: str = found.get("status") or Status.OPEN
     if status != Status.COMPLETE or found.get("payment_status") in FULFILLED_STATUSES:
         return status
-    intent = snapshot.of_kind(PAYMENT_INTENTS).get(id_of(found.get("payment_intent")))
-    return Status.FAILED if intent and intent["status"] in FAILED_INTENT_STATUSES else status
+    invoice_id = id_of(found.get("invoice"))
+    attempts = {id_of(found.get("payment_intent"))} | {
+        intent_id for intent_id, paid in snapshot.invoice_of_payment.items() if invoice_id and paid == invoice_id
+    }
+    intents = [intent for intent_id, intent in snapshot.of_kind(PAYMENT_INTENTS).items() if intent_id in attempts]
+    tried = [intent["status"] for intent in intents if intent is not None]
+    return Status.FAILED if tried and set(tried) <= set(FAILED_INTENT_STATUSES) else status

@@ -1,0 +1,105 @@
+"""What a checkout that came to nothing causes: the app is told, and the buyer gets one mail with a way back.
+
+Both hang on the session's state, not on an event, so that it does not matter what brings it; each has its key.
+"""
+
+from typing import Any
+
+from notifications.services.outbox import record_effect
+from payments.models import CheckoutSession, Subscription
+from payments.services.effects import APP_EVENT, MAIL, cause_effect
+from payments.services.ownership import Scope
+from payments.services.snapshot import StripeObject
+from projects.models import Project
+
+Status = CheckoutSession.Status
+RETRY_MAIL = "checkout_retry"
+EXPIRED_EVENT = "checkout.expired"
+
+
+def retry_mail_key(session_id: str) -> str:
+    """Name the one mail of a session."""
+    return f"mail:{RETRY_MAIL}:{session_id}"
+
+
+def refuse_retry_mail(row: CheckoutSession, *, because: str) -> None:
+    """Take the key of a session's mail, so that none is sent. Call in a transaction."""
+    record_effect(
+        project_id=row.project_id,
+        mode=row.mode,
+        kind=MAIL,
+        effect_key=retry_mail_key(row.stripe_session_id),
+        payload={"template": RETRY_MAIL, "to": None, "context": {}},
+        end_user_id=row.end_user_id,
+        cause=str(row.pk),
+        skipped_because=because,
+    )
+
+
+def record_dead_end(scope: Scope, row: CheckoutSession, found: StripeObject) -> None:
+    """Record what follows from a session that expired, or whose delayed payment failed. `project` comes with the row."""
+    cause = scope.cause_of(row.stripe_session_id)
+    if row.status == Status.EXPIRED:
+        cause_effect(
+            scope,
+            cause,
+            kind=APP_EVENT,
+            effect_key=f"app:{EXPIRED_EVENT}:{row.stripe_session_id}",
+            payload={"type": EXPIRED_EVENT, "data": _shape(row)},
+            end_user_id=row.end_user_id,
+        )
+    if is_still_wanted(row):
+        cause_effect(
+            scope,
+            cause,
+            kind=MAIL,
+            effect_key=retry_mail_key(row.stripe_session_id),
+            payload={"template": RETRY_MAIL, "to": None, "context": _context(row, found)},
+            end_user_id=row.end_user_id,
+        )
+
+
+def is_still_wanted(row: CheckoutSession) -> bool:
+    """Say whether the buyer may still want this: they have not come back for the same purchase, or subscribed otherwise."""
+    later = CheckoutSession.objects.for_project(row.project_id).filter(
+        mode=row.mode, end_user=row.end_user_id, purchase_key=row.purchase_key, created_at__gt=row.created_at
+    )
+    if later.exclude(status__in=(Status.FAILED, Status.UNKNOWN)).exists():
+        return False
+    if row.request.get("mode") != "subscription":
+        return True
+    others = Subscription.objects.for_project(row.project_id).in_mode(row.mode).filter(end_user=row.end_user_id)
+    bought_since = others.exclude(stripe_subscription_id=row.stripe_subscription_id).filter(
+        status__in=("active", "trialing"), created_at__gte=row.created_at
+    )
+    return not bought_since.exists()
+
+
+def _shape(row: CheckoutSession) -> dict[str, Any]:
+    """Write what the app is told, in the words of GET checkout-session."""
+    return {
+        "session_id": row.stripe_session_id,
+        "status": row.status,
+        "payment_status": row.payment_status or "unpaid",
+        "project_id": str(row.project_id),
+        "user_id": str(row.end_user_id),
+        "external_user_id": row.end_user.external_id,
+        "is_test_mode": row.mode == "test",
+        "subscription": None,
+        "payment": None,
+    }
+
+
+def _context(row: CheckoutSession, found: StripeObject) -> dict[str, Any]:
+    reason = "expired" if row.status == Status.EXPIRED else "payment_failed"
+    return {"url": retry_url(row, found), "reason": reason, "session_id": row.stripe_session_id}
+
+
+def retry_url(row: CheckoutSession, found: StripeObject) -> str:
+    """Return where the buyer can try again: Stripe's page to recover the session if it has one, else where they came from.
+
+    Source: https://docs.stripe.com/payments/checkout/abandoned-carts
+    """
+    recovery = (found.get("after_expiration") or {}).get("recovery") or {}
+    project: Project = row.project
+    return str(recovery.get("url") or row.request.get("cancel_url") or project.default_cancel_url or "")
