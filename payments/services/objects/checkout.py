@@ -11,7 +11,9 @@ from common import clock
 from common.clock import from_unix
 from payments.models import CheckoutSession
 from payments.services.checkout_effects import record_dead_end
-from payments.services.objects.payment import PAYMENT_INTENTS, collect_invoice, collect_payment_intent
+from payments.services.objects.invoice import collect_invoice
+from payments.services.objects.payment import PAYMENT_INTENTS
+from payments.services.objects.payment_intent import collect_payment_intent
 from payments.services.objects.subscription import collect_subscription
 from payments.services.ownership import Scope
 from payments.services.snapshot import Snapshot, StripeObject, id_of
