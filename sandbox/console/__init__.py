@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from .. import clock
 from ..dispatch import Dispatcher
 from ..errors import StripeError
-from . import account_pages, api, delivery_pages, fault_pages, time_pages, views
+from . import account_pages, api, delivery_pages, fault_pages, setting_pages, time_pages, views
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -41,6 +41,7 @@ def blueprint(dispatcher: Dispatcher) -> Blueprint:
     account_pages.add_routes(pages, dispatcher)
     delivery_pages.add_routes(pages, dispatcher)
     fault_pages.add_routes(pages, dispatcher)
+    setting_pages.add_routes(pages, dispatcher)
     time_pages.add_routes(pages, dispatcher)
     api.add_routes(pages, dispatcher)
 

@@ -154,7 +154,7 @@ def _add_disorder(pages: Blueprint, dispatcher: Dispatcher) -> None:
             return jsonify(disorder.shown(tx, account_id))
 
     @pages.post("/api/accounts/<account_id>/disorder")
-    def cause_disorder(account_id: str) -> ResponseReturnValue:
+    def cause_disorder_by_json(account_id: str) -> ResponseReturnValue:
         wanted = disorder.checked(body())
         with dispatcher.store.transaction() as tx:
             check_account(tx, account_id)
@@ -162,7 +162,7 @@ def _add_disorder(pages: Blueprint, dispatcher: Dispatcher) -> None:
             return jsonify(disorder.shown(tx, account_id))
 
     @pages.delete("/api/accounts/<account_id>/disorder")
-    def end_disorder(account_id: str) -> ResponseReturnValue:
+    def end_disorder_by_json(account_id: str) -> ResponseReturnValue:
         with dispatcher.store.transaction() as tx:
             check_account(tx, account_id)
             disorder.end(tx, account_id)
@@ -201,11 +201,11 @@ def _add_rates(pages: Blueprint, dispatcher: Dispatcher) -> None:
         return jsonify(dispatcher.rates.shown(known(account_id)))
 
     @pages.post("/api/accounts/<account_id>/rate")
-    def limit_rate(account_id: str) -> ResponseReturnValue:
+    def limit_rate_by_json(account_id: str) -> ResponseReturnValue:
         dispatcher.rates.limit(known(account_id), body())
         return jsonify(dispatcher.rates.shown(account_id))
 
     @pages.delete("/api/accounts/<account_id>/rate")
-    def measure_anew(account_id: str) -> ResponseReturnValue:
+    def measure_anew_by_json(account_id: str) -> ResponseReturnValue:
         dispatcher.rates.reset(known(account_id))
         return jsonify(dispatcher.rates.shown(account_id))

@@ -8,7 +8,9 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from ..dispatch import Dispatcher
+from ..errors import StripeError
 from ..faults import RATE_REASONS, FaultRefused
+from ..rates import FIELDS
 from ..resources import all_routes
 from .place import Place, open_place, typed
 
@@ -28,7 +30,12 @@ KINDS = [
     ("timeout_after_effect", "It happens, then silence"),
     ("reset_after_effect", "It happens, then the connection is cut"),
 ]
-NOTICES = {"added": "The fault is in force.", "removed": "The fault is lifted."}
+NOTICES = {
+    "added": "The fault is in force.",
+    "removed": "The fault is lifted.",
+    "limited": "The limits are in force.",
+    "measured": "Measuring anew.",
+}
 
 
 def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
@@ -38,7 +45,15 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
         rules = [rule for rule in dispatcher.faults.list(place.account) if rule["mode"] in (None, place.mode)]
         paths = sorted({f"{method} {path.replace('{id}', '*')}" for method, path, _ in all_routes()})
         values = {"match": "POST /v1/checkout/sessions", "do": "status:500", "nth": 1, "times": 1, "seconds": 30}
-        return place.page("faults", "faults", rules=rules, kinds=KINDS, paths=paths, **{"values": values, **more})
+        return place.page(
+            "faults",
+            "faults",
+            rules=rules,
+            kinds=KINDS,
+            paths=paths,
+            rate=dispatcher.rates.shown(place.account),
+            **{"values": values, **more},
+        )
 
     @pages.get("/accounts/<account>/<mode>/faults")
     def list_faults(account: str, mode: str) -> ResponseReturnValue:
@@ -67,6 +82,25 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
         place = open_place(dispatcher.store, account, mode)
         dispatcher.faults.remove(rule_id)
         return redirect(place.url("list_faults", done="removed"), 303)
+
+    @pages.post("/accounts/<account>/<mode>/rate")
+    def limit_rate(account: str, mode: str) -> ResponseReturnValue:
+        place, fields = open_place(dispatcher.store, account, mode), typed()
+        wanted: dict[str, Any] = {}
+        for name in FIELDS:
+            text = fields.get(name, "")
+            wanted[name] = (int(text) if text.isdigit() else text) if text else None
+        try:
+            dispatcher.rates.limit(account, wanted)
+        except StripeError as error:
+            return faults_page(place, error=error.message), 400
+        return redirect(place.url("list_faults", done="limited"), 303)
+
+    @pages.post("/accounts/<account>/<mode>/rate/reset")
+    def measure_anew(account: str, mode: str) -> ResponseReturnValue:
+        place = open_place(dispatcher.store, account, mode)
+        dispatcher.rates.reset(account)
+        return redirect(place.url("list_faults", done="measured"), 303)
 
     @pages.get("/accounts/<account>/<mode>/requests")
     def list_requests(account: str, mode: str) -> ResponseReturnValue:

@@ -213,10 +213,15 @@ def keys_of(tx: Tx, account_id: str) -> list[Object]:
     """List an account's keys by their last four characters; the sandbox itself keeps no more than a hash."""
     prefixes = {"secret": "sk", "publishable": "pk", "restricted": "rk"}
     rows = tx.execute(
-        "SELECT kind, livemode, last4 FROM api_keys WHERE account = ? ORDER BY livemode, kind DESC", (account_id,)
+        "SELECT rowid, kind, livemode, last4, permissions, expired FROM api_keys WHERE account = ?"
+        " ORDER BY livemode, kind DESC, rowid",
+        (account_id,),
     )
     return [
         {
+            "number": row["rowid"],
+            "expired": bool(row["expired"]),
+            "permissions": json.loads(row["permissions"]) if row["permissions"] else None,
             "kind": row["kind"],
             "mode": "live" if row["livemode"] else "test",
             "shown": f"{prefixes.get(row['kind'], 'sk')}_{'live' if row['livemode'] else 'test'}_\u2026{row['last4']}",

@@ -19,7 +19,7 @@ from tests.sandbox.lives import event_types, latest_invoice, make_customer, star
 from tests.sandbox.receiver import Receiver
 from tests.sandbox.stripe_api import Api, create_price, create_session, subscribe, until, visible_text
 
-TABS = ("", "/objects", "/events", "/deliveries", "/clocks", "/faults", "/requests")
+TABS = ("", "/objects", "/events", "/deliveries", "/clocks", "/faults", "/requests", "/settings")
 
 
 class Forms(HTMLParser):
@@ -380,3 +380,63 @@ def test_a_limit_of_the_page_lasts_until_it_is_lifted(api: Api, page: Page) -> N
     page.post("/faults", match="GET /v1/customers", do="limit:25", nth="1", times="1")
     statuses = {api.http.get("/v1/customers").status_code for _ in range(40)}
     assert statuses == {200, 429}
+
+
+# Settings, astray deliveries and rates
+
+
+def test_a_restricted_key_made_on_the_page_may_what_was_ticked_until_it_expires(sandbox: Sandbox, page: Page) -> None:
+    assert "at least one permission" in page.post("/keys", 400, customer="none")
+    shown = page.post("/keys", 201, customer="write", charge="read", invoice="none")
+    key = re.search(r"rk_test_\w+", shown)
+    assert key and key.group() not in page.get("/settings")
+    restricted = Api(sandbox.url, key.group())
+    restricted.post("/v1/customers")
+    restricted.get("/v1/charges")
+    restricted.get("/v1/invoices", 403)
+    expire = Forms(page.get("/settings")).found["Expire"]
+    text = visible_text(page.get("/settings"))
+    assert "read charge, write customer" in text or "write customer, read charge" in text
+    # The last key of the list is the newest; its button is the last one.
+    assert "not accepted any more" in page.post(expire)
+    assert (
+        page.http.get(f"{sandbox.url}/v1/charges", headers={"Authorization": f"Bearer {key.group()}"}).status_code
+        == 401
+    )
+
+
+def test_retries_and_notices_are_set_on_the_page(sandbox: Sandbox, account: SandboxAccount, page: Page) -> None:
+    page.post("/billing", retry_hours="24, 72", after_retries="unpaid", upcoming_days="3")
+    kept = httpx.get(f"{sandbox.url}/_sandbox/api/accounts/{account.account_id}/billing").json()
+    assert kept == {"retry_hours": [24, 72], "after_retries": "unpaid", "upcoming_days": 3}
+    refused = page.post("/billing", 400, retry_hours="soon", after_retries="unpaid", upcoming_days="3")
+    assert "must be numbers" in refused and 'value="soon"' in refused
+    assert httpx.get(f"{sandbox.url}/_sandbox/api/accounts/{account.account_id}/billing").json() == kept
+
+
+def test_one_accounts_deliveries_are_held_and_go_astray_by_buttons(api: Api, page: Page, receiver: Receiver) -> None:
+    api.post("/v1/webhook_endpoints", url=receiver.url, enabled_events=["customer.created"])
+    assert "held back" in visible_text(page.post("/deliveries/hold", whose="this"))
+    api.post("/v1/customers")
+    page.post("/deliveries/release", order="recorded")
+    until(lambda: len(receiver.received) == 1)
+    assert "in force" in visible_text(page.post("/deliveries/disorder", drop="100", seed="3"))
+    api.post("/v1/customers")
+    assert "1 lost so far" in visible_text(page.get("/deliveries?state=lost"))
+    page.post("/deliveries/disorder", 400, drop="101")
+    page.post("/deliveries/order")
+    api.post("/v1/customers")
+    until(lambda: len(receiver.received) == 2)
+
+
+def test_the_rate_is_shown_and_limited_by_the_page(api: Api, page: Page) -> None:
+    api.get("/v1/customers")
+    assert "1 requests in test mode, 1 at most in one second" in visible_text(page.get("/faults"))
+    page.post("/rate", endpoint_per_second="1")
+    statuses = [api.http.get("/v1/prices").status_code for _ in range(4)]
+    assert 429 in statuses
+    page.post("/rate", 400, per_second="fast")
+    page.post("/rate")
+    assert api.http.get("/v1/prices").status_code == 200
+    page.post("/rate/reset")
+    assert "0 requests in test mode" in visible_text(page.get("/faults"))
