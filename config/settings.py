@@ -107,8 +107,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.health_middleware.HealthMiddleware",
-    "payments.webhook_middleware.NoCookiesOnWebhooks",
     "django.middleware.security.SecurityMiddleware",
+    "payments.webhook_middleware.DeliveriesFirst",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -275,6 +275,8 @@ OUTBOX_MAX_ATTEMPTS = read_number(env, "OUTBOX_MAX_ATTEMPTS", default=20, at_lea
 vars().update(read_mail_settings(env, unsent_dir=VAR_DIR / "mail"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
+# The bodies of events are emptied after so long; Stripe itself lists events for 30 days.
+EVENT_BODY_RETENTION_DAYS = read_number(env, "EVENT_BODY_RETENTION_DAYS", default=90, at_least=1, at_most=3650)
 
 # allauth: the OAuth2 and OpenID provider for developers.
 ACCOUNT_LOGIN_METHODS = {"email"}
