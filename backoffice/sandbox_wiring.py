@@ -5,7 +5,6 @@ catalogue through Stripe's API. Only the account itself is made through the sand
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 from django.conf import settings
@@ -13,12 +12,12 @@ from django.conf import settings
 from common.modes import LIVE, TEST
 from entitlements.models import Plan, PlanPrice
 from payments.models import StripeCredentials
-from payments.services.stripe_config import put_stripe_config, webhook_urls
+from payments.services.stripe_config import put_stripe_config
+from payments.services.webhook_endpoints import check_endpoint
 from payments.stripe_api import StripeAccount, stripe_account
 from projects.models import Project
 
 TIMEOUT_SECONDS = 10
-ALL_EVENTS = ["*"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ def wire_to_sandbox(*, project: Project) -> None:
         account = stripe_account(project.pk, mode)
         for sample in SAMPLE_PLANS:
             _make_plan(project, account, mode, sample)
-        _make_endpoint(project, account, mode)
+        # Saving the keys made it; now it is moved to where the service is reached today.
+        check_endpoint(project=project, mode=mode, mend_by_hand=True)
 
 
 def _make_plan(project: Project, account: StripeAccount, mode: str, sample: SamplePlan) -> None:
@@ -110,23 +110,3 @@ def _make_plan(project: Project, account: StripeAccount, mode: str, sample: Samp
             )
         )
     PlanPrice.objects.bulk_create(rows)
-
-
-def _make_endpoint(project: Project, account: StripeAccount, mode: str) -> None:
-    """Make the webhook endpoint, or move it to where the service is reached now."""
-    url = webhook_urls(project=project)[f"{mode}_webhook_url"]
-    credentials = StripeCredentials.objects.for_project(project).get(mode=mode)
-    existing: list[dict[str, Any]] = account.list("webhook_endpoints", {"limit": 100})["data"]
-    ours = [endpoint for endpoint in existing if endpoint["url"].endswith(f"/{project.pk}/{mode}")]
-    if ours and credentials.get_secret("webhook_secret"):
-        if ours[0]["url"] != url:
-            account.update(
-                "webhook_endpoints", ours[0]["id"], {"url": url}, idempotency_key=f"move-{ours[0]['id']}-{url}"
-            )
-        return
-    endpoint = account.create(
-        "webhook_endpoints",
-        {"url": url, "enabled_events": ALL_EVENTS, "api_version": settings.STRIPE_API_VERSION},
-        idempotency_key=f"endpoint-{project.pk}-{mode}-{len(existing)}",
-    )
-    put_stripe_config(project=project, changes={f"{mode}_webhook_secret": endpoint["secret"]})

@@ -55,16 +55,17 @@ def redact(text: str) -> str:
 
 def redact_named_fields(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Drop the values of fields that are secret by name, at any depth."""
-    return {name: _without_named_secrets(name, value) for name, value in event.items()}
+    return {name: without_named_secrets(name, value) for name, value in event.items()}
 
 
-def _without_named_secrets(name: object, value: Any) -> Any:
+def without_named_secrets(name: object, value: Any) -> Any:
+    """Return a value without what is secret by its name, at any depth; `name` is the value's own."""
     if isinstance(name, str) and _SECRET_NAME.match(name):
         return REDACTED
     if isinstance(value, dict):
-        return {key: _without_named_secrets(key, inner) for key, inner in value.items()}
+        return {key: without_named_secrets(key, inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_named_secrets(None, inner) for inner in value]
+        return [without_named_secrets(None, inner) for inner in value]
     return value
 
 

@@ -51,6 +51,8 @@ app.conf.beat_schedule = {
     "sweep-events": _every(15, SWEEP_TASK),
     "run-outbox": _every(15, OUTBOX_TASK),
     "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
+    "look-after-webhook-endpoints": _every(60, "payments.tasks.look_after_webhook_endpoints"),
+    "empty-old-bodies": _every(3600, "payments.tasks.empty_old_bodies"),
     "fold-rollups": _every(30, "payments.tasks.fold_rollups"),
     "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),

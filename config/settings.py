@@ -229,6 +229,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "TransactionStatus": "payments.schema.PAYMENT_STATUSES",
+        "WebhookEventStatus": "payments.webhook_schema.EVENT_STATUSES",
         "CheckoutMode": ["subscription", "payment"],
     },
 }

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from payments.views import developer
+from payments.views import developer, webhook_events
 
 PROJECT = "api/v1/payments/stripe/projects/<str:project_id>"
 
@@ -16,4 +16,18 @@ urlpatterns = [
     path(f"{PROJECT}/validate-credentials", developer.ValidateCredentialsView.as_view(), name="validate-credentials"),
     path(f"{PROJECT}/subscriptions", developer.ProjectSubscriptionsView.as_view(), name="project-subscriptions"),
     path(f"{PROJECT}/payments", developer.ProjectPaymentsView.as_view(), name="project-payments"),
+    path(
+        f"{PROJECT}/webhook-endpoint/check", webhook_events.EndpointCheckView.as_view(), name="check-webhook-endpoint"
+    ),
+    path(
+        f"{PROJECT}/webhook-endpoint/roll-secret", webhook_events.RollSecretView.as_view(), name="roll-webhook-secret"
+    ),
+    path(f"{PROJECT}/webhook-events", webhook_events.WebhookEventsView.as_view(), name="webhook-events"),
+    path(f"{PROJECT}/webhook-events/replay", webhook_events.ReplayEventsView.as_view(), name="replay-webhook-events"),
+    path(f"{PROJECT}/webhook-events/<str:event_id>", webhook_events.WebhookEventView.as_view(), name="webhook-event"),
+    path(
+        f"{PROJECT}/webhook-events/<str:event_id>/replay",
+        webhook_events.ReplayEventView.as_view(),
+        name="replay-webhook-event",
+    ),
 ]

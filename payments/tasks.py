@@ -14,11 +14,13 @@ from django.conf import settings
 from django.db import connection
 
 from payments.services import rollups
+from payments.services.endpoint_rounds import look_after_endpoints
 from payments.services.inbox import EventGroup, lease_due_groups, renew_leases
 from payments.services.intents import reconcile_open_intents
 from payments.services.leases import purge_old_leases
 from payments.services.processing import process_group
 from payments.services.rate_budget import background_calls
+from payments.services.retention import empty_old_bodies
 from payments.webhooks import HANDLERS
 
 log = structlog.get_logger(__name__)
@@ -56,6 +58,7 @@ def sweep_events() -> None:
         _kept_house_at = now
         purge_old_leases()
         reconcile_intents()
+        look_after_webhook_endpoints()
 
 
 @shared_task(name="payments.tasks.reconcile_intents", acks_late=False, ignore_result=True)
@@ -77,6 +80,19 @@ def check_rollups() -> None:
     for difference in rollups.find_rollup_differences():
         log.error("rollup_differs", **{name: str(value) for name, value in difference.items()})
     rollups.mend_rollups()
+
+
+@shared_task(name="payments.tasks.look_after_webhook_endpoints", acks_late=False, ignore_result=True)
+def look_after_webhook_endpoints() -> None:
+    """Check the webhook endpoints that are due, carry rolls on, take away what has expired."""
+    with background_calls():
+        look_after_endpoints()
+
+
+@shared_task(name="payments.tasks.empty_old_bodies", acks_late=False, ignore_result=True)
+def empty_bodies() -> None:
+    """Empty the bodies of events past their retention; what one run does not finish the next one does."""
+    empty_old_bodies()
 
 
 def _run_until_idle() -> None:

@@ -191,7 +191,10 @@ def put_back(
     group: EventGroup, events: Sequence[WebhookEvent], *, seconds: float, wait_reason: str = "", error: str = ""
 ) -> None:
     """Let leased events wait without using up an attempt."""
+    # To wait for a mended key is a failure; to wait for somebody who writes the same customer is none.
+    failed = {"failed_at": Now()} if error else {}
     _held(group, events).update(
+        **failed,
         status=Status.PENDING,
         next_attempt_at=Now() + dt.timedelta(seconds=seconds),
         lease_token=None,
@@ -219,7 +222,13 @@ def fail_events(group: EventGroup, events: Sequence[WebhookEvent], error: Except
         attempts = event.attempts + 1
         if not transient and attempts >= settings.EVENT_MAX_ATTEMPTS:
             _held(group, [event]).update(
-                status=Status.DEAD, attempts=attempts, handled_at=Now(), lease_token=None, lease_until=None, error=text
+                status=Status.DEAD,
+                attempts=attempts,
+                handled_at=Now(),
+                failed_at=Now(),
+                lease_token=None,
+                lease_until=None,
+                error=text,
             )
             continue
         pause = dt.timedelta(seconds=pause_seconds(attempts, transient=transient))
@@ -227,6 +236,7 @@ def fail_events(group: EventGroup, events: Sequence[WebhookEvent], error: Except
             status=Status.PENDING,
             attempts=F("attempts") + 1,
             next_attempt_at=Now() + pause,
+            failed_at=Now(),
             lease_token=None,
             lease_until=None,
             error=text,

@@ -55,7 +55,7 @@ def claim_intent(
     *,
     project: Project,
     mode: str,
-    end_user: EndUser,
+    end_user: EndUser | None,
     operation: str,
     target: str,
     params: dict[str, Any],
@@ -186,7 +186,7 @@ def _effect_after(
 
 
 def _insert(
-    project: Project, mode: str, end_user: EndUser, operation: str, target: str, params: dict[str, Any]
+    project: Project, mode: str, end_user: EndUser | None, operation: str, target: str, params: dict[str, Any]
 ) -> StripeIntent | None:
     intent_id = uuid7()
     try:

@@ -15,6 +15,7 @@ from common.errors import ApiError
 from payments.models import CheckoutSession, StripeIntent
 from payments.services import customers, subscription_changes
 from payments.services.checkout_rows import SessionOutcome, create_at_stripe, find_created_session, take_session
+from payments.services.endpoint_creation import CREATE_ENDPOINT, resume_creation
 from payments.services.intent_rows import IntentOutcome, Outcome, is_free, release_intent, settle_intent, take_intent
 from payments.services.portal import CREATE_PORTAL_SESSION
 from payments.services.sync_subscription import sync_subscription
@@ -69,6 +70,8 @@ def _reconcile(intent: StripeIntent) -> bool:
     account = stripe_account(intent.project_id, intent.mode)
     if intent.operation == customers.CREATE_CUSTOMER:
         return _reconcile_customer(account, intent)
+    if intent.operation == CREATE_ENDPOINT:
+        return _reconcile_endpoint(intent)
     return _reconcile_change(account, intent)
 
 
@@ -81,6 +84,15 @@ def _reconcile_customer(account: StripeAccount, intent: StripeIntent) -> bool:
         settle_intent(intent, status=StripeIntent.Status.UNKNOWN, error=NEVER_FOUND)
         return True
     customers.CustomerOutcome(intent).succeeded(found)
+    return True
+
+
+def _reconcile_endpoint(intent: StripeIntent) -> bool:
+    if _is_key_forgotten(intent):
+        # Were there an endpoint, its secret would be lost: the hourly look deletes it and makes another.
+        settle_intent(intent, status=StripeIntent.Status.UNKNOWN, error=NEVER_FOUND)
+    else:
+        resume_creation(intent)
     return True
 
 

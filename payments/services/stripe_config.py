@@ -2,36 +2,33 @@
 
 Invariants: Stripe is asked before and outside the transaction that saves; two changes of one project are saved one
 after the other under the project's row lock, so that neither is lost; nothing is written when Stripe refuses a key or
-is away.
+is away. The webhook endpoint is seen to afterwards: trouble with it is a status, and the keys are saved all the same.
 """
 
-import datetime as dt
-import hashlib
-import hmac
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
 
 from common import clock
-from common.encryption import DecryptionError
 from common.errors import FieldError, NotFound
 from common.modes import MODES, Mode, mode_of
-from payments.models import StripeConfig, StripeCredentials, WebhookEvent
+from payments.models import StripeConfig, StripeCredentials
 from payments.secret_cache import forget_secrets
+from payments.services.endpoint_creation import account_or_none, drop_endpoint
 from payments.services.inbox import resume_waiting_events
 from payments.services.shared_webhook import is_used_by_another, lock_shared_address
-from payments.stripe_api import StripeKeyRejected, read_account
+from payments.services.webhook_endpoints import BY_HAND, check_endpoint, switch_off_endpoints
+from payments.services.webhook_health import Health, read_health
+from payments.services.webhook_secrets import current_secret, replace_webhook_secret, webhook_secret_fingerprint
+from payments.stripe_api import StripeAccount, StripeKeyRejected, StripeNotConfigured, read_account
 from projects.models import Project
 
 KEY_FIELDS = ("secret_key", "publishable_key", "webhook_secret")
 MAX_KEY_LENGTH = 255
 KEY_REJECTED = "Stripe rejected this key: it is wrong, expired or revoked."
-ROLLED_SECRET_LIVES = dt.timedelta(hours=24)
 _PREFIXES = {
     "secret_key": ("sk_{mode}_", "rk_{mode}_"),
     "publishable_key": ("pk_{mode}_",),
@@ -59,11 +56,19 @@ class KeysRefused(FieldError):
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """A configuration as it is read: its row, its credentials per mode, and when each mode's last event came."""
+    """A configuration as it is read: its row, its credentials per mode, and how each mode's events fare."""
 
     config: StripeConfig
     credentials: list[StripeCredentials]
-    last_event_at: dict[str, dt.datetime | None]
+    health: dict[str, Health]
+
+
+@dataclass
+class Abandoned:
+    """Endpoints of ours that a change leaves behind, and the account that they are in."""
+
+    account: StripeAccount | None
+    endpoint_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,7 @@ def read_stripe_config(*, project: Project) -> StoredConfig | None:
     if config is None:
         return None
     credentials = list(StripeCredentials.objects.for_project(project))
-    events = WebhookEvent.objects.for_project(project).values("mode")
-    last_event_at = {row["mode"]: row["last"] for row in events.annotate(last=Max("received_at")).order_by()}
-    return StoredConfig(config, credentials, last_event_at)
+    return StoredConfig(config, credentials, read_health(project_id=project.pk))
 
 
 def put_stripe_config(
@@ -95,25 +98,26 @@ def put_stripe_config(
     given = {name: value for name, value in changes.items() if value is not None}
     _check_shapes(given)
     accounts = {mode: _account_of_key(given, mode) for mode in MODES if f"{mode}_secret_key" in given}
+    abandoned: list[Abandoned] = []
     with transaction.atomic():
         # The project's row orders the changes, also of a configuration that does not exist yet.
         locked = Project.objects.existing().select_for_update(no_key=True).filter(pk=project.pk).first()
         if locked is None:
             raise NotFound()
-        config, created = StripeConfig.objects.get_or_create(project=locked)
-        if not created:
-            config.is_active = True
-            config.updated_at = clock.now()
-            config.save(update_fields=["is_active", "updated_at"])
+        was_active = _activate(locked)
         for mode in MODES:
             keys = {field: given[f"{mode}_{field}"] for field in KEY_FIELDS if f"{mode}_{field}" in given}
             if keys:
-                row = _locked_credentials(config, locked, mode)
+                row = _locked_credentials(locked, mode)
+                left = Abandoned(account_or_none(row))
                 if mode in accounts:
-                    _keep_account(row, accounts[mode], confirmed=confirm_account_change)
-                _save_keys(row, locked, keys)
+                    _keep_account(row, accounts[mode], left, confirmed=confirm_account_change)
+                _save_keys(row, locked, keys, left)
+                abandoned.append(left)
     forget_secrets(project.pk)
     resume_waiting_events(project_id=project.pk)
+    _drop(abandoned)
+    _see_to_endpoints(project, modes=MODES if not was_active else list(accounts))
     stored = read_stripe_config(project=project)
     if stored is None:
         raise NotFound()
@@ -126,6 +130,7 @@ def deactivate_stripe_config(*, project: Project) -> None:
     forget_secrets(project.pk)
     if not changed:
         raise StripeConfigMissing()
+    switch_off_endpoints(project=project)
 
 
 def validate_credentials(*, secret_key: str, is_test_mode: bool) -> Verdict:
@@ -141,17 +146,6 @@ def validate_credentials(*, secret_key: str, is_test_mode: bool) -> Verdict:
             return Verdict(True, f"The restricted {mode} key works{_on_account(_account_in(error))}.")
         return Verdict(False, KEY_REJECTED)
     return Verdict(True, f"The {mode} key works{_on_account(str(account.get('id', '')))}.")
-
-
-def webhook_urls(*, project: Project) -> dict[str, str]:
-    """Return the addresses that Stripe delivers this project's events to."""
-    base = f"{settings.PUBLIC_BASE_URL}/api/v1/payments/stripe/webhooks/{project.pk}"
-    return {f"{mode}_webhook_url": f"{base}/{mode}" for mode in MODES}
-
-
-def webhook_secret_fingerprint(secret: str) -> str:
-    """Return a keyed digest that tells two signing secrets apart without revealing either."""
-    return hmac.new(settings.SECRET_KEY.encode(), b"webhook-secret:" + secret.encode(), hashlib.sha256).hexdigest()
 
 
 def _check_shapes(given: Mapping[str, str]) -> None:
@@ -210,25 +204,38 @@ def _on_account(account_id: str) -> str:
     return f" on account {account_id}" if account_id else ""
 
 
-def _locked_credentials(config: StripeConfig, project: Project, mode: Mode) -> StripeCredentials:
+def _activate(project: Project) -> bool:
+    """Make the configuration or switch it on again; tells whether it was on. The caller holds the project's row lock."""
+    config, created = StripeConfig.objects.get_or_create(project=project)
+    was_active = config.is_active and not created
+    if not created:
+        config.is_active = True
+        config.updated_at = clock.now()
+        config.save(update_fields=["is_active", "updated_at"])
+    return was_active
+
+
+def _locked_credentials(project: Project, mode: Mode) -> StripeCredentials:
     """Return one mode's row, new or stored. The caller holds the project's row lock."""
     # Locked itself too: a rotation of encryption keys that runs meanwhile must not be undone by this save.
     row = StripeCredentials.objects.for_project(project).filter(mode=mode).select_for_update(no_key=True).first()
-    return row or StripeCredentials(config=config, project=project, mode=mode, version=0)
+    return row or StripeCredentials(config=project.stripe_config, project=project, mode=mode, version=0)
 
 
-def _save_keys(row: StripeCredentials, project: Project, keys: Mapping[str, str]) -> None:
+def _save_keys(row: StripeCredentials, project: Project, keys: Mapping[str, str], left: Abandoned) -> None:
     if "webhook_secret" in keys:
-        _roll_webhook_secret(row, project, keys["webhook_secret"])
-    for field in ("secret_key", "publishable_key"):
-        if field in keys:
-            row.set_secret(field, keys[field])
+        _put_webhook_secret(row, project, keys["webhook_secret"], left)
+    for name in ("secret_key", "publishable_key"):
+        if name in keys:
+            row.set_secret(name, keys[name])
+    if row.webhook_secret and not row.webhook_endpoint_id:
+        row.webhook_status = row.webhook_status or BY_HAND
     row.configured_at = clock.now()
     row.version += 1
     row.save()
 
 
-def _keep_account(row: StripeCredentials, account_id: str, *, confirmed: bool) -> None:
+def _keep_account(row: StripeCredentials, account_id: str, left: Abandoned, *, confirmed: bool) -> None:
     known = row.stripe_account_id
     if known and account_id != known and not confirmed:
         found = f"account {account_id}" if account_id else "an account that it may not name"
@@ -237,27 +244,45 @@ def _keep_account(row: StripeCredentials, account_id: str, *, confirmed: bool) -
             "are. Send confirm_account_change=true to change the account all the same."
         )
         raise KeysRefused({f"{row.mode}_secret_key": message}, type="account_changed")
+    if known and account_id != known and row.webhook_endpoint_id:
+        # Our endpoint is in the other account. What it has delivered and will still try verifies for another day.
+        left.endpoint_ids += [row.webhook_endpoint_id, row.previous_webhook_endpoint_id]
+        row.webhook_endpoint_id = row.previous_webhook_endpoint_id = row.webhook_status = ""
+        replace_webhook_secret(row, "")
     row.stripe_account_id = account_id
 
 
-def _roll_webhook_secret(row: StripeCredentials, project: Project, secret: str) -> None:
-    """Replace the signing secret; the old one goes on verifying for a day, so that no delivery is refused meanwhile."""
-    fingerprint = webhook_secret_fingerprint(secret)
+def _put_webhook_secret(row: StripeCredentials, project: Project, secret: str, left: Abandoned) -> None:
+    """Take a secret that was made by hand; the one before goes on verifying for a day, and so does our own endpoint's."""
     if project.shared_webhook:
-        _refuse_shared_secret(row, project, fingerprint)
-    try:
-        current = row.get_secret("webhook_secret")
-    except DecryptionError:
-        # The encryption key of the old one is lost. It cannot verify any more; saving a new one is the way out.
-        current = ""
-        row.previous_webhook_secret = ""
-    if current == secret:
+        _refuse_shared_secret(row, project, webhook_secret_fingerprint(secret))
+    if current_secret(row) == secret:
         return
-    if current:
-        row.set_secret("previous_webhook_secret", current)
-        row.previous_webhook_secret_expires_at = clock.now() + ROLLED_SECRET_LIVES
-    row.set_secret("webhook_secret", secret)
-    row.webhook_secret_fingerprint = fingerprint
+    replace_webhook_secret(row, secret)
+    if row.webhook_endpoint_id:
+        left.endpoint_ids.append(row.previous_webhook_endpoint_id)
+        row.previous_webhook_endpoint_id = row.webhook_endpoint_id
+        row.webhook_endpoint_id = ""
+    row.webhook_status, row.webhook_error = BY_HAND, ""
+
+
+def _drop(abandoned: Iterable[Abandoned]) -> None:
+    for left in abandoned:
+        for endpoint_id in filter(None, left.endpoint_ids):
+            if left.account is not None:
+                drop_endpoint(left.account, endpoint_id)
+
+
+def _see_to_endpoints(project: Project, *, modes: Iterable[str]) -> None:
+    """Make or mend the endpoint of each mode that has a key and no signing secret of somebody's own."""
+    for mode in modes:
+        row = StripeCredentials.objects.for_project(project).filter(mode=mode).exclude(secret_key="").first()
+        if row is not None and (row.webhook_endpoint_id or not row.webhook_secret):
+            try:
+                check_endpoint(project=project, mode=mode)
+            except StripeNotConfigured:
+                # Switched off again at the same moment.
+                continue
 
 
 def _refuse_shared_secret(row: StripeCredentials, project: Project, fingerprint: str) -> None:

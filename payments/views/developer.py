@@ -28,6 +28,7 @@ from payments.serializers import (
     subscriptions_with_relations,
 )
 from payments.services import stats, stripe_config
+from payments.services.webhook_address import webhook_urls
 from projects.access import get_project_for
 from projects.models import Project, Role
 
@@ -177,7 +178,7 @@ class ConfigView(DeveloperView):
 
 
 def _rendered(stored: stripe_config.StoredConfig) -> dict[str, Any]:
-    return render_config(stored.config, stored.credentials, stored.last_event_at)
+    return render_config(stored.config, stored.credentials, stored.health)
 
 
 class WebhookUrlsView(DeveloperView):
@@ -188,7 +189,7 @@ class WebhookUrlsView(DeveloperView):
     )
     def get(self, request: Request, project_id: str) -> Response:
         """Read the addresses that Stripe must deliver to."""
-        return Response(stripe_config.webhook_urls(project=self.project(project_id)))
+        return Response(webhook_urls(project=self.project(project_id)))
 
 
 class ValidateCredentialsView(DeveloperView):

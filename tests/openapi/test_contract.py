@@ -42,11 +42,19 @@ CONFIG: Shape = {
     for name, kind in {
         "secret_key_masked": "string?", "publishable_key_masked": "string?", "webhook_secret_masked": "string?",
         "configured_at": "time?", "account_id": "string?", "last_event_at": "time?", "webhook_status": "string?",
+        # Additions, which the contract allows.
+        "webhook_error": "string?", "last_failure_at": "time?", "oldest_pending_at": "time?", "dead_events": "integer",
     }.items()
 } | {"has_test_credentials": "boolean", "has_live_credentials": "boolean"}  # fmt: skip
 PROJECT: Shape = {
     "id": "uuid", "name": "string", "slug": "string", "description": "string?", "is_active": "boolean",
     "allowed_origins": "[string]", "created_at": "time", "updated_at": "time?",
+}  # fmt: skip
+WEBHOOK_EVENT: Shape = {
+    "id": "uuid", "event_id": "string", "type": "string", "object_id": "string?", "is_test_mode": "boolean",
+    "status": "string{pending,processing,processed,ignored,dead}", "attempts": "integer", "error": "string?",
+    "wait_reason": "string?", "source": "string", "stripe_created_at": "time?", "received_at": "time",
+    "handled_at": "time?", "failed_at": "time?", "next_attempt_at": "time?", "emptied_at": "time?",
 }  # fmt: skip
 SHAPES: dict[str, Shape] = {
     "Subscription": SUBSCRIPTION,
@@ -79,6 +87,16 @@ SHAPES: dict[str, Shape] = {
         ],
         "integer",
     ) | {"currency": "string{usd}", "by_currency": "[CurrencyStats]"},
+    "EndpointCheck": {
+        "status": "string", "error": "string?", "endpoint_id": "string?", "missing_events": "[string]", "mended": "boolean",
+    },
+    "RollSecret": {"expires_in_seconds": "integer(0..86400)=86400"},
+    "RolledSecret": {"status": "string", "endpoint_id": "string", "previous_secret_expires_at": "time?"},
+    "WebhookEvent": WEBHOOK_EVENT,
+    "WebhookEventDetail": WEBHOOK_EVENT | {"body": "any?"},
+    "WebhookEvents": PAGE | {"webhook_events": "[WebhookEvent]"},
+    "Replay": {"ids": "[uuid]?", "all_dead": "boolean=false", "type": "string?"},
+    "Replayed": {"replayed": "integer"},
     "WebhookUrls": {"test_webhook_url": "string", "live_webhook_url": "string"},
     "Credentials": {"secret_key": "string(1..)", "is_test_mode": "boolean=true"},
     "Verdict": {"valid": "boolean", "message": "string"},
@@ -106,7 +124,7 @@ SHAPES: dict[str, Shape] = {
     },
     "UpdateAnswer": {"subscription_id": "string", "status": "string", "price_id": "string", "message": "string"},
     "ServerCheckout": {
-        "user_id": "string", "email": "string", "tier": "string", "interval": "any?", "promo_code": "string?",
+        "user_id": "string", "email": "string", "tier": "string", "interval": "any?", "promo_code": "string?", "trial": "any?",
         "success_url": "string?", "cancel_url": "string?",
     },
     "ServerPortal": {"user_id": "string", "return_url": "string?"},
@@ -152,6 +170,12 @@ ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
     ("delete", f"{OF_PROJECT}/config", DEVELOPER, {}, None, "204", None),
     ("get", f"{OF_PROJECT}/webhook-urls", DEVELOPER, {}, None, "200", "WebhookUrls"),
     ("post", f"{OF_PROJECT}/validate-credentials", DEVELOPER, {}, "Credentials", "200", "Verdict"),
+    ("post", f"{OF_PROJECT}/webhook-endpoint/check", DEVELOPER, ONE_MODE, None, "200", "EndpointCheck"),
+    ("post", f"{OF_PROJECT}/webhook-endpoint/roll-secret", DEVELOPER, ONE_MODE, "RollSecret", "200", "RolledSecret"),
+    ("get", f"{OF_PROJECT}/webhook-events", DEVELOPER, ONE_MODE | PAGING, None, "200", "WebhookEvents"),
+    ("get", f"{OF_PROJECT}/webhook-events/{{event_id}}", DEVELOPER, ONE_MODE, None, "200", "WebhookEventDetail"),
+    ("post", f"{OF_PROJECT}/webhook-events/{{event_id}}/replay", DEVELOPER, ONE_MODE, None, "200", "Replayed"),
+    ("post", f"{OF_PROJECT}/webhook-events/replay", DEVELOPER, ONE_MODE, "Replay", "200", "Replayed"),
     ("get", f"{OF_PROJECT}/subscriptions", DEVELOPER, ONE_MODE | PAGING, None, "200", "Subscriptions"),
     ("get", f"{OF_PROJECT}/payments", DEVELOPER, ONE_MODE | PAGING, None, "200", "Payments"),
     ("post", f"{STRIPE}/checkout-session", END_USER, ONE_MODE, "Checkout", "200", "CheckoutAnswer"),
@@ -329,7 +353,7 @@ def test_every_operation_documents_its_refusals_in_the_contracts_shapes(document
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             where = f"{method} {path}"
-            webhook = "webhook" in path and "webhook-urls" not in path
+            webhook = "/webhooks/" in path or path == "/webhook/stripe"
             secured = bool(operation.get("security"))
             wanted = {"404"} if webhook else {"404", "422", "429"} | ({"401", "403"} if secured else set())
             if "requestBody" in operation:

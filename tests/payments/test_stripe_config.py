@@ -24,6 +24,8 @@ CONFIG_FIELDS = {
     "created_at", "updated_at",
     "test_account_id", "live_account_id", "test_last_event_at", "live_last_event_at", "test_webhook_status",
     "live_webhook_status",
+    "test_webhook_error", "live_webhook_error", "test_last_failure_at", "live_last_failure_at", "test_oldest_pending_at",
+    "live_oldest_pending_at", "test_dead_events", "live_dead_events",
 }  # fmt: skip
 
 

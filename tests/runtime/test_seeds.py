@@ -16,7 +16,7 @@ from backoffice.demo_seed import ADMIN_EMAIL, DEMO_SLUG, DEVELOPER_EMAIL, SUPPOR
 from backoffice.sandbox_wiring import SAMPLE_PLANS
 from entitlements.models import Plan, PlanPrice
 from payments.models import StripeCredentials
-from payments.services.stripe_config import webhook_urls
+from payments.services.webhook_address import webhook_urls
 from payments.stripe_api import stripe_account
 from projects.models import ApiKey, EndUser, Membership, Project
 from tests.conftest import Sandbox

@@ -100,8 +100,21 @@ ROWS: dict[tuple[str, str], Row] = {
     ("DELETE", f"{DEV}/config"): Row("developer", True, "developer"),
     ("GET", f"{DEV}/webhook-urls"): Row("developer", True),
     ("POST", f"{DEV}/validate-credentials"): Row("developer", True, "developer", {"secret_key": "sk_test_x"}),
+    ("POST", f"{DEV}/webhook-endpoint/check"): Row("developer", True, "developer"),
+    ("POST", f"{DEV}/webhook-endpoint/roll-secret"): Row("developer", True, "developer"),
+    ("GET", f"{DEV}/webhook-events"): Row("developer", True),
+    ("POST", f"{DEV}/webhook-events/replay"): Row("developer", True, "developer", {"all_dead": True}),
+    ("GET", f"{DEV}/webhook-events/{{event_id}}"): Row("developer", True, path={"event_id": "evt_nobody"}),
+    ("POST", f"{DEV}/webhook-events/{{event_id}}/replay"): Row(
+        "developer", True, "developer", path={"event_id": "evt_nobody"}
+    ),
     ("GET", f"{DEV}/subscriptions"): Row("developer", True),
     ("GET", f"{DEV}/payments"): Row("developer", True),
+    ("GET", f"{DEV}/billing-policy"): Row("developer", True),
+    ("PUT", f"{DEV}/billing-policy"): Row("developer", True, "developer", {"grace_hours": 24}),
+    ("GET", f"{DEV}/subscriptions/{{subscription_id}}/history"): Row(
+        "developer", True, path={"subscription_id": NOBODY}
+    ),
     # End users.
     ("POST", f"{USER}/checkout-session"): Row("end_user", body=CHECKOUT_BODY),
     ("GET", f"{USER}/checkout-session/{{session_id}}"): Row("end_user", path={"session_id": "cs_test_nobody"}),

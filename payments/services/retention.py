@@ -1,0 +1,36 @@
+"""Empties the bodies of old events, in small steps; their keys stay for good, so that a late delivery is still a duplicate."""
+
+import time
+
+from django.conf import settings
+from django.db import connection
+
+BATCH = 1000
+RUN_SECONDS_MAX = 60.0
+
+# The partial index webhook_event_body_kept holds just the rows that this looks for, oldest first. What is not finished keeps
+# its body, however old it is.
+_EMPTY = """
+    UPDATE payments_webhookevent SET payload = NULL, emptied_at = clock_timestamp()
+    WHERE id IN (
+        SELECT id FROM payments_webhookevent
+        WHERE emptied_at IS NULL AND status IN ('processed', 'ignored', 'dead')
+          AND received_at < clock_timestamp() - make_interval(days => %s)
+        ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED
+    )
+"""
+
+
+def empty_old_bodies(*, batch: int = BATCH, seconds_max: float = RUN_SECONDS_MAX) -> int:
+    """Empty bodies older than EVENT_BODY_RETENTION_DAYS, a batch per statement; returns how many.
+
+    Each batch is committed by itself: a run that is cut off has lost nothing, and two runs share the work.
+    """
+    give_up_at = time.monotonic() + seconds_max
+    emptied = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(_EMPTY, [settings.EVENT_BODY_RETENTION_DAYS, batch])
+            emptied += cursor.rowcount
+            if cursor.rowcount < batch or time.monotonic() >= give_up_at:
+                return emptied
