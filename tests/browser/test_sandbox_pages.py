@@ -102,6 +102,52 @@ def test_checkout_of_a_trial_says_that_nothing_is_due_today(api: Api, price: str
     keep_screenshot(page, "checkout-trial-phone", whole=True)
 
 
+def test_checkout_asks_a_business_for_its_tax_id_and_everyone_for_consent(
+    api: Api, price: str, page: Page, app_url: str
+) -> None:
+    opened = session(
+        api, price, success_url=f"{app_url}/done", tax_id_collection={"enabled": True},
+        phone_number_collection={"enabled": True}, consent_collection={"terms_of_service": "required"},
+    )  # fmt: skip
+    page.goto(opened["url"])
+    fill_in(page)
+    page.get_by_label("Phone number").fill("+49 30 1234567")
+    page.get_by_label("Business name").fill("Acme GmbH")
+    page.get_by_label("Kind of tax ID").select_option("eu_vat")
+    page.get_by_label("Tax ID", exact=False).last.fill("DE12")
+    page.get_by_role("button", name="Subscribe").click()
+    expect(page.locator("#termsOfService-problem")).to_be_visible()
+    assert page.get_by_label("Business name").input_value() == "Acme GmbH"
+    fill_in(page)
+    page.get_by_label("Tax ID", exact=False).last.fill("DE123456789")
+    page.get_by_label("I agree to the terms").check()
+    keep_screenshot(page, "checkout-business", whole=True)
+    page.get_by_role("button", name="Subscribe").click()
+    page.wait_for_url(f"{app_url}/done")
+    done = api.get(f"/v1/checkout/sessions/{opened['id']}", expand=["customer.tax_ids"])
+    assert done["consent"]["terms_of_service"] == "accepted"
+    assert [each["value"] for each in done["customer"]["tax_ids"]["data"]] == ["DE123456789"]
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_a_card_is_saved_by_phone_without_a_purchase(api: Api, page: Page, app_url: str) -> None:
+    customer = api.post("/v1/customers", email="dana@example.com")["id"]
+    opened = api.post(
+        "/v1/checkout/sessions", mode="setup", currency="usd", customer=customer, success_url=f"{app_url}/done"
+    )
+    page.goto(opened["url"])
+    expect(page.get_by_text("Nothing is charged now.")).to_be_visible()
+    page.get_by_label("Card number").fill(CARD["cardNumber"])
+    page.get_by_label("Expiry date").fill(CARD["cardExpiry"])
+    page.get_by_label("Security code").fill(CARD["cardCvc"])
+    page.get_by_label("Name on card").fill(CARD["billingName"])
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    keep_screenshot(page, "checkout-setup-phone", whole=True)
+    page.get_by_role("button", name="Save card").click()
+    page.wait_for_url(f"{app_url}/done")
+    assert len(api.get(f"/v1/customers/{customer}/payment_methods")["data"]) == 1
+
+
 def test_the_portal_shows_the_trial_and_the_discount(api: Api, price: str, page: Page) -> None:
     offer_code(api)
     code = api.get("/v1/promotion_codes")["data"][0]["id"]
@@ -157,6 +203,13 @@ def test_a_demo_by_hand_on_the_control_page(sandbox: Any, account: Any, api: Api
     page.get_by_role("button", name=re.compile("^Lift")).click()
     expect(page.get_by_text("None: everything works.")).to_be_visible()
 
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Customer", exact=True).select_option("write")
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.get_by_text("The new key, shown this once")).to_be_visible()
+    page.get_by_role("link", name="Settings").click()
+    keep_screenshot(page, "control-settings")
+
     page.get_by_role("link", name="Deliveries").click()
     keep_screenshot(page, "control-deliveries")
     page.get_by_role("link", name="customer.subscription.created").first.click()
@@ -165,7 +218,9 @@ def test_a_demo_by_hand_on_the_control_page(sandbox: Any, account: Any, api: Api
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
-@pytest.mark.parametrize("tab", ["", "/objects", "/events", "/deliveries", "/clocks", "/faults", "/requests"])
+@pytest.mark.parametrize(
+    "tab", ["", "/objects", "/events", "/deliveries", "/clocks", "/faults", "/requests", "/settings"]
+)
 def test_the_control_page_fits_a_phone(sandbox: Any, account: Any, api: Api, price: str, page: Page, tab: str) -> None:
     page.goto(f"{sandbox.url}/_sandbox/accounts/{account.account_id}/test{tab}")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
