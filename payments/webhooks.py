@@ -1,15 +1,26 @@
 """Which event makes us read what, and why. No value of a payload is ever written: handlers read the object's latest state."""
 
+from payments.services.invoice_effects import (
+    locate_upcoming,
+    tell_action_required,
+    tell_failed_invoice,
+    tell_failed_payment,
+    tell_finalization_failed,
+    tell_uncollectible,
+    tell_upcoming,
+)
 from payments.services.objects.checkout import collect_checkout_session
 from payments.services.objects.customer import collect_customer
-from payments.services.objects.invoice import collect_invoice
+from payments.services.objects.dispute import collect_dispute, collect_fraud_warning
+from payments.services.objects.invoice import collect_invoice, collect_invoice_payment, collect_upcoming_invoice
 from payments.services.objects.payment_intent import collect_charge, collect_payment_intent
+from payments.services.objects.refund import collect_refund
 from payments.services.objects.subscription import collect_subscription
-from payments.services.processing import Handler
+from payments.services.processing import Effects, Handler
 
 _SUBSCRIPTION = "subscription with customer and latest invoice"
 _INVOICE = "invoice with its payments, each PaymentIntent with its charge, and the subscription"
-_INTENT = "PaymentIntent with its charge, and the invoice that it pays"
+_INTENT = "PaymentIntent with its charge, refunds and disputes, and the invoice that it pays"
 _SESSION = "checkout session, and the subscription, invoice and PaymentIntent that it names"
 
 
@@ -17,16 +28,28 @@ def _subscription(reason: str) -> Handler:
     return Handler(collect_subscription, _SUBSCRIPTION, reason)
 
 
-def _invoice(reason: str) -> Handler:
-    return Handler(collect_invoice, _INVOICE, reason)
+def _invoice(reason: str, effects: Effects | None = None) -> Handler:
+    return Handler(collect_invoice, _INVOICE, reason, effects)
 
 
 def _session(reason: str) -> Handler:
     return Handler(collect_checkout_session, _SESSION, reason)
 
 
-def _intent(reason: str) -> Handler:
-    return Handler(collect_payment_intent, _INTENT, reason)
+def _intent(reason: str, effects: Effects | None = None) -> Handler:
+    return Handler(collect_payment_intent, _INTENT, reason, effects)
+
+
+def _charge(reason: str) -> Handler:
+    return Handler(collect_charge, "charge, then its " + _INTENT, reason)
+
+
+def _refund(reason: str) -> Handler:
+    return Handler(collect_refund, "refund, then its " + _INTENT, reason)
+
+
+def _dispute(reason: str) -> Handler:
+    return Handler(collect_dispute, "dispute, then its " + _INTENT, reason)
 
 
 def _customer(reason: str) -> Handler:
@@ -46,11 +69,38 @@ HANDLERS: dict[str, Handler] = {
     "customer.subscription.resumed": _subscription("A paused plan goes on."),
     "invoice.paid": _invoice("Money arrived, or was covered outside Stripe; the overdue mark goes."),
     "invoice.payment_succeeded": _invoice("The same moment as invoice.paid; either of them may come alone."),
-    "invoice.payment_failed": _invoice("An attempt failed; grace begins at the first one."),
+    "invoice.payment_failed": _invoice("An attempt failed; grace begins at the first one.", tell_failed_invoice),
+    "invoice.payment_action_required": _invoice("The bank wants the payer to confirm.", tell_action_required),
+    "invoice.finalized": _invoice("The amount is fixed, and there is a page to pay it on."),
+    "invoice.updated": _invoice("Attempts, the next one's time or the amount has changed."),
+    "invoice.voided": _invoice("Nothing is owed any more: dunning is over."),
+    "invoice.marked_uncollectible": _invoice("Given up: dunning is over, staff should know.", tell_uncollectible),
+    "invoice.finalization_failed": _invoice("Nothing is collected until this is mended.", tell_finalization_failed),
+    "invoice.upcoming": Handler(
+        collect_upcoming_invoice,
+        "subscription, and a preview of its next invoice: the event's own has no id to read it by",
+        "A renewal is near; the payer is told once per period.",
+        tell_upcoming,
+        locate_upcoming,
+    ),
+    "invoice_payment.paid": Handler(
+        collect_invoice_payment, "invoice payment, then its " + _INVOICE, "Which payment paid which invoice."
+    ),
     "payment_intent.succeeded": _intent("A one-time payment arrived."),
-    "payment_intent.payment_failed": _intent("An attempt at a one-time payment failed."),
+    "payment_intent.payment_failed": _intent("An attempt to pay failed.", tell_failed_payment),
     "payment_intent.canceled": _intent("A payment will not happen any more."),
-    "charge.refunded": Handler(collect_charge, "charge, then its " + _INTENT, "Part or all of a payment went back."),
+    "charge.succeeded": _charge("Card and receipt of a payment."),
+    "charge.updated": _charge("A receipt or a dispute's mark came later."),
+    "charge.refunded": _charge("Part or all of a payment went back."),
+    "refund.created": _refund("A refund began; some take days."),
+    "refund.updated": _refund("A refund was completed or canceled."),
+    "refund.failed": _refund("The money came back from the bank: the payment counts again, staff must act."),
+    "charge.dispute.created": _dispute("The bank took the money back until it has decided; staff must answer in time."),
+    "charge.dispute.updated": _dispute("Evidence was sent, or its date has changed."),
+    "charge.dispute.closed": _dispute("Lost takes the access away by policy, won gives it back."),
+    "radar.early_fraud_warning.created": Handler(
+        collect_fraud_warning, "warning, then its " + _INTENT, "A refund now avoids a dispute; staff decide."
+    ),
     "customer.updated": _customer("Billing address and name; never the end user's sign-in e-mail."),
     "customer.deleted": _customer("The customer is gone; its subscriptions end by their own events."),
 }

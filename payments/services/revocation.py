@@ -7,6 +7,7 @@ no order of events and no rebuild changes it. It holds until something newer is 
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connection
 
@@ -71,7 +72,7 @@ def derive_revocation(scope: Scope, subscription_ids: Sequence[str]) -> None:
 
 def _differing(scope: Scope, row_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, dt.datetime | None, str]]:
     actions = BillingPolicy.DisputeAction
-    values = {
+    values: dict[str, Any] = {
         "project_id": scope.project_id,
         "mode": scope.mode,
         "ids": row_ids,

@@ -4,11 +4,12 @@ Invariant: only this file reads from Stripe during a sync, each object at most o
 meanwhile (payments/stripe_api.py asserts it). An object that Stripe no longer has is kept as None: that is a state too.
 """
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from payments.stripe_api import StripeAccount, StripeObjectMissing
+from payments.stripe_api import StripeAccount, StripeObjectMissing, StripePermissionMissing, StripeRefused
 
 StripeObject = dict[str, Any]
 # Who holds one of these can act on a payment in a browser; support and reports have no use for it.
@@ -32,6 +33,8 @@ class Snapshot:
     objects: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
     # Which invoice a payment intent pays: neither of the two names the other directly since 2025-03-31.
     invoice_of_payment: dict[str, str] = field(default_factory=dict)
+    # The invoice that a subscription's renewal is going to make, by subscription; None when Stripe foresees none.
+    upcoming: dict[str, StripeObject | None] = field(default_factory=dict)
     # What was read for any part of this snapshot; a part takes from here what it asks for, without a second read.
     _read: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
     _invoices: dict[str, str] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Snapshot:
         """Take in what a part holds."""
         self.objects.update(part.objects)
         self.invoice_of_payment.update(part.invoice_of_payment)
+        self.upcoming.update(part.upcoming)
 
     def read(self, object_name: str, object_id: str, *, expand: Sequence[str] = ()) -> StripeObject | None:
         """Return an object, reading it on the first call only; None when Stripe has none. Raises: StripeFailure."""
@@ -82,6 +86,22 @@ class Snapshot:
             self._invoices[payment_intent_id] = id_of(found[0].get("invoice")) if found else ""
         return self._invoices[payment_intent_id]
 
+    def read_upcoming(self, subscription_id: str) -> StripeObject | None:
+        """Return the invoice of a subscription's next renewal as it would be now; None when there will be none, or when the
+        key may not ask. Raises: StripeFailure.
+
+        Source: https://docs.stripe.com/api/invoices/create_preview
+        """
+        if subscription_id not in self.upcoming:
+            asked = {"subscription": subscription_id}
+            try:
+                # A preview stores nothing, so no second call could double anything.
+                found = self.account.create("invoices/create_preview", asked, idempotency_key=str(uuid.uuid4()))
+                self.upcoming[subscription_id] = found
+            except (StripeRefused, StripePermissionMissing):
+                self.upcoming[subscription_id] = None
+        return self.upcoming[subscription_id]
+
     def note_paid_invoice(self, payment_intent_id: str, invoice_id: str) -> None:
         """Remember which invoice a PaymentIntent pays, as the invoice itself said."""
         self.invoice_of_payment[payment_intent_id] = self._invoices[payment_intent_id] = invoice_id
@@ -99,7 +119,12 @@ def id_of(reference: Any) -> str:
 
 
 def root_of(found: StripeObject) -> str:
-    """Say what the sync lease of an object is taken on: its customer, else the payment, else the object itself."""
+    """Say what the sync lease of an object is taken on: its customer, else the payment, else the object itself.
+
+    A price is written together with its product and the product's other prices.
+    """
     if found.get("object") == "customer":
         return str(found["id"])
+    if found.get("object") == "price":
+        return id_of(found.get("product")) or str(found.get("id") or "")
     return id_of(found.get("customer")) or id_of(found.get("payment_intent")) or str(found.get("id") or "")

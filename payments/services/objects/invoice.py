@@ -59,6 +59,14 @@ def collect_invoice_payment(snapshot: Snapshot, invoice_payment_id: str) -> Stri
     return collect_invoice(snapshot, id_of(found["invoice"])) or found
 
 
+def collect_upcoming_invoice(snapshot: Snapshot, subscription_id: str) -> StripeObject | None:
+    """Read a subscription and what its next renewal is going to cost. Raises: StripeFailure."""
+    found = collect_subscription(snapshot, subscription_id)
+    if found is not None:
+        snapshot.read_upcoming(subscription_id)
+    return found
+
+
 def payment_intents_of(invoice: StripeObject) -> list[str]:
     """Name the PaymentIntents of an invoice, in the shape since 2025-03-31 (`payments`) or before (`payment_intent`).
 

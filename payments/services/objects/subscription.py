@@ -77,8 +77,8 @@ def _row_of(scope: Scope, found: StripeObject, before: Subscription | None) -> S
         plan_id=_plan_id(scope, before, price_of(found)),
         stripe_price_id=id_of(price_of(found)),
         quantity=_first_item(found).get("quantity") or 1,
-        current_period_start=from_unix(_period_edge(found, "current_period_start")),
-        current_period_end=from_unix(_period_edge(found, "current_period_end")),
+        current_period_start=from_unix(period_edge(found, "current_period_start")),
+        current_period_end=from_unix(period_edge(found, "current_period_end")),
         trial_end=from_unix(found.get("trial_end")),
         cancel_at=from_unix(cancel_time(found)),
         cancel_at_period_end=cancels_at_period_end(found),
@@ -186,8 +186,8 @@ def price_of(found: StripeObject) -> StripeObject:
     return price if isinstance(price, dict) else {"id": price}
 
 
-def _period_edge(found: StripeObject, name: str) -> int | None:
-    """Read the period from the item, where it is since 2025-03-31, or from the top, where it was before.
+def period_edge(found: StripeObject, name: str) -> int | None:
+    """Return an edge of the current period from the item, where it is since 2025-03-31, or from the top, where it was before.
 
     Source: https://docs.stripe.com/changelog/basil/2025-03-31/deprecate-subscription-current-period-start-and-end
     """
@@ -199,14 +199,14 @@ def cancel_time(found: StripeObject) -> int | None:
     if found.get("cancel_at"):
         return int(found["cancel_at"])
     running = found["status"] not in ENDED_STATUSES
-    return _period_edge(found, "current_period_end") if running and found.get("cancel_at_period_end") else None
+    return period_edge(found, "current_period_end") if running and found.get("cancel_at_period_end") else None
 
 
 def cancels_at_period_end(found: StripeObject) -> bool:
     """Say whether the subscription ends with its period: newer accounts only set `cancel_at` to that moment."""
     if found["status"] in ENDED_STATUSES:
         return bool(found.get("cancel_at_period_end"))
-    end = _period_edge(found, "current_period_end")
+    end = period_edge(found, "current_period_end")
     return bool(found.get("cancel_at_period_end")) or bool(end and found.get("cancel_at") == end)
 
 
