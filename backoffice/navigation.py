@@ -58,6 +58,8 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("djstripe.Refund", "Refunds", "undo"),
             ("djstripe.Product", "Products", "category"),
             ("djstripe.Price", "Prices", "price_change"),
+            ("djstripe.Coupon", "Coupons", "confirmation_number"),
+            ("djstripe.PromotionCode", "Promotion codes", "redeem"),
         ],
     ),
     (

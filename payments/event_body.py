@@ -79,7 +79,7 @@ def _columns(event: Any, text: str) -> IncomingEvent:
         account_id=id_of(event.get("account") or event.get("context"))[:ID_CHARS_MAX],
         created_at=_time(event.get("created")),
         object_id=object_id[:ID_CHARS_MAX],
-        root=(root_of(found) or event_id)[:ID_CHARS_MAX],
+        root=(_former_customer(event, found) or root_of(found) or event_id)[:ID_CHARS_MAX],
         text=text,
     )
 
@@ -90,6 +90,12 @@ def _object_of(event: dict[str, Any]) -> dict[str, Any]:
     found = data.get("object") if isinstance(data, dict) else None
     found = found if isinstance(found, dict) else event.get("related_object")
     return found if isinstance(found, dict) else {}
+
+
+def _former_customer(event: dict[str, Any], found: dict[str, Any]) -> str:
+    """Name the customer that something was taken from: a detached payment method names nobody any more."""
+    before = (event.get("data") or {}).get("previous_attributes") if not found.get("customer") else None
+    return id_of(before.get("customer")) if isinstance(before, dict) else ""
 
 
 def _text(event: dict[str, Any], name: str, chars_max: int) -> str:

@@ -28,6 +28,8 @@ MODELS: dict[str, type[models.Model]] = {
     "customer": djstripe.Customer,
     "product": djstripe.Product,
     "price": djstripe.Price,
+    "coupon": djstripe.Coupon,
+    "promotion_code": djstripe.PromotionCode,
     "subscription": djstripe.Subscription,
     "subscription_item": djstripe.SubscriptionItem,
     "invoice": djstripe.Invoice,

@@ -9,8 +9,14 @@ from payments.services.invoice_effects import (
     tell_uncollectible,
     tell_upcoming,
 )
+from payments.services.objects.catalogue import (
+    collect_coupon,
+    collect_price,
+    collect_product,
+    collect_promotion_code,
+)
 from payments.services.objects.checkout import collect_checkout_session
-from payments.services.objects.customer import collect_customer
+from payments.services.objects.customer import collect_customer, collect_owner, locate_customer
 from payments.services.objects.dispute import collect_dispute, collect_fraud_warning
 from payments.services.objects.invoice import collect_invoice, collect_invoice_payment, collect_upcoming_invoice
 from payments.services.objects.payment_intent import collect_charge, collect_payment_intent
@@ -21,6 +27,7 @@ from payments.services.processing import Effects, Handler
 _SUBSCRIPTION = "subscription with customer and latest invoice"
 _INVOICE = "invoice with its payments, each PaymentIntent with its charge, and the subscription"
 _INTENT = "PaymentIntent with its charge, refunds and disputes, and the invoice that it pays"
+_CUSTOMER = "customer with its tax ids and default payment method; without a default, its payment methods"
 _SESSION = "checkout session, and the subscription, invoice and PaymentIntent that it names"
 
 
@@ -53,7 +60,27 @@ def _dispute(reason: str) -> Handler:
 
 
 def _customer(reason: str) -> Handler:
-    return Handler(collect_customer, "customer", reason)
+    return Handler(collect_customer, _CUSTOMER, reason)
+
+
+def _of_customer(reason: str) -> Handler:
+    return Handler(collect_owner, _CUSTOMER, reason, locate=locate_customer)
+
+
+def _product(reason: str) -> Handler:
+    return Handler(collect_product, "product with all its prices", reason, of_account=True)
+
+
+def _price(reason: str) -> Handler:
+    return Handler(collect_price, "price with its product", reason, of_account=True)
+
+
+def _coupon(reason: str) -> Handler:
+    return Handler(collect_coupon, "coupon, for the mirror", reason)
+
+
+def _promotion_code(reason: str) -> Handler:
+    return Handler(collect_promotion_code, "promotion code, for the mirror", reason)
 
 
 # Source: https://docs.stripe.com/api/events/types
@@ -101,6 +128,25 @@ HANDLERS: dict[str, Handler] = {
     "radar.early_fraud_warning.created": Handler(
         collect_fraud_warning, "warning, then its " + _INTENT, "A refund now avoids a dispute; staff decide."
     ),
+    "customer.created": _customer("Bind the customer that our metadata names."),
     "customer.updated": _customer("Billing address and name; never the end user's sign-in e-mail."),
     "customer.deleted": _customer("The customer is gone; its subscriptions end by their own events."),
+    "customer.tax_id.created": _of_customer("A tax id belongs on the customer's bills."),
+    "customer.tax_id.updated": _of_customer("Its verification has come further."),
+    "customer.tax_id.deleted": _of_customer("It is on no bill any more."),
+    "payment_method.attached": _of_customer("Which card renewals are charged to may have changed."),
+    "payment_method.detached": _of_customer("A card that was taken away is not shown, and no notice is sent about it."),
+    "payment_method.updated": _of_customer("A new expiry date, or a new address of the card."),
+    "payment_method.automatically_updated": _of_customer("The bank replaced the card: its expiry date has changed."),
+    "product.created": _product("Nothing sells it yet; the mirror shows it."),
+    "product.updated": _product("A product that was taken off sale takes its prices with it."),
+    "product.deleted": _product("It had no prices; the mirror shows that it is gone."),
+    "price.created": _price("A lookup key of ours may now name this price."),
+    "price.updated": _price("Inactive, or its lookup key moved: a plan may be sold for another amount, or not at all."),
+    "price.deleted": _price("A plan may have lost the price that sells it."),
+    "coupon.created": _coupon("Support looks discounts up; checkout asks Stripe itself."),
+    "coupon.updated": _coupon("Support looks discounts up; checkout asks Stripe itself."),
+    "coupon.deleted": _coupon("Support looks discounts up; checkout asks Stripe itself."),
+    "promotion_code.created": _promotion_code("Support looks codes up; checkout asks Stripe itself."),
+    "promotion_code.updated": _promotion_code("Support looks codes up; checkout asks Stripe itself."),
 }

@@ -20,7 +20,9 @@ from payments.mirror import MODELS, mirrored
 from payments.models import StripeCredentials
 from projects.models import Role
 
-SHOWN = ("customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price")
+SHOWN = (
+    "customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon", "promotion_code",
+)  # fmt: skip
 
 
 def unregister_the_library() -> None:

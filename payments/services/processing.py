@@ -55,6 +55,7 @@ class Handler:
 
     `locate` names what is read where that is not the event's own object: an event without an id, or an object that is stored
     with another one. It may take ids from the payload and nothing else.
+    `of_account` marks what has no owner: every project on the account compares it with its own rows.
     """
 
     collect: Collect
@@ -62,6 +63,7 @@ class Handler:
     reason: str
     effects: Effects | None = None
     locate: Callable[[WebhookEvent], str] | None = None
+    of_account: bool = False
 
 
 Handlers = Mapping[str, Handler]
@@ -121,9 +123,10 @@ def _sort_out(group: EventGroup, credentials: StripeCredentials, handlers: Handl
     everything_is_ours = credentials.customer_is_known or not credentials.account_is_shared  # type: ignore[attr-defined]
     ours, foreign, unknown = [], [], []
     for event in group.events:
-        if not (everything_is_ours or _names_project(event)):
+        handler = handler_of(event, handlers)
+        if not (everything_is_ours or (handler and handler.of_account) or _names_project(event)):
             foreign.append(event)
-        elif handler_of(event, handlers) is None:
+        elif handler is None:
             unknown.append(event)
         else:
             ours.append(event)

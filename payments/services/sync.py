@@ -13,6 +13,7 @@ from django.db import transaction
 
 from payments import mirror
 from payments.services.leases import Lease, LeaseLost, end_lease, take_lease, writing_under
+from payments.services.objects.catalogue import write_catalogue
 from payments.services.objects.checkout import SESSIONS, bind_checkout_customer, write_checkout_session
 from payments.services.objects.customer import CUSTOMERS, write_customer
 from payments.services.objects.money import write_money
@@ -86,12 +87,13 @@ def write_snapshot(scope: Scope, snapshot: Snapshot) -> None:
         if session is not None:
             bind_checkout_customer(scope, session)
     for customer_id, customer in snapshot.of_kind(CUSTOMERS).items():
-        write_customer(scope, customer_id, customer)
+        write_customer(scope, customer_id, customer, snapshot)
     invoices = snapshot.of_kind(INVOICES)
     invoices_of = _by_subscription(invoices.values())
     for subscription_id, subscription in snapshot.of_kind(SUBSCRIPTIONS).items():
         write_subscription(scope, subscription_id, subscription, invoices_of.get(subscription_id, ()))
     write_money(scope, snapshot)
+    write_catalogue(scope, snapshot)
     note_trials(scope, snapshot.of_kind(SUBSCRIPTIONS).values())
     for session_id, session in sessions.items():
         write_checkout_session(scope, session_id, session, snapshot)

@@ -46,7 +46,8 @@ PATTERN = re.compile(r"CANARY\w{4,}")
 READ_ONLY = [StripeCustomer, Subscription, Transaction, CheckoutSession, StripeIntent, WebhookEvent, SyncLease]
 READ_ONLY += [MirrorFailure, StripeCredentials]
 EDITABLE = [StripeConfig, Plan, PlanPrice]
-MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price"]
+MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon"]
+MIRRORED += ["promotion_code"]
 
 
 @dataclass

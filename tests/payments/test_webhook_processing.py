@@ -126,7 +126,7 @@ def test_an_event_about_an_object_that_stripe_lost_ends_what_we_have(shop: Shop,
 
 def test_types_that_nobody_follows_are_kept_as_ignored(shop: Shop) -> None:
     set_webhook_secret(shop.project)
-    deliver(shop, [an_event("product.created", data={"object": {"id": "prod_1", "object": "product"}})])
+    deliver(shop, [an_event("topup.created", data={"object": {"id": "tu_1", "object": "topup"}})])
     row = stored(shop.project).get()
     assert row.status == "ignored" and row.error and row.handled_at is not None
 
