@@ -19,6 +19,10 @@ METADATA_VALUE_CHARS_MAX = 500
 RESERVED_METADATA = frozenset({"project_id", "end_user_id", "external_user_id", "type"})
 QUANTITY_MAX = 999_999
 PROMO_CODE_CHARS_MAX = 500
+PROMO_CODE_HELP = (
+    "Applied to the page. 400 `promo_code_not_found`, `promo_code_expired` or `promo_code_not_applicable` when it gives nothing."
+)
+TRIAL_HELP = "Begin with the plan's trial. 400 `trial_not_available` when it has none, `trial_used` after the user's first one."
 PRORATION_BEHAVIORS = ["create_prorations", "none", "always_invoice"]
 UNIX_MAX = 253_402_300_799
 INTERVALS = ["month", "year"]
@@ -95,8 +99,10 @@ class CheckoutBody(serializers.Serializer[Any]):
         required=False, allow_null=True, min_length=1, max_length=64, help_text="A plan's code or alias."
     )
     interval = OneOfField(choices=INTERVALS, default="month", allow_null=True, help_text="With `plan`.")
-    promo_code = PlainCharField(required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX)
-    trial = StrictBooleanField(default=False, allow_null=True)
+    promo_code = PlainCharField(
+        required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX, help_text=PROMO_CODE_HELP
+    )
+    trial = StrictBooleanField(default=False, allow_null=True, help_text=TRIAL_HELP)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Ask for exactly one of price_id and plan."""
@@ -118,7 +124,10 @@ class CheckoutStateAnswer(serializers.Serializer[Any]):
     """What became of a checkout session, as Stripe says at this moment."""
 
     session_id = serializers.CharField()
-    status = serializers.ChoiceField(choices=["open", "complete", "expired"])
+    status = serializers.ChoiceField(
+        choices=["open", "complete", "expired", "failed"],
+        help_text="`complete` and `unpaid` while a delayed payment is under way; `failed` when it did not come.",
+    )
     payment_status = serializers.ChoiceField(choices=["paid", "unpaid", "no_payment_required"])
     subscription = SubscriptionSerializer(allow_null=True)
     payment = PaymentSerializer(allow_null=True)
@@ -179,7 +188,10 @@ class ServerCheckoutBody(serializers.Serializer[Any]):
     email = PlainEmailField()
     tier = PlainCharField(min_length=1, max_length=64, help_text="A plan's code or alias.")
     interval = OneOfField(choices=INTERVALS, default="month", allow_null=True)
-    promo_code = PlainCharField(required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX)
+    promo_code = PlainCharField(
+        required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX, help_text=PROMO_CODE_HELP
+    )
+    trial = StrictBooleanField(default=False, allow_null=True, help_text=TRIAL_HELP)
     success_url = address(required=False, allow_null=True)
     cancel_url = address(required=False, allow_null=True)
 

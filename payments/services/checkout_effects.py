@@ -5,6 +5,7 @@ Both hang on the session's state, not on an event, so that it does not matter wh
 
 from typing import Any
 
+from entitlements.models import PlanPrice
 from notifications.services.outbox import record_effect
 from payments.models import CheckoutSession, Subscription
 from payments.services.effects import APP_EVENT, MAIL, cause_effect
@@ -92,7 +93,19 @@ def _shape(row: CheckoutSession) -> dict[str, Any]:
 
 def _context(row: CheckoutSession, found: StripeObject) -> dict[str, Any]:
     reason = "expired" if row.status == Status.EXPIRED else "payment_failed"
-    return {"url": retry_url(row, found), "reason": reason, "session_id": row.stripe_session_id}
+    return {
+        "url": retry_url(row, found),
+        "reason": reason,
+        "plan_name": _plan_name(row),
+        "session_id": row.stripe_session_id,
+    }
+
+
+def _plan_name(row: CheckoutSession) -> str:
+    """Name what was to be bought, when a plan sells it."""
+    price_ids = [line.get("price") or "" for line in row.request.get("line_items") or []]
+    sold = PlanPrice.objects.for_project(row.project_id).filter(mode=row.mode, stripe_price_id__in=price_ids)
+    return sold.exclude(stripe_price_id="").values_list("plan__name", flat=True).first() or ""
 
 
 def retry_url(row: CheckoutSession, found: StripeObject) -> str:

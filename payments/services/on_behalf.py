@@ -42,6 +42,7 @@ def open_checkout_for(
     tier: str,
     interval: str = "month",
     promo_code: str = "",
+    trial: bool = False,
     success_url: str | None = None,
     cancel_url: str | None = None,
 ) -> CheckoutSession:
@@ -56,6 +57,7 @@ def open_checkout_for(
         plan_field="tier",
         interval=interval,
         promo_code=promo_code,
+        trial=trial,
     )
     require_configured(project=project, mode=mode)
     end_user = ensure_end_user(project=project, external_id=user_id, email=email, mode=mode)

@@ -44,9 +44,20 @@ def shown(ctx: Context, coupon: Object) -> Object:
 
 
 def checked(
-    tx: Tx, ctx: Context, wanted: Any, *, customer: Object | None, currency: str, amount: int, param: str = "discounts"
+    tx: Tx,
+    ctx: Context,
+    wanted: Any,
+    *,
+    customer: Object | None,
+    currency: str,
+    amount: int,
+    param: str = "discounts",
+    own_intent: str = "",
 ) -> list[Source]:
-    """Read the `discounts` parameter. Raises: StripeError 400 for what cannot be redeemed (now, here, by them)."""
+    """Read the `discounts` parameter. Raises: StripeError 400 for what cannot be redeemed (now, here, by them).
+
+    `own_intent` pays for what is discounted: that payment is no earlier one.
+    """
     found = []
     for index, entry in enumerate(wanted or []):
         path = f"{param}[{index}]"
@@ -62,7 +73,10 @@ def checked(
             where = f"{path}[promotion_code]"
             if code is None:
                 raise no_such(tx, ctx, "promotion_code", entry["promotion_code"], where, 400)
-            found.append(check_code(tx, ctx, code, customer=customer, currency=currency, amount=amount, param=where))
+            source = check_code(
+                tx, ctx, code, customer=customer, currency=currency, amount=amount, param=where, own_intent=own_intent
+            )
+            found.append(source)
         else:
             discount = tx.get(ctx, "discount", entry["discount"])
             if discount is None:
@@ -89,7 +103,15 @@ def check_coupon(ctx: Context, coupon: Object, currency: str, param: str) -> Obj
 
 
 def check_code(
-    tx: Tx, ctx: Context, code: Object, *, customer: Object | None, currency: str, amount: int, param: str
+    tx: Tx,
+    ctx: Context,
+    code: Object,
+    *,
+    customer: Object | None,
+    currency: str,
+    amount: int,
+    param: str,
+    own_intent: str = "",
 ) -> Source:
     """Refuse a promotion code that this customer cannot redeem on this amount now."""
     coupon = tx.get(ctx, "coupon", code["promotion"]["coupon"])
@@ -105,7 +127,7 @@ def check_code(
     if code["customer"] and (customer is None or customer["id"] != code["customer"]):
         raise invalid("This promotion code cannot be redeemed by this customer.", param)
     restrictions = code["restrictions"]
-    if restrictions["first_time_transaction"] and customer and has_paid(tx, ctx, customer["id"]):
+    if restrictions["first_time_transaction"] and customer and has_paid(tx, ctx, customer["id"], own_intent):
         raise invalid(
             "This promotion code cannot be redeemed because the associated customer has prior transactions.", param
         )
@@ -116,13 +138,13 @@ def check_code(
     return Source(coupon, code)
 
 
-def has_paid(tx: Tx, ctx: Context, customer_id: str) -> bool:
-    """Tell whether a customer has a payment or a paid invoice behind them."""
+def has_paid(tx: Tx, ctx: Context, customer_id: str, own_intent: str = "") -> bool:
+    """Tell whether a customer has a payment or a paid invoice behind them, other than the one under way."""
     charges = tx.find_by(ctx, "charge", "customer", customer_id)
     invoices = tx.find_by(ctx, "invoice", "customer", customer_id)
-    return any(charge["paid"] for charge in charges) or any(
-        invoice["status"] == "paid" and invoice["total"] > 0 for invoice in invoices
-    )
+    return any(
+        charge["paid"] and not (own_intent and charge["payment_intent"] == own_intent) for charge in charges
+    ) or any(invoice["status"] == "paid" and invoice["total"] > 0 for invoice in invoices)
 
 
 def coupon_of(tx: Tx, ctx: Context, discount: Object) -> Object:

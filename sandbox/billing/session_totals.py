@@ -73,6 +73,7 @@ def sources_of(
         customer=customer,
         currency=session["currency"],
         amount=sum(item["amount_subtotal"] for item in private["line_items"]),
+        own_intent=private.get("intent") or "",
     )
 
 

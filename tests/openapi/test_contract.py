@@ -124,7 +124,7 @@ SHAPES: dict[str, Shape] = {
     },
     "UpdateAnswer": {"subscription_id": "string", "status": "string", "price_id": "string", "message": "string"},
     "ServerCheckout": {
-        "user_id": "string", "email": "string", "tier": "string", "interval": "any?", "promo_code": "string?", "trial": "any?",
+        "user_id": "string", "email": "string", "tier": "string", "interval": "any?", "promo_code": "string?", "trial": "boolean?",
         "success_url": "string?", "cancel_url": "string?",
     },
     "ServerPortal": {"user_id": "string", "return_url": "string?"},
