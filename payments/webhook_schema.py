@@ -58,7 +58,7 @@ class WebhookEventSerializer(serializers.Serializer[Any]):
     attempts = serializers.IntegerField()
     error = text()
     wait_reason = text()
-    source = serializers.CharField(help_text="webhook, or reconcile when it was found at Stripe.")
+    source = serializers.CharField(help_text="webhook, or reconcile when it was found.")  # type: ignore[assignment]
     stripe_created_at = moment()
     received_at = serializers.DateTimeField()
     handled_at = moment()

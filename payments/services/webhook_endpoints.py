@@ -62,7 +62,7 @@ STATUSES = (
 # Per account and mode. Source: https://docs.stripe.com/webhooks
 ENDPOINTS_MAX = 16
 TRIES = 3
-ERROR_CHARS = 500
+ERROR_CHARS = 4000
 # The old endpoint goes a little before its secret does, so that its last deliveries still verify.
 RETIRED_EARLY = dt.timedelta(minutes=5)
 ROLL_SECONDS_MAX = 24 * 3600
