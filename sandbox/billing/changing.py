@@ -166,8 +166,15 @@ def proration_items(
     return found
 
 
-def _credit(tx: Tx, ctx: Context, subscription: Object, item: Object, debited: int | None, at: int) -> Object:
+def _whole_period(subscription: Object, item: Object) -> tuple[int, int]:
+    """Give the period of an item as its price means it, also where the first one is shorter."""
     start, end = item["current_period_start"], item["current_period_end"]
+    natural = period_after(subscription["billing_cycle_anchor"], item["price"]["recurring"], end - 1)
+    return natural if natural[1] == end else (start, end)
+
+
+def _credit(tx: Tx, ctx: Context, subscription: Object, item: Object, debited: int | None, at: int) -> Object:
+    start, end = _whole_period(subscription, item)
     # Flexible billing credits what was really debited, which a change without proration leaves as it was.
     whole = cost(item["price"], item.get("quantity")) if debited is None else debited
     amount = proration.unused_credit(whole, 1, end - at, end - start)
@@ -193,7 +200,7 @@ def _credited(tx: Tx, ctx: Context, subscription: Object, item: Object) -> Objec
 
 
 def _charge(tx: Tx, ctx: Context, subscription: Object, item: Object, whole: int, at: int) -> Object:
-    start, end = item["current_period_start"], item["current_period_end"]
+    start, end = _whole_period(subscription, item)
     amount = proration.remaining_charge(whole, 1, end - at, end - start)
     return _pending(tx, ctx, subscription, item, amount, (at, end), f"Remaining time on {{}} after {lines.day(at)}")
 

@@ -10,6 +10,7 @@ from ..events import Journal
 from ..fields import merged_metadata, supported
 from ..store import Context, Tx
 from . import (
+    anchoring,
     cancellation,
     cards,
     changing,
@@ -86,24 +87,29 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     payment_method = _payment_method(tx, ctx, customer, params)
     clocks.check_subscriptions(tx, ctx, customer["id"])
     trial_end = _trial_end(ctx, params)
-    due = 0 if trial_end else sum(cost(price, quantity) for price, quantity in prices)
+    anchor = anchoring.wanted(ctx, params, prices[0][0]["recurring"])
+    costs = [cost(price, quantity) for price, quantity in prices]
+    if anchor:
+        costs = [anchor.part_of(whole, ctx.now) for whole in costs]
+    due = 0 if trial_end else sum(costs)
     sources = discounts.checked(
         tx, ctx, params.get("discounts"), customer=customer, currency=prices[0][0]["currency"], amount=due
     )
     off = totals.discounted(
-        [totals.Priced(cost(price, quantity), price["product"]) for price, quantity in prices],
+        [totals.Priced(part, price["product"]) for part, (price, _) in zip(costs, prices, strict=True)],
         [source.coupon for source in sources],
     )
     if payment_method is None and due > sum(map(sum, off)) and behavior != "default_incomplete":
         raise settlement.no_payment_method()
-    period = (ctx.now, trial_end) if trial_end else period_after(ctx.now, prices[0][0]["recurring"], ctx.now)
+    first_end = trial_end or (anchor.at if anchor else None)
+    period = (ctx.now, first_end) if first_end else period_after(ctx.now, prices[0][0]["recurring"], ctx.now)
     subscription = subscribing.new_subscription(
         tx,
         ctx,
         customer=customer["id"],
         prices=prices,
         period=period,
-        anchor=trial_end or ctx.now,
+        anchor=first_end or ctx.now,
         status="trialing" if trial_end else "incomplete",
         metadata=merged_metadata({}, params.get("metadata")),
         description=params.get("description"),
@@ -123,7 +129,9 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     subscription["discounts"] = discounts.redeem(
         tx, ctx, journal, sources, customer=customer["id"], subscription=subscription["id"]
     )
-    _bill(tx, ctx, journal, subscription, customer, payment_method, behavior)
+    if anchor:
+        anchoring.note_debits(tx, ctx, subscription, anchor)
+    _bill(tx, ctx, journal, subscription, customer, payment_method, behavior, anchor)
     journal.add("customer.subscription.created", subscription)
     subscribing.give_trial_notice(tx, ctx, journal, subscription)
     journal.release(tx, ctx, ORDER)
@@ -160,6 +168,7 @@ def _bill(
     customer: Object,
     payment_method: Object | None,
     behavior: str,
+    anchor: anchoring.Anchor | None,
 ) -> None:
     before = copy.deepcopy(customer)
     customer["currency"] = customer["currency"] or subscription["currency"]
@@ -172,7 +181,9 @@ def _bill(
         customer=customer,
         currency=subscription["currency"],
         lines=[
-            lines.recurring_line(tx, ctx, subscription, item, period, trial=trial)
+            anchoring.first_line(tx, ctx, subscription, item, anchor)
+            if anchor
+            else lines.recurring_line(tx, ctx, subscription, item, period, trial=trial)
             for item in subscription["items"]["data"]
         ],
         billing_reason="subscription_create",

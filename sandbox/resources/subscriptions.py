@@ -17,9 +17,9 @@ from .customers import existing
 Object = dict[str, Any]
 
 CREATABLE = {
-    "automatic_tax", "billing_mode", "cancel_at", "cancel_at_period_end", "collection_method", "currency", "customer",
-    "default_payment_method", "description", "discounts", "items", "metadata", "off_session", "payment_behavior",
-    "payment_settings", "proration_behavior", "trial_end", "trial_period_days", "trial_settings",
+    "automatic_tax", "billing_cycle_anchor", "billing_mode", "cancel_at", "cancel_at_period_end", "collection_method",
+    "currency", "customer", "default_payment_method", "description", "discounts", "items", "metadata", "off_session",
+    "payment_behavior", "payment_settings", "proration_behavior", "trial_end", "trial_period_days", "trial_settings",
 }  # fmt: skip
 ENDED = ("canceled", "incomplete_expired")
 
