@@ -53,6 +53,8 @@ app.conf.beat_schedule = {
     "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
     "look-after-webhook-endpoints": _every(60, "payments.tasks.look_after_webhook_endpoints"),
     "empty-old-bodies": _every(3600, "payments.tasks.empty_old_bodies"),
+    "reconcile-events": _every(3600, "payments.tasks.reconcile_events"),
+    "reconcile-objects": _daily(2, 10, "payments.tasks.reconcile_objects"),
     "fold-rollups": _every(30, "payments.tasks.fold_rollups"),
     "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),

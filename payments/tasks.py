@@ -20,6 +20,7 @@ from payments.services.intents import reconcile_open_intents
 from payments.services.leases import purge_old_leases
 from payments.services.processing import process_group
 from payments.services.rate_budget import background_calls
+from payments.services.reconcile.rounds import reconcile_all_events, reconcile_all_objects
 from payments.services.retention import empty_old_bodies
 from payments.webhooks import HANDLERS
 
@@ -93,6 +94,18 @@ def look_after_webhook_endpoints() -> None:
 def empty_bodies() -> None:
     """Empty the bodies of events past their retention; what one run does not finish the next one does."""
     empty_old_bodies()
+
+
+@shared_task(name="payments.tasks.reconcile_events", acks_late=False, ignore_result=True)
+def reconcile_events() -> None:
+    """Look through Stripe's list of events for what never arrived. Two rounds at once do not meet: a run is leased."""
+    reconcile_all_events(types=HANDLERS)
+
+
+@shared_task(name="payments.tasks.reconcile_objects", acks_late=False, ignore_result=True)
+def reconcile_objects() -> None:
+    """Compare every object at Stripe with our row of it, and heal what differs."""
+    reconcile_all_objects()
 
 
 def _run_until_idle() -> None:

@@ -1,0 +1,74 @@
+"""Compare a project's account with Stripe, and close the gap when asked to."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from common.errors import ApiError
+from common.modes import MODES
+from payments.management.options import find_project, read_moment
+from payments.services.reconcile.accounts import usable_accounts
+from payments.services.reconcile.reconciling import KINDS, Wish, reconcile
+from payments.services.reconcile.runs import EVENTS, OBJECTS
+from payments.webhooks import HANDLERS
+
+DIFFERENCES_REMAIN, A_RUN_FAILED = 1, 2
+
+
+class Command(BaseCommand):
+    """manage.py reconcile [--project SLUG] [--mode test] [--since 3d] [--dry-run | --heal] [--kind objects] [--no-effects]."""
+
+    help = (
+        "Read Stripe's events of the last 30 days that never arrived, and compare every customer, subscription, invoice, payment, "
+        "refund and dispute with its row. Without --heal, differences of rows are only reported. Exit code 0: nothing is left to "
+        "do; 1: differences remain; 2: a run failed."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--project", help="slug or id of one project; all without it")
+        parser.add_argument("--mode", choices=MODES, help="one mode; both without it")
+        parser.add_argument(
+            "--since", help="only events and objects since a time (2026-05-04T12:00Z) or an age (3d, 12h)"
+        )
+        parser.add_argument("--kind", choices=KINDS, help="events, objects, or import of an account that is new here")
+        parser.add_argument("--dry-run", action="store_true", help="write nothing but the report")
+        parser.add_argument("--heal", action="store_true", help="write the rows that differ")
+        parser.add_argument("--no-effects", action="store_true", help="write state and cause no mail, event or alert")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run all that is asked for. Raises CommandError with the exit code."""
+        if options["dry_run"] and options["heal"]:
+            raise CommandError("--dry-run and --heal contradict each other.")
+        project = find_project(options["project"]) if options["project"] else None
+        accounts = usable_accounts(project_id=project.pk if project else None, mode=options["mode"] or "")
+        if not accounts:
+            raise CommandError("There is no Stripe key for this project and mode.")
+        kinds = [options["kind"]] if options["kind"] else [EVENTS, OBJECTS]
+        remain, failed = 0, 0
+        for project_id, mode in accounts:
+            for kind in kinds:
+                wish = Wish(
+                    kind=kind,
+                    types=HANDLERS,
+                    since=read_moment(options["since"]) if options["since"] else None,
+                    dry_run=options["dry_run"],
+                    heals=options["heal"],
+                    without_effects=options["no_effects"],
+                )
+                self._say(f"{project_id} {mode}: {kind}")
+                try:
+                    run = reconcile(project_id=project_id, mode=mode, wish=wish, tell=self._say)
+                except ApiError as error:
+                    failed += 1
+                    self.stderr.write(f"{project_id} {mode} {kind}: {error.detail}")
+                else:
+                    remain += run.differences - run.healed
+        if failed:
+            raise CommandError(f"{failed} runs failed.", returncode=A_RUN_FAILED)
+        if remain:
+            raise CommandError(f"{remain} differences remain.", returncode=DIFFERENCES_REMAIN)
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()

@@ -1,0 +1,224 @@
+"""manage.py reconcile --kind events: what Stripe lists and the inbox lacks is found, stored and processed (D4, F16)."""
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from notifications.models import OutboxRow
+from payments.models import EventCursor, StripeCredentials, WebhookEvent
+from payments.services.reconcile.runs import EVENTS, RunInProgress, begin_run
+from payments.webhooks import HANDLERS
+from tests.payments.deliveries import deliver, events_of, process_all, stored
+from tests.payments.shop import Shop, connect_stripe
+from tests.reconcile.runs import drifts, reconcile, run_command, runs
+from tests.scenarios.lifecycle import Life, compare_with_stripe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def of_interest(shop: Shop) -> list[dict[str, Any]]:
+    """Return the account's events that something here follows."""
+    return [event for event in events_of(shop) if event["type"] in HANDLERS]
+
+
+def test_f16_events_that_never_came_are_found_and_processed(life: Life) -> None:
+    shop = life.shop
+    life.buy()
+    deliver(shop, events_of(shop))
+    life.renew()
+    life.fail_to_renew()
+    life.recover()
+    life.refund_a_part()
+    assert len(of_interest(shop)) > stored(shop.project).count()
+    code, said = reconcile(shop, "--kind", "events")
+    assert code == 0, said
+    assert {row.event_id for row in stored(shop.project)} >= {event["id"] for event in of_interest(shop)}
+    missed = stored(shop.project).filter(source="reconcile")
+    assert missed.count() == drifts(shop, object_type="event", healed=True).count() > 5
+    assert not missed.filter(without_effects=True).exists()
+    process_all(shop.project)
+    compare_with_stripe(shop)
+
+
+def test_what_was_delivered_already_is_not_stored_again(life: Life) -> None:
+    life.buy()
+    deliver(life.shop, events_of(life.shop))
+    before = list(stored(life.shop.project).values("event_id", "status", "source"))
+    effects = OutboxRow.objects.for_project(life.shop.project).count()
+    code, _ = reconcile(life.shop, "--kind", "events")
+    process_all(life.shop.project)
+    assert code == 0 and not drifts(life.shop).exists()
+    assert list(stored(life.shop.project).values("event_id", "status", "source")) == before
+    assert OutboxRow.objects.for_project(life.shop.project).count() == effects
+
+
+def test_the_next_run_reads_on_from_the_cursor(life: Life) -> None:
+    shop = life.shop
+    life.buy()
+    reconcile(shop, "--kind", "events")
+    cursor = EventCursor.objects.get(project=shop.project, mode="test")
+    assert cursor.last_event_id == shop.objects("events")[0]["id"]
+    life.renew()
+    newer = len(events_of(shop))
+    reconcile(shop, "--kind", "events")
+    assert runs(shop).last().seen < newer
+    assert {row.event_id for row in stored(shop.project)} == {event["id"] for event in of_interest(shop)}
+    cursor.refresh_from_db()
+    assert cursor.last_event_id == shop.objects("events")[0]["id"]
+
+
+def test_a_cursor_that_stripe_no_longer_knows_is_replaced_by_a_search_from_its_time(life: Life) -> None:
+    life.buy()
+    EventCursor.objects.create(
+        project=life.shop.project,
+        mode="test",
+        last_event_id="evt_long_gone",
+        last_event_created_at=timezone.now() - dt.timedelta(hours=2),
+    )
+    code, _ = reconcile(life.shop, "--kind", "events")
+    assert code == 0
+    assert stored(life.shop.project).count() == len(of_interest(life.shop))
+
+
+def test_a_dry_run_stores_no_event_and_moves_no_cursor(life: Life) -> None:
+    life.buy()
+    code, said = reconcile(life.shop, "--kind", "events", "--dry-run")
+    assert code == 1 and "differences remain" in said
+    assert not stored(life.shop.project).exists() and not EventCursor.objects.filter(project=life.shop.project).exists()
+    assert drifts(life.shop, healed=False).count() == len(of_interest(life.shop))
+
+
+def test_events_that_stripe_may_still_deliver_are_left_to_it(life: Life, settings: Any) -> None:
+    life.buy()
+    settings.RECONCILE_SETTLE_SECONDS = 300
+    reconcile(life.shop, "--kind", "events")
+    assert not stored(life.shop.project).exists()
+    settings.RECONCILE_SETTLE_SECONDS = 0
+    reconcile(life.shop, "--kind", "events")
+    assert stored(life.shop.project).count() == len(of_interest(life.shop))
+
+
+def test_the_cursor_does_not_pass_an_event_that_is_too_young(life: Life, settings: Any) -> None:
+    reconcile(life.shop, "--kind", "events")
+    assert EventCursor.objects.filter(project=life.shop.project).exists(), "the prices' events"
+    settings.RECONCILE_SETTLE_SECONDS = 300
+    life.buy()
+    reconcile(life.shop, "--kind", "events")
+    settings.RECONCILE_SETTLE_SECONDS = 0
+    reconcile(life.shop, "--kind", "events")
+    assert {row.event_id for row in stored(life.shop.project)} >= {event["id"] for event in of_interest(life.shop)}
+
+
+def test_since_and_no_effects(life: Life) -> None:
+    life.buy()
+    later = (timezone.now() + dt.timedelta(hours=1)).isoformat()
+    reconcile(life.shop, "--kind", "events", "--since", later)
+    assert not stored(life.shop.project).exists()
+    reconcile(life.shop, "--kind", "events", "--since", "2d", "--no-effects")
+    assert stored(life.shop.project).count() == len(of_interest(life.shop))
+    process_all(life.shop.project)
+    compare_with_stripe(life.shop)
+    effects = OutboxRow.objects.for_project(life.shop.project).exclude(kind="stripe_customer")
+    assert set(effects.values_list("status", flat=True)) == {"skipped"}
+
+
+def test_what_happened_before_the_account_was_connected_causes_nothing(life: Life) -> None:
+    life.buy()
+    connected = timezone.now() + dt.timedelta(minutes=5)
+    StripeCredentials.objects.for_project(life.shop.project).update(configured_at=connected)
+    reconcile(life.shop, "--kind", "events", "--since", "2d")
+    assert set(stored(life.shop.project).values_list("without_effects", flat=True)) == {True}
+
+
+def test_modes_are_apart(life: Life) -> None:
+    life.buy()
+    code, _ = reconcile(life.shop, "--kind", "events", mode="live")
+    assert code == 0 and not stored(life.shop.project).exists()
+
+
+def test_other_projects_go_on_when_one_account_is_in_trouble(life: Life, other_project: Any, sandbox: Any) -> None:
+    other = Shop(other_project, sandbox.create_account("Other"), sandbox)
+    connect_stripe(other_project, other.account)
+    other.price(500)
+    life.buy()
+    StripeCredentials.objects.exclude(project__in=[life.shop.project, other_project]).update(secret_key="")
+    other.fault("GET /v1/events", "status:401", times=10)
+    code, said = run_command("reconcile", "--kind", "events", "--mode", "test")
+    assert code == 2 and "runs failed" in said
+    assert stored(life.shop.project).count() == len(of_interest(life.shop))
+    assert runs(other).get().status == "running", "it is gone on with when the key is mended"
+    assert runs(other).get().lease_until is None
+
+
+def test_refuses_what_makes_no_sense(life: Life) -> None:
+    assert reconcile(life.shop, "--heal", "--dry-run")[0] == 1
+    assert reconcile(life.shop, "--since", "yesterday")[0] == 1
+    assert run_command("reconcile", "--project", "no-such-project")[0] == 1
+    assert not runs(life.shop).exists()
+
+
+def test_one_run_of_a_kind_at_a_time(life: Life) -> None:
+    held = begin_run(
+        project_id=life.shop.project.pk, mode="test", kind=EVENTS, dry_run=False, since=None, tell=lambda text: None
+    )
+    with pytest.raises(RunInProgress):
+        begin_run(
+            project_id=life.shop.project.pk, mode="test", kind=EVENTS, dry_run=False, since=None, tell=lambda text: None
+        )
+    assert reconcile(life.shop, "--kind", "events")[0] == 2
+    assert reconcile(life.shop, "--kind", "events", "--dry-run")[0] in (0, 1), "one that only looks disturbs nobody"
+    assert held.run.status == "running"
+
+
+def test_f16_a_killed_run_goes_on_from_its_last_page(life: Life, tmp_path: Path) -> None:
+    shop = life.shop
+    life.buy()
+    life.renew()
+    once = tmp_path / "killed-once"
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DEMO": "true",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "STRIPE_API_BASE": shop.sandbox.url,
+        "RECONCILE_SETTLE_SECONDS": "0",
+        "RECONCILE_PAGE_SIZE": "5",
+        "FAILPOINTS": "true",
+        "FAIL_AT": "reconcile.after_page",
+        "FAIL_ONCE_FILE": str(once),
+    }
+    environment.pop("PYTEST_VERSION", None)
+    command = [
+        sys.executable,
+        "manage.py",
+        "reconcile",
+        "--project",
+        shop.project.slug,
+        "--mode",
+        "test",
+        "--kind",
+        "events",
+    ]
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    run = runs(shop).get()
+    assert (run.status, run.seen) == ("running", 5)
+    first_page = [event["id"] for event in shop.objects("events")[:5]]
+    assert run.cursors["walk"]["at"] == first_page[-1]
+    # Its lease ends by itself; nobody has to clean up.
+    assert reconcile(shop, "--kind", "events")[0] == 2
+    runs(shop).update(lease_until=timezone.now() - dt.timedelta(seconds=1))
+    asked = len(shop.requests("/v1/events"))
+    code, said = reconcile(shop, "--kind", "events")
+    assert code == 0 and "Going on with the run" in said
+    run.refresh_from_db()
+    assert run.status == "done" and run.seen == len(events_of(shop))
+    assert WebhookEvent.objects.for_project(shop.project).count() == len(of_interest(shop))
+    assert len(shop.requests("/v1/events")) - asked <= 4, "it began anew"
