@@ -46,6 +46,8 @@ class LiveService:
     port: int
     redis: Server
     processes: dict[str, psutil.Process] = field(default_factory=dict)
+    # The checkout that parts are started from: another one than this plays the release before.
+    root: Path = ROOT
 
     @property
     def url(self) -> str:
@@ -62,7 +64,7 @@ class LiveService:
         with self.log_file(name).open("ab") as sink:
             child = subprocess.Popen(
                 [sys.executable, *arguments],
-                cwd=ROOT,
+                cwd=self.root,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -147,6 +149,7 @@ def running_service(
     *,
     env: Mapping[str, str] | None = None,
     parts: tuple[str, ...] = ("web", "worker", "beat"),
+    root: Path = ROOT,
 ) -> Iterator[LiveService]:
     """Start a service on this process's database, wait until it is ready, and end it afterwards."""
     port = free_port()
@@ -166,7 +169,7 @@ def running_service(
         **(env or {}),
     }
     environment.pop("PYTEST_VERSION", None)
-    service = LiveService(directory, environment, port, redis)
+    service = LiveService(directory, environment, port, redis, root=root)
     try:
         for part in parts:
             service.start(part)

@@ -95,12 +95,12 @@ def make_own_database(directory: Path) -> OwnDatabase:
 
 
 @contextmanager
-def orm_on(database: OwnDatabase) -> Iterator[None]:
-    """Let this process's ORM work on that database meanwhile."""
+def orm_on(url: str) -> Iterator[None]:
+    """Let this process's ORM work on another database meanwhile."""
     connection = connections["default"]
     connection.close()
     before = dict(connection.settings_dict)
-    wanted = environ.Env.db_url_config(database.url)
+    wanted = environ.Env.db_url_config(url)
     connection.settings_dict.update({key: wanted[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")})
     try:
         yield

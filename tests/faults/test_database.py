@@ -41,7 +41,7 @@ def own(cluster: OwnDatabase, database: None) -> Iterator[OwnDatabase]:
     """Let the whole test work on that cluster; it is up and writable again afterwards."""
     if not cluster.server.is_running():
         cluster.start()
-    with orm_on(cluster):
+    with orm_on(cluster.url):
         yield cluster
     if not cluster.server.is_running():
         cluster.start()

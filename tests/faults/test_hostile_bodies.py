@@ -4,6 +4,7 @@ import gzip
 import json
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,11 +12,19 @@ import psutil
 import pytest
 
 from tests.faults.sender import Sender
-from tests.live import LiveService
+from tests.live import LiveService, running_service
 from tests.payments.deliveries import an_event, signature, stored, webhook_path
 
-pytestmark = [pytest.mark.slow, pytest.mark.live(parts=("web", "worker"))]
+pytestmark = pytest.mark.slow
 MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def live_service(tmp_path_factory: pytest.TempPathFactory, run_database: str, sandbox: Any) -> Iterator[LiveService]:
+    """One service for all of these: it must bear them one after the other."""
+    directory = tmp_path_factory.mktemp("service")
+    with running_service(directory, sandbox.url, parts=("web", "worker")) as service:
+        yield service
 
 
 def port_of(sender: Sender) -> int:
