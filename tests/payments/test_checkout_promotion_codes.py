@@ -13,6 +13,10 @@ LEAF = "checkout-session"
 AMOUNT = 2000
 
 
+MINIMUM: dict[str, Any] = {"restrictions[minimum_amount]": 5000, "restrictions[minimum_amount_currency]": "usd"}
+FIRST_TIME: dict[str, Any] = {"restrictions[first_time_transaction]": "true"}
+
+
 def make_code(shop: Shop, *, coupon: dict[str, Any] | None = None, **more: Any) -> str:
     """Make a code that takes a quarter off; returns what buyers type."""
     made = shop.api("POST", "coupons", **({"duration": "once"} | ({"percent_off": 25} if coupon is None else coupon)))
@@ -98,7 +102,7 @@ def test_a_code_that_is_switched_off_used_up_or_out_of_time_says_so(shop: Shop, 
 
 def test_a_code_for_first_purchases_is_refused_to_who_has_paid_before(shop: Shop, dana: Any, erin: Any) -> None:
     price_id = shop.price(AMOUNT, interval="")
-    code = make_code(shop, **{"restrictions[first_time_transaction]": "true"})
+    code = make_code(shop, **FIRST_TIME)
     buy(shop, dana, price_id, mode="payment")
     assert refusal(dana, price_id, code, mode="payment") == (400, "promo_code_not_applicable")
     assert opened_here(dana) == 0
@@ -111,7 +115,7 @@ def test_a_code_for_other_products_currencies_or_larger_orders_is_refused(shop: 
     codes = [
         make_code(shop, coupon={"percent_off": 25, "applies_to[products][0]": product}),
         make_code(shop, coupon={"amount_off": 100, "currency": "eur"}),
-        make_code(shop, **{"restrictions[minimum_amount]": 5000, "restrictions[minimum_amount_currency]": "usd"}),
+        make_code(shop, **MINIMUM),
     ]
     for code in codes:
         assert refusal(dana, price_id, code) == (400, "promo_code_not_applicable"), code
@@ -142,7 +146,7 @@ def test_a_code_that_is_no_text_of_its_length_is_422(shop: Shop, dana: Any, code
 
 def test_a_refused_code_leaves_the_way_free_for_the_purchase_without_it(shop: Shop, dana: Any) -> None:
     price_id = shop.price(AMOUNT)
-    code = make_code(shop, **{"restrictions[minimum_amount]": 5000, "restrictions[minimum_amount_currency]": "usd"})
+    code = make_code(shop, **MINIMUM)
     refusal(dana, price_id, code)
     assert buy(shop, dana, price_id)["payment"]["amount_cents"] == AMOUNT
 
