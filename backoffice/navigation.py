@@ -23,6 +23,15 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "Support",
+        False,
+        [
+            ("moderation.ReviewItem", "Review queue", "flag"),
+            ("notifications.OutboxRow", "Mails and effects", "outbox"),
+            ("moderation.ActionLog", "Action log", "gavel"),
+        ],
+    ),
+    (
         "Projects",
         False,
         [

@@ -35,6 +35,7 @@ class SafeLookupsMixin:
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Allow lookups on listed filters and the date hierarchy."""
         offered = [entry[0] if isinstance(entry, list | tuple) else entry for entry in self.get_list_filter(request)]  # type: ignore[attr-defined]
+        offered = [getattr(entry, "parameter_name", entry) for entry in offered]
         names = [name for name in [*offered, getattr(self, "date_hierarchy", None)] if isinstance(name, str)]
         allowed: bool = super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
         return allowed and any(lookup == name or lookup.startswith(f"{name}__") for name in names)

@@ -28,9 +28,20 @@ class ProjectActionsAdmin(ProjectScopedAdmin):
         return rows.filter(**{f"{self.project_lookup}__in": self._projects(request, Role.DEVELOPER)})
 
     def ask_first(
-        self, request: HttpRequest, *, title: str, action: str, question: str, rows: Sequence[Any]
+        self,
+        request: HttpRequest,
+        *,
+        title: str,
+        action: str,
+        question: str,
+        rows: Sequence[Any],
+        ask_reason: bool = False,
+        problem: str = "",
     ) -> HttpResponse:
-        """Ask whether an action is meant for these rows; the answer comes back to the same action with `confirmed`."""
+        """Ask whether an action is meant for these rows; the answer comes back to the same action with `confirmed`.
+
+        With `ask_reason` it comes with a `reason` too.
+        """
         context = {
             **self.admin_site.each_context(request),
             "title": title,
@@ -41,5 +52,7 @@ class ProjectActionsAdmin(ProjectScopedAdmin):
             "more": max(0, len(rows) - ROWS_SHOWN),
             "chosen": [str(row.pk) for row in rows],
             "checkbox_name": ACTION_CHECKBOX_NAME,
+            "ask_reason": ask_reason,
+            "problem": problem,
         }
         return TemplateResponse(request, "payments/admin/action_confirmation.html", context)

@@ -1,4 +1,4 @@
-"""Plan prices follow Stripe's: what is charged is shown, what is off sale is not sold, and a difference is put before a person once."""
+"""Plan prices follow Stripe's: what is charged is shown, what is off sale is not sold, a difference is reported once."""
 
 from typing import Any
 

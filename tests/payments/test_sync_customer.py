@@ -49,8 +49,9 @@ def test_an_update_changes_billing_data_and_never_the_sign_in_address(
     shop: Shop, row: StripeCustomer, dana: AppUser
 ) -> None:
     signed_in_as = dana.end_user.email
-    change = {"email": "bills@example.com", "name": "Dana Ltd", "phone": "+1 555", "address[city]": "Graz"}
-    shop.api("POST", f"customers/{row.stripe_customer_id}", **change | {"address[country]": "AT"})
+    change: dict[str, Any] = {"email": "bills@example.com", "name": "Dana Ltd", "phone": "+1 555"}
+    change |= {"address[city]": "Graz", "address[country]": "AT"}
+    shop.api("POST", f"customers/{row.stripe_customer_id}", **change)
     assert deliver_new(shop) == ["customer.updated"]
     found = billing(row)
     assert (row.email, row.name, found["phone"], found["address"]["city"]) == (
@@ -93,7 +94,8 @@ def test_the_default_card_counts_and_without_one_the_newest(shop: Shop, row: Str
 
 def test_a_card_with_a_new_expiry_date(shop: Shop, row: StripeCustomer) -> None:
     card = billing(row)["payment_method"]["id"]
-    shop.api("POST", f"payment_methods/{card}", **{"card[exp_month]": 3, "card[exp_year]": 2040})
+    renewed: dict[str, Any] = {"card[exp_month]": 3, "card[exp_year]": 2040}
+    shop.api("POST", f"payment_methods/{card}", **renewed)
     assert deliver_new(shop) == ["payment_method.updated"]
     assert billing(row)["payment_method"]["expires"] == "2040-03"
 
@@ -125,7 +127,8 @@ def test_a_detached_card_is_grouped_with_its_former_customer(shop: Shop, row: St
 
 
 def test_a_card_that_belongs_to_nobody_changes_nothing(shop: Shop, row: StripeCustomer) -> None:
-    card = shop.api("POST", "payment_methods", type="card", **{"card[token]": "tok_visa"})
+    wanted: dict[str, Any] = {"type": "card", "card[token]": "tok_visa"}
+    card = shop.api("POST", "payment_methods", **wanted)
     before = billing(row)
     event = an_event("payment_method.updated", data={"object": {"id": card["id"], "object": "payment_method"}})
     deliver(shop, [event])

@@ -1,0 +1,193 @@
+"""Staff pages over several apps: what waits for a person, what leaves the service, and who did what."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from accounts.models import ROLE_ADMIN, ROLE_MODERATOR, User
+from backoffice.services.dead_letters import replay_effects
+from common.errors import ApiError
+from moderation.models import ActionLog, ReviewItem
+from moderation.services.review import REASON_CHARS_MAX, decide_review_item
+from notifications.models import OutboxRow
+from payments.admin.actions import ProjectActionsAdmin
+from payments.admin.display import pretty_json
+from payments.admin.read_only import ReadOnlyAdmin
+from projects.models import Project, Role
+
+ROWS_MAX = 1000
+REVIEW_COLORS = {"Pending": "warning", "Approved": "success", "Dismissed": "default"}
+OUTBOX_COLORS = {
+    "Pending": "warning", "Processing": "info", "Done": "success", "Dead letter": "danger", "Skipped": "default",
+}  # fmt: skip
+
+
+class ProjectFilter(admin.SimpleListFilter):
+    """Offers the projects that the viewer may see, and no other's name."""
+
+    title = "project"
+    parameter_name = "of_project"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """List the projects by name."""
+        projects = Project.objects.existing()
+        if not model_admin._is_staff_for(request, "view"):
+            projects = model_admin._projects(request, Role.VIEWER)
+        return [(str(pk), name) for pk, name in projects.order_by("name").values_list("pk", "name")[:ROWS_MAX]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep one project's rows."""
+        known = {value for value, _ in self.lookup_choices}
+        return queryset.filter(project=self.value()) if self.value() in known else queryset
+
+
+class StaffActionsAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
+    """Rows that are changed by actions only: by moderators, and by developers of the row's project; support reads."""
+
+    list_select_related = ["project"]
+
+    def _is_staff_for(self, request: HttpRequest, action: str) -> bool:
+        if super()._is_staff_for(request, action):
+            return True
+        user = request.user
+        if action != "change" or not isinstance(user, User) or not (user.is_active and user.is_staff):
+            return False
+        return user.groups.filter(name__in=[ROLE_ADMIN, ROLE_MODERATOR]).exists()
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Allow whoever may act in some project; `actionable` keeps to those projects."""
+        return self.may_act(request)
+
+
+@admin.register(ReviewItem)
+class ReviewItemAdmin(StaffActionsAdmin):
+    list_display = ["title", "kind", "colored_status", "project", "mode", "end_user", "created_at", "assigned_to"]
+    list_filter = ["status", "kind", "mode", ProjectFilter, "created_at"]
+    list_select_related = ["project", "end_user", "assigned_to"]
+    search_fields = ["title", "subject", "cause_key", "project__name", "end_user__external_id"]
+    date_hierarchy = "created_at"
+    exclude = ["details"]
+    readonly_fields = ["shown_details"]
+    actions = ["approve_selected", "dismiss_selected"]
+
+    @display(description="Status", ordering="status", label=REVIEW_COLORS)
+    def colored_status(self, row: ReviewItem) -> str:
+        """Show whether somebody has decided."""
+        return str(row.get_status_display())
+
+    @display(description="Details")
+    def shown_details(self, row: ReviewItem) -> SafeString | str:
+        """Show what is known, without secrets."""
+        return pretty_json(row.details)
+
+    @admin.action(description="Approve", permissions=["act"])
+    def approve_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Accept what the items report, with a reason."""
+        return self._decide(request, queryset, status=ReviewItem.Status.APPROVED, action="approve_selected")
+
+    @admin.action(description="Dismiss", permissions=["act"])
+    def dismiss_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Lay the items aside, with a reason."""
+        return self._decide(request, queryset, status=ReviewItem.Status.DISMISSED, action="dismiss_selected")
+
+    def _decide(
+        self, request: HttpRequest, queryset: QuerySet[Any], *, status: ReviewItem.Status, action: str
+    ) -> HttpResponse | None:
+        chosen = list(self.actionable(request, queryset).filter(status="pending").order_by("created_at")[:ROWS_MAX])
+        reason = request.POST.get("reason", "").strip()
+        confirmed = request.POST.get("confirmed") == "yes"
+        if not confirmed or not 1 <= len(reason) <= REASON_CHARS_MAX:
+            return self.ask_first(
+                request,
+                title="Decide about review items",
+                action=action,
+                question=f"{len(chosen)} pending items will be marked as {status.label.lower()}:",
+                rows=chosen,
+                ask_reason=True,
+                problem=f"Say why, in at most {REASON_CHARS_MAX} characters." if confirmed else "",
+            )
+        count = 0
+        for item in chosen:
+            try:
+                decide_review_item(item=item, status=status, actor=_actor(request), reason=reason)
+                count += 1
+            except ApiError as refusal:
+                messages.warning(request, f"{item}: {refusal.detail}")
+        messages.success(request, f"{count} items {status.label.lower()}.")
+        return None
+
+
+@admin.register(OutboxRow)
+class OutboxRowAdmin(StaffActionsAdmin):
+    list_display = ["effect_key", "kind", "colored_status", "attempts", "created_at", "done_at", "mode", "project"]
+    list_filter = ["status", "kind", "mode", ProjectFilter, "created_at"]
+    search_fields = ["effect_key", "cause", "end_user__external_id", "project__name"]
+    date_hierarchy = "created_at"
+    exclude = ["payload", "result", "lease_token"]
+    readonly_fields = ["shown_payload", "shown_result"]
+    actions = ["replay_selected"]
+
+    @display(description="Status", ordering="status", label=OUTBOX_COLORS)
+    def colored_status(self, row: OutboxRow) -> str:
+        """Show how far the effect has come."""
+        return str(row.get_status_display())
+
+    @display(description="What is to happen")
+    def shown_payload(self, row: OutboxRow) -> SafeString | str:
+        """Show the payload, without secrets."""
+        return pretty_json(row.payload)
+
+    @display(description="What the peer answered")
+    def shown_result(self, row: OutboxRow) -> SafeString | str:
+        """Show the answer, without secrets."""
+        return pretty_json(row.result)
+
+    @admin.action(description="Replay dead letters", permissions=["act"])
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Carry dead letters out again, after a confirmation. Each is replayed once, however often this is pressed."""
+        chosen = list(self.actionable(request, queryset).filter(status="dead").order_by("created_at")[:ROWS_MAX])
+        if request.POST.get("confirmed") != "yes":
+            question = f"{len(chosen)} dead letters will be carried out again:"
+            return self.ask_first(
+                request, title="Replay effects", action="replay_selected", question=question, rows=chosen
+            )
+        count = replay_effects(rows=chosen, actor=_actor(request))
+        messages.success(request, f"{count} effects will be carried out again.")
+        return None
+
+
+@admin.register(ActionLog)
+class ActionLogAdmin(ReadOnlyAdmin):
+    list_display = ["at", "action", "subject", "actor_label", "reason", "project_name", "mode"]
+    list_filter = ["action", "mode", "at"]
+    search_fields = ["action", "subject", "actor_label", "reason"]
+    date_hierarchy = "at"
+    # The project and the person may be gone by now: their ids are shown, and nothing is followed.
+    fields = ["at", "action", "subject", "actor_label", "reason", "project_name", "mode", "shown_details"]
+    readonly_fields = ["project_name", "shown_details"]
+
+    @display(description="Project")
+    def project_name(self, row: ActionLog) -> str:
+        """Name the project, or its id when it was deleted."""
+        if row.project_id is None:
+            return "-"
+        found = Project.objects.filter(pk=row.project_id).values_list("name", flat=True).first()
+        return found or str(row.project_id)
+
+    @display(description="Details")
+    def shown_details(self, row: ActionLog) -> SafeString | str:
+        """Show what is known, without secrets."""
+        return pretty_json(row.details)
+
+    def _project_id(self, obj: Model) -> Any:
+        return getattr(obj, "project_id", None)
+
+
+def _actor(request: HttpRequest) -> User:
+    """Return who presses the button; only signed-in people see one."""
+    assert isinstance(request.user, User)
+    return request.user
