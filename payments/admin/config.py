@@ -28,6 +28,7 @@ from payments.services.stripe_config import (
     deactivate_stripe_config,
     put_stripe_config,
 )
+from payments.services.webhook_health import Health, read_health
 from projects.models import Project, Role
 
 KEY_NAMES = [f"{mode}_{field}" for mode in MODES for field in KEY_FIELDS]
@@ -152,6 +153,7 @@ class StripeConfigAdmin(ProjectActionsAdmin):
             "form": form,
             "config": config,
             "credentials": list(config.credentials.order_by("mode")) if config else [],
+            "health": read_health(project_id=config.project_id) if config else {},
             "may_save": may_save,
             "media": self.media + form.media,
         }
@@ -189,19 +191,53 @@ class StripeConfigAdmin(ProjectActionsAdmin):
         return None
 
 
+def _health(row: StripeCredentials) -> Health:
+    """Read how the row's events fare, once per page."""
+    if not hasattr(row, "health_on_page"):
+        row.health_on_page = read_health(project_id=row.project_id).get(row.mode, Health())  # type: ignore[attr-defined]
+    found: Health = row.health_on_page  # type: ignore[attr-defined]
+    return found
+
+
 @admin.register(StripeCredentials)
 class StripeCredentialsAdmin(ReadOnlyAdmin):
-    list_display = ["project", "mode", "secret_key_masked", "stripe_account_id", "webhook_status", "configured_at"]
-    list_filter = ["mode", "configured_at"]
+    list_display = [
+        "project", "mode", "secret_key_masked", "stripe_account_id", "webhook_status", "webhook_checked_at", "configured_at",
+    ]  # fmt: skip
+    list_filter = ["mode", "webhook_status", "configured_at"]
     list_select_related = ["project"]
     search_fields = ["project__name", "project__slug", "stripe_account_id"]
     # What is not named here is not on the page: the columns with ciphertexts, above all.
     fields = [
         "project", "mode", "secret_key_masked", "publishable_key_masked", "webhook_secret_masked",
-        "previous_webhook_secret_expires_at", "stripe_account_id", "webhook_status", "configured_at", "version",
-        "encryption_keys",
+        "previous_webhook_secret_expires_at", "stripe_account_id", "webhook_endpoint_id", "previous_webhook_endpoint_id",
+        "webhook_status", "webhook_error", "webhook_checked_at", "last_event_at", "last_failure_at", "oldest_pending_at",
+        "dead_events", "configured_at", "version", "encryption_keys",
     ]  # fmt: skip
-    readonly_fields = ["secret_key_masked", "publishable_key_masked", "webhook_secret_masked", "encryption_keys"]
+    readonly_fields = [
+        "secret_key_masked", "publishable_key_masked", "webhook_secret_masked", "last_event_at", "last_failure_at",
+        "oldest_pending_at", "dead_events", "encryption_keys",
+    ]  # fmt: skip
+
+    @display(description="Last event")
+    def last_event_at(self, row: StripeCredentials) -> Any:
+        """Show when Stripe last delivered something."""
+        return _health(row).last_event_at
+
+    @display(description="Last failed attempt")
+    def last_failure_at(self, row: StripeCredentials) -> Any:
+        """Show when an event last could not be processed."""
+        return _health(row).last_failure_at
+
+    @display(description="Oldest waiting event")
+    def oldest_pending_at(self, row: StripeCredentials) -> Any:
+        """Show since when the oldest unprocessed event is here."""
+        return _health(row).oldest_pending_at
+
+    @display(description="Dead letters")
+    def dead_events(self, row: StripeCredentials) -> int:
+        """Count what was given up."""
+        return _health(row).dead_events
 
     @display(description="Encrypted with")
     def encryption_keys(self, row: StripeCredentials) -> str:

@@ -6,16 +6,19 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from unfold.decorators import display
 
+from accounts.models import User
 from payments.admin.actions import ProjectActionsAdmin
 from payments.admin.display import pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import MirrorFailure, SyncLease, WebhookEvent
 from payments.nudge import nudge_worker
-from payments.services.inbox import replay_events
+from payments.services.dead_letters import replay_chosen
 
 REPLAY_MAX = 1000
+ERROR_CHARS_SHOWN = 80
 STATUS_COLORS = {
     "Pending": "warning",
     "Processing": "info",
@@ -25,10 +28,34 @@ STATUS_COLORS = {
 }
 
 
+class HasErrorFilter(admin.SimpleListFilter):
+    """Events whose last attempt failed: dead letters, and those that are tried again."""
+
+    title = "trouble"
+    parameter_name = "trouble"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Name the choices."""
+        return [("dead", "Dead letters"), ("retrying", "Failed and tried again"), ("waiting", "Waiting for a key")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep what was chosen."""
+        waiting = queryset.filter(status__in=WebhookEvent.UNFINISHED_STATUSES)
+        if self.value() == "dead":
+            return queryset.filter(status=WebhookEvent.Status.DEAD)
+        if self.value() == "retrying":
+            return waiting.exclude(error="")
+        if self.value() == "waiting":
+            return waiting.exclude(wait_reason="")
+        return queryset
+
+
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
-    list_display = ["type", "event_id", "colored_status", "attempts", "received_at", "handled_at", "mode", "project"]
-    list_filter = ["status", "mode", "received_at"]
+    list_display = [
+        "type", "event_id", "colored_status", "attempts", "short_error", "received_at", "handled_at", "mode", "project",
+    ]  # fmt: skip
+    list_filter = [HasErrorFilter, "status", "mode", "wait_reason", "received_at", "failed_at"]
     list_select_related = ["project"]
     search_fields = ["event_id", "type", "object_id", "root"]
     date_hierarchy = "received_at"
@@ -41,9 +68,23 @@ class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
         """Show how far the event has come."""
         return str(row.get_status_display())
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Leave bodies out of the list: they are large, and one page shows a hundred rows."""
+        rows: QuerySet[Any] = super().get_queryset(request)
+        match = request.resolver_match
+        is_list = bool(match and match.url_name and match.url_name.endswith("_changelist"))
+        return rows.defer("payload") if is_list else rows
+
+    @display(description="Error", ordering="error")
+    def short_error(self, row: WebhookEvent) -> str:
+        """Show why the last attempt failed, as far as a list has room for it."""
+        return Truncator(row.error).chars(ERROR_CHARS_SHOWN) or "-"
+
     @display(description="What Stripe sent")
     def body(self, row: WebhookEvent) -> SafeString | str:
         """Show the event without the secrets that Stripe puts into some objects."""
+        if row.emptied_at:
+            return f"Emptied by retention at {row.emptied_at:%Y-%m-%d %H:%M} UTC."
         return pretty_json(row.payload)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
@@ -60,7 +101,15 @@ class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
             return self.ask_first(
                 request, title="Replay events", action="replay_selected", question=question, rows=chosen
             )
-        count = replay_events(WebhookEvent.objects.filter(pk__in=[event.pk for event in chosen]))
+        count = 0
+        for project_id, mode in sorted({(event.project_id, event.mode) for event in chosen}):
+            keys = [event.pk for event in chosen if (event.project_id, event.mode) == (project_id, mode)]
+            count += replay_chosen(
+                rows=WebhookEvent.objects.for_project(project_id).filter(pk__in=keys),
+                project_id=project_id,
+                mode=mode,
+                actor=request.user if isinstance(request.user, User) else None,
+            )
         for event in chosen:
             self.log_change(request, event, "Replayed.")
         nudge_worker()

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 Status = WebhookEvent.Status
 NO_HANDLER = "Nothing here follows events of this type."
 FOREIGN = "The event belongs to another project on the same Stripe account."
+FOREIGN_SINCE_EMPTIED = "Whose event this is stood only in its body, which retention has emptied, and several projects use the Stripe account."
 PROJECT_DELETED = "The project was deleted."
 
 
@@ -130,7 +131,10 @@ def _sort_out(group: EventGroup, credentials: StripeCredentials, handlers: Handl
             unknown.append(event)
         else:
             ours.append(event)
-    finish_events(group, foreign, status=Status.IGNORED, reason=FOREIGN)
+    emptied = [event for event in foreign if event.emptied_at]
+    told = [event for event in foreign if not event.emptied_at]
+    finish_events(group, told, status=Status.IGNORED, reason=FOREIGN)
+    finish_events(group, emptied, status=Status.IGNORED, reason=FOREIGN_SINCE_EMPTIED)
     finish_events(group, unknown, status=Status.IGNORED, reason=NO_HANDLER)
     return ours
 
@@ -225,6 +229,10 @@ def _collect(event: WebhookEvent, handlers: Handlers, snapshot: Snapshot) -> str
     handler = handler_of(event, handlers)
     object_id = (handler.locate(event) if handler.locate else event.object_id) if handler else ""
     if handler is None or not object_id:
+        if event.emptied_at:
+            raise ObjectMissingInEvent(
+                f"What {event.type} is about stood only in its body, which retention has emptied"
+            )
         raise ObjectMissingInEvent(f"{event.type} names no object")
     found = handler.collect(snapshot, object_id)
     return root_of(found) if found else ""
