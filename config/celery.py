@@ -57,6 +57,7 @@ app.conf.beat_schedule = {
     "reconcile-objects": _daily(2, 10, "payments.tasks.reconcile_objects"),
     "fold-rollups": _every(30, "payments.tasks.fold_rollups"),
     "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
+    "tell-of-expiring-cards": _daily(8, 0, "payments.tasks.tell_of_expiring_cards"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),
     "prune-idempotency": _every(3600, "projects.tasks.prune_idempotency"),
 }

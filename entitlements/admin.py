@@ -152,6 +152,7 @@ class PlanAdmin(ProjectScopedAdmin):
         """Give new prices the plan's project."""
         for price in formset.save(commit=False):
             price.project_id = form.instance.project_id
+            price.warning = ""
             price.save()
         for price in formset.deleted_objects:
             price.delete()
@@ -162,16 +163,31 @@ class PlanAdmin(ProjectScopedAdmin):
 class PlanPriceAdmin(ProjectScopedAdmin):
     form = PlanPriceAloneForm
     developer_role_to_change = Role.DEVELOPER
-    list_display = ["plan", "project", "mode", "interval", "amount", "stripe_price_id", "lookup_key", "active"]
+    list_display = [
+        "plan",
+        "project",
+        "mode",
+        "interval",
+        "amount",
+        "stripe_price_id",
+        "lookup_key",
+        "active",
+        "warning",
+    ]
     list_filter = ["mode", "interval", "active"]
     list_select_related = ["plan", "project"]
     search_fields = ["stripe_price_id", "lookup_key", "plan__code", "plan__name", "project__name"]
-    fields = ["plan", "project", *PlanPriceForm.Meta.fields]
-    readonly_fields = ["plan", "project"]
+    fields = ["plan", "project", *PlanPriceForm.Meta.fields, "warning"]
+    readonly_fields = ["plan", "project", "warning"]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Prices are added on their plan's page, which knows the project."""
         return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save what was looked at and found right: the warning goes, until Stripe says otherwise again."""
+        obj.warning = ""
+        super().save_model(request, obj, form, change)
 
     @display(description="Amount", ordering="amount_cents")
     def amount(self, row: PlanPrice) -> str:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from payments.services import rollups
+from payments.services.card_expiry import tell_of_expiring_cards
 from payments.services.endpoint_rounds import look_after_endpoints
 from payments.services.inbox import EventGroup, lease_due_groups, renew_leases
 from payments.services.intents import reconcile_open_intents
@@ -94,6 +95,12 @@ def look_after_webhook_endpoints() -> None:
 def empty_bodies() -> None:
     """Empty the bodies of events past their retention; what one run does not finish the next one does."""
     empty_old_bodies()
+
+
+@shared_task(name="payments.tasks.tell_of_expiring_cards", acks_late=False, ignore_result=True)
+def tell_of_expiring_cards_daily() -> None:
+    """Record a mail for each card that expires before the renewal it is to pay; each once, however often this runs."""
+    tell_of_expiring_cards()
 
 
 @shared_task(name="payments.tasks.reconcile_events", acks_late=False, ignore_result=True)

@@ -1,6 +1,6 @@
 """Effects that could not be carried out: put before a person, and carried out again when one says so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from django.db import transaction
 
@@ -26,7 +26,7 @@ def review_dead_effect(row: OutboxRow) -> None:
     )
 
 
-def replay_effects(*, rows: Sequence[OutboxRow], actor: User, reason: str = "") -> int:
+def replay_effects(*, rows: Iterable[OutboxRow], actor: User | None, reason: str = "") -> int:
     """Make dead letters due again and log it for each; one that somebody else replayed meanwhile is left out. Returns how many."""
     count = 0
     for row in rows:
