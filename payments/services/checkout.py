@@ -16,6 +16,7 @@ from common.errors import ApiError, Conflict, NotFound
 from common.strict_jwt import is_identifier
 from entitlements.models import Plan
 from payments.models import BillingPolicy, CheckoutSession, Subscription
+from payments.services.checkout_effects import CAME_BACK, forgo_retry_mail
 from payments.services.checkout_rows import (
     TRIAL_DAYS,
     UNFINISHED,
@@ -267,6 +268,8 @@ def _still_wanted(account: StripeAccount, row: CheckoutSession, request: dict[st
             return True
         expire_session(account, row)
     else:
+        if session["status"] == CheckoutSession.Status.EXPIRED:
+            forgo_retry_mail(row, because=CAME_BACK)
         # Paid in another tab, with its webhook still on the way: what was bought must be known before anything is sold.
         try:
             sync_checkout_session(project=row.project, mode=row.mode, session_id=row.stripe_session_id)

@@ -5,6 +5,8 @@ Both hang on the session's state, not on an event, so that it does not matter wh
 
 from typing import Any
 
+from django.db import transaction
+
 from entitlements.models import PlanPrice
 from notifications.services.outbox import record_effect
 from payments.models import CheckoutSession, Subscription
@@ -16,6 +18,8 @@ from projects.models import Project
 Status = CheckoutSession.Status
 RETRY_MAIL = "checkout_retry"
 EXPIRED_EVENT = "checkout.expired"
+REPLACED = "The buyer opened another checkout in its place."
+CAME_BACK = "The buyer came back before it was sent."
 
 
 def retry_mail_key(session_id: str) -> str:
@@ -23,18 +27,19 @@ def retry_mail_key(session_id: str) -> str:
     return f"mail:{RETRY_MAIL}:{session_id}"
 
 
-def refuse_retry_mail(row: CheckoutSession, *, because: str) -> None:
-    """Take the key of a session's mail, so that none is sent. Call in a transaction."""
-    record_effect(
-        project_id=row.project_id,
-        mode=row.mode,
-        kind=MAIL,
-        effect_key=retry_mail_key(row.stripe_session_id),
-        payload={"template": RETRY_MAIL, "to": None, "context": {}},
-        end_user_id=row.end_user_id,
-        cause=str(row.pk),
-        skipped_because=because,
-    )
+def forgo_retry_mail(row: CheckoutSession, *, because: str) -> None:
+    """Take the key of a session's mail and commit it, so that none is sent whatever becomes of the session."""
+    with transaction.atomic():
+        record_effect(
+            project_id=row.project_id,
+            mode=row.mode,
+            kind=MAIL,
+            effect_key=retry_mail_key(row.stripe_session_id),
+            payload={"template": RETRY_MAIL, "to": None, "context": {}},
+            end_user_id=row.end_user_id,
+            cause=str(row.pk),
+            skipped_because=because,
+        )
 
 
 def record_dead_end(scope: Scope, row: CheckoutSession, found: StripeObject) -> None:
@@ -61,7 +66,12 @@ def record_dead_end(scope: Scope, row: CheckoutSession, found: StripeObject) -> 
 
 
 def is_still_wanted(row: CheckoutSession) -> bool:
-    """Say whether the buyer may still want this: they have not come back for the same purchase, or subscribed otherwise."""
+    """Say whether the buyer may still want this: they have not come back for the same purchase, or subscribed otherwise.
+
+    A subscription whose delayed first payment failed is there, and owes an invoice: the mail about that one has its link.
+    """
+    if row.stripe_subscription_id:
+        return False
     later = CheckoutSession.objects.for_project(row.project_id).filter(
         mode=row.mode, end_user=row.end_user_id, purchase_key=row.purchase_key, created_at__gt=row.created_at
     )
@@ -70,10 +80,7 @@ def is_still_wanted(row: CheckoutSession) -> bool:
     if row.request.get("mode") != "subscription":
         return True
     others = Subscription.objects.for_project(row.project_id).in_mode(row.mode).filter(end_user=row.end_user_id)
-    bought_since = others.exclude(stripe_subscription_id=row.stripe_subscription_id).filter(
-        status__in=("active", "trialing"), created_at__gte=row.created_at
-    )
-    return not bought_since.exists()
+    return not others.filter(status__in=("active", "trialing"), created_at__gte=row.created_at).exists()
 
 
 def _shape(row: CheckoutSession) -> dict[str, Any]:

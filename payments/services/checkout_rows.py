@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from common.clock import from_unix
 from common.ids import uuid7
 from payments.models import CheckoutSession
-from payments.services.checkout_effects import refuse_retry_mail
+from payments.services.checkout_effects import REPLACED, forgo_retry_mail
 from payments.services.intent_rows import ERROR_CHARS, CallInProgress, StripeObject, carry_out, is_free, lease_end
 from payments.services.trials import TrialUsed, free_trial, reserve_trial
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused
@@ -24,7 +24,6 @@ UNFINISHED = (CheckoutSession.Status.CREATING, CheckoutSession.Status.OPEN)
 GIVEN_UP = (CheckoutSession.Status.FAILED, CheckoutSession.Status.UNKNOWN)
 LOOKUP_LIMIT = 100
 TRIAL_DAYS = "trial_period_days"
-REPLACED = "Another checkout of the same user replaced this one."
 
 
 class SessionOutcome:
@@ -157,8 +156,7 @@ def expire_session(account: StripeAccount, row: CheckoutSession) -> bool:
 
     Source: https://docs.stripe.com/api/checkout/sessions/expire
     """
-    with transaction.atomic():
-        refuse_retry_mail(row, because=REPLACED)
+    forgo_retry_mail(row, because=REPLACED)
     try:
         # A fresh key each time: expiring twice is refused and never harms, and a stored 500 would stay for a day.
         account.action(SESSIONS, row.stripe_session_id, "expire", idempotency_key=f"expire-{uuid7()}")
