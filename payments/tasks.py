@@ -13,7 +13,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import connection
 
-from payments.services import rollups
+from payments.services import invariants, rollups
 from payments.services.card_expiry import tell_of_expiring_cards
 from payments.services.endpoint_rounds import look_after_endpoints
 from payments.services.inbox import EventGroup, lease_due_groups, renew_leases
@@ -113,6 +113,12 @@ def reconcile_events() -> None:
 def reconcile_objects() -> None:
     """Compare every object at Stripe with our row of it, and heal what differs."""
     reconcile_all_objects()
+
+
+@shared_task(name="payments.tasks.check_invariants", acks_late=False, ignore_result=True)
+def check_invariants() -> None:
+    """Check what must hold at every moment; what does not is logged and put before the staff."""
+    invariants.report_violations(invariants.check_invariants())
 
 
 def _run_until_idle() -> None:
