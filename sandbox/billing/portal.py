@@ -57,10 +57,10 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
     """Give what the page shows.
 
     Keys: account_name, livemode, return_url (or None), customer (id, email, name), cancel_mode (at_period_end,
-    immediately), features (the configuration's), flow (the session's flow or None), payment_method (brand, last4,
+    immediately), features and profile (the configuration's), flow (the session's flow or None), payment_method (brand, last4,
     exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity,
     unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at, cancel_at_period_end,
-    can_cancel, can_resume, switch_prices (each: id, description, unit_amount, currency,
+    can_cancel, can_resume, can_change_quantity, switch_prices (each: id, description, unit_amount, currency,
     interval, interval_count)), discounts (each: name, percent_off, amount_off, duration, months)),
     invoices newest first (each: id, number, created, total, amount_due, currency, status, hosted_invoice_url,
     invoice_pdf).
@@ -91,6 +91,7 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
             "customer": {name: customer[name] for name in ("id", "email", "name")},
             "cancel_mode": configuration["features"]["subscription_cancel"]["mode"],
             "features": configuration["features"],
+            "profile": configuration["business_profile"],
             "flow": session["flow"],
             "payment_method": _card_view(tx, ctx, customer, subscriptions),
             "can_update_card": configuration["features"]["payment_method_update"]["enabled"],
@@ -144,6 +145,7 @@ def _subscription_view(tx: Tx, ctx: Context, configuration: Object, subscription
         "cancel_at_period_end": subscription["cancel_at_period_end"],
         "can_cancel": may_cancel and not ending,
         "can_resume": ending,
+        "can_change_quantity": portal_settings.is_quantity_open(configuration, subscription),
         "switch_prices": [_price_view(tx, ctx, each) for each in prices],
         "discounts": [
             {
@@ -165,6 +167,12 @@ def _own_subscription(tx: Tx, ctx: Context, session: Object, subscription_id: st
     if subscription["status"] in subscribing.TERMINAL:
         raise StripeError("This subscription has already ended.")
     return subscription
+
+
+def open_subscription(tx: Tx, portal_session_id: str, subscription_id: str) -> tuple[Context, Object, Object]:
+    """Use a session to reach a configuration and one of its customer's subscriptions. Raises: StripeError 400, 404."""
+    ctx, session = _use(tx, portal_session_id)
+    return ctx, _configuration(tx, ctx, session), _own_subscription(tx, ctx, session, subscription_id)
 
 
 def portal_cancel(
@@ -225,6 +233,8 @@ def portal_update_card(
     """Make another card the customer's default and that of its subscriptions. Raises: CardError 402, StripeError 404."""
     with store.transaction() as tx:
         ctx, session = _use(tx, portal_session_id)
+        if not _configuration(tx, ctx, session)["features"]["payment_method_update"]["enabled"]:
+            raise StripeError("The payment method cannot be changed here.")
         card = cards.by_number(card_number)
         cards.check_expiry(ctx, exp_month, exp_year, cvc)
         if not card.attaches:

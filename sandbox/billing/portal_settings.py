@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import ids
 from ..store import Context, Tx
+from .catalog import is_metered
 
 Object = dict[str, Any]
 
@@ -70,10 +71,12 @@ def switchable_prices(tx: Tx, ctx: Context, configuration: Object, subscription:
 
     A configuration without products allows every active recurring price in the currency (a convenience of this sandbox).
     """
-    if len(subscription["items"]["data"]) != 1 or not configuration["features"]["subscription_update"]["enabled"]:
+    settings = configuration["features"]["subscription_update"]
+    is_open = settings["enabled"] and "price" in settings["default_allowed_updates"]
+    if len(subscription["items"]["data"]) != 1 or not is_open:
         return []
     current = subscription["items"]["data"][0]["price"]["id"]
-    products = configuration["features"]["subscription_update"]["products"] or []
+    products = settings["products"] or []
     allowed = {price for product in products for price in product["prices"]}
     return [
         price
@@ -83,3 +86,16 @@ def switchable_prices(tx: Tx, ctx: Context, configuration: Object, subscription:
         and price["id"] != current
         and (price["id"] in allowed if products else True)
     ]
+
+
+def is_quantity_open(configuration: Object, subscription: Object) -> bool:
+    """Tell whether a subscription's quantity may be changed."""
+    settings = configuration["features"]["subscription_update"]
+    items = subscription["items"]["data"]
+    return bool(
+        settings["enabled"]
+        and "quantity" in settings["default_allowed_updates"]
+        and len(items) == 1
+        and not is_metered(items[0]["price"])
+        and subscription["cancel_at"] is None
+    )

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from ..errors import StripeError
 from ..store import Store
-from . import checkout_pages, document_pages, intent_pages, portal_customer_pages, portal_pages
+from . import checkout_pages, document_pages, intent_pages, portal_customer_pages, portal_pages, portal_quantity_pages
 from .money import format_amount, format_date, format_interval, format_short_date
 
 HEADERS = {
@@ -38,6 +38,7 @@ def blueprint(store: Store) -> Blueprint:
     checkout_pages.add_routes(pages, store)
     portal_pages.add_routes(pages, store)
     portal_customer_pages.add_routes(pages, store)
+    portal_quantity_pages.add_routes(pages, store)
     document_pages.add_routes(pages, store)
     intent_pages.add_routes(pages, store)
 

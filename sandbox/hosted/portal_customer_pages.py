@@ -6,10 +6,12 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
-from ..billing import portal, portal_customer
+from ..billing import portal, portal_customer, tax_ids
+from ..errors import StripeError
 from ..store import Store
 from .card_form import ADDRESS_FIELDS, EMAIL, TEXT_CHARACTERS_MAX
 from .checkout_pages import is_web_address
+from .collected import TAX_ID_KINDS
 from .countries import COUNTRIES
 from .portal_pages import done
 
@@ -27,7 +29,7 @@ def add_routes(pages: Blueprint, store: Store) -> None:
 
     @pages.post("/p/session/<session_id>/customer")
     def update_customer(session_id: str) -> ResponseReturnValue:
-        names = ("email", "name", "phone", *ADDRESS_FIELDS.values())
+        names = ("email", "name", "phone", "taxIdType", "taxId", *ADDRESS_FIELDS.values())
         values = {name: request.form.get(name, "").strip()[:TEXT_CHARACTERS_MAX] for name in names}
         fields = portal_customer.allowed(portal.portal_view(store, session_id)["features"])
         errors = {}
@@ -35,11 +37,24 @@ def add_routes(pages: Blueprint, store: Store) -> None:
             errors["email"] = "Enter a valid email address."
         if "address" in fields and values["billingCountry"] and values["billingCountry"] not in COUNTRIES:
             errors["billingCountry"] = "Choose a country from the list."
+        tax_id = {"type": values["taxIdType"], "value": values["taxId"]} if values["taxId"] else None
+        if "tax_id" in fields and tax_id:
+            errors |= _tax_id_problem(tax_id)
         if errors:
             return _page(store, session_id, values, errors), 400
         address = {name: values[form_name] for name, form_name in ADDRESS_FIELDS.items() if values[form_name]}
-        portal_customer.change(store, session_id, {**values, "address": address})
+        portal_customer.change(store, session_id, {**values, "address": address, "tax_id": tax_id})
         return done(session_id, portal.portal_view(store, session_id), "details")
+
+
+def _tax_id_problem(tax_id: dict[str, str]) -> dict[str, str]:
+    if tax_id["type"] not in TAX_ID_KINDS:
+        return {"taxIdType": "Choose the kind of tax ID."}
+    try:
+        tax_ids.checked_value(tax_id["type"], tax_id["value"])
+    except StripeError:
+        return {"taxId": "Your tax ID is invalid."}
+    return {}
 
 
 def _page(store: Store, session_id: str, values: dict[str, str], errors: dict[str, str]) -> str | Response:
@@ -57,4 +72,6 @@ def _page(store: Store, session_id: str, values: dict[str, str], errors: dict[st
         values=values,
         errors=errors,
         countries=COUNTRIES,
+        tax_id_kinds=TAX_ID_KINDS,
+        tax_ids=portal_customer.current(store, session_id)["tax_ids"],
     )

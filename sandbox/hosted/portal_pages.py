@@ -60,7 +60,7 @@ def _add_overview(pages: Blueprint, store: Store) -> None:
         try:
             portal.portal_resume(store, session_id, subscription_id)
         except StripeError as error:
-            return _refused(store, session_id, error)
+            return refused(store, session_id, error)
         return done(session_id, portal.portal_view(store, session_id), "resumed")
 
 
@@ -86,7 +86,7 @@ def _add_cancel(pages: Blueprint, store: Store) -> None:
                 comment=comment or None,
             )
         except StripeError as error:
-            return _refused(store, session_id, error)
+            return refused(store, session_id, error)
         return done(session_id, portal.portal_view(store, session_id), "canceled")
 
 
@@ -120,6 +120,8 @@ def _add_payment_method(pages: Blueprint, store: Store) -> None:
     @pages.get("/p/session/<session_id>/payment-method")
     def show_payment_method(session_id: str) -> ResponseReturnValue:
         view = portal.portal_view(store, session_id)
+        if not view["can_update_card"]:
+            return redirect(url_for("hosted.show_portal", session_id=session_id, done="nothing"), 303)
         return _page("payment_method.html", session_id, view, values={}, errors={}, test_cards=TEST_CARDS)
 
     @pages.post("/p/session/<session_id>/payment-method")
@@ -149,7 +151,12 @@ def _add_payment_method(pages: Blueprint, store: Store) -> None:
 
 def _page(template: str, session_id: str, view: dict[str, Any], **context: Any) -> str:
     return_url = view["return_url"] if is_web_address(view["return_url"]) else None
-    return render_template(f"hosted/{template}", session_id=session_id, view=view, return_url=return_url, **context)
+    profile = view["profile"]
+    named = (("Terms of service", profile["terms_of_service_url"]), ("Privacy policy", profile["privacy_policy_url"]))
+    links = [(label, address) for label, address in named if is_web_address(address)]
+    return render_template(
+        f"hosted/{template}", session_id=session_id, view=view, return_url=return_url, links=links, **context
+    )
 
 
 def _subscription(view: dict[str, Any], subscription_id: str) -> dict[str, Any]:
@@ -195,7 +202,7 @@ def done(session_id: str, view: dict[str, Any], word: str) -> ResponseReturnValu
     return redirect(url_for("hosted.show_portal", session_id=session_id, done=word), 303)
 
 
-def _refused(store: Store, session_id: str, error: StripeError) -> ResponseReturnValue:
+def refused(store: Store, session_id: str, error: StripeError) -> ResponseReturnValue:
     """Show the overview with the reason why a step was refused."""
     view = portal.portal_view(store, session_id)
     return _page("portal.html", session_id, view, problem=error.message), error.http_status

@@ -34,6 +34,13 @@ FEATURES = {
 }
 
 
+# What this sandbox's portal lets customers change, of all that Stripe's has.
+OFFERED = {
+    "allowed_updates": ("address", "email", "name", "phone", "tax_id"),
+    "default_allowed_updates": ("price", "quantity"),
+}
+
+
 def create_session(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/billing_portal/sessions."""
     supported(params, {"configuration", "customer", "flow_data", "locale", "return_url"})
@@ -77,13 +84,14 @@ def _flow(tx: Tx, ctx: Context, customer: Object, configuration: Object, wanted:
         "type": kind,
     }
     data = wanted.get(kind)
+    feature = kind.removesuffix("_confirm")
+    if not configuration["features"][feature]["enabled"]:
+        raise invalid(
+            f"The {feature.replace('_', ' ')} feature in the portal configuration is disabled. Please enable it to "
+            "use this flow.",
+            "flow_data[type]",
+        )
     if kind == "customer_update":
-        if not configuration["features"]["customer_update"]["enabled"]:
-            raise invalid(
-                "The customer update feature in the portal configuration is disabled. Please enable it to use this "
-                "flow.",
-                "flow_data[type]",
-            )
         flow[kind] = {}
     if kind.startswith("subscription_"):
         path = f"flow_data[{kind}][subscription]"
@@ -140,20 +148,25 @@ def _apply(configuration: Object, params: Object) -> None:
             raise not_simulated(f"features[{name}]")
         supported(wanted, FEATURES[name], f"features[{name}]")
         settings = dict(wanted)
-        if name == "customer_update" and not settings.get("allowed_updates", True):
-            settings["allowed_updates"] = []
-        if name == "subscription_update" and settings.get("products"):
+        for field, offered in OFFERED.items():
+            if field in settings:
+                settings[field] = settings[field] or []
+                for value in settings[field]:
+                    if value not in offered:
+                        raise not_simulated(f"features[{name}][{field}] ({value})")
+        if name == "subscription_update" and "products" in settings:
             settings["products"] = [
                 {
                     "adjustable_quantity": {"enabled": False, "maximum": None, "minimum": 1},
                     "prices": product["prices"],
                     "product": product["product"],
                 }
-                for product in settings["products"]
+                for product in settings["products"] or []
             ]
         if name == "subscription_cancel" and "cancellation_reason" in settings:
             current = configuration["features"][name]["cancellation_reason"]
-            settings["cancellation_reason"] = {**current, **settings["cancellation_reason"]}
+            reason = {**current, **settings["cancellation_reason"]}
+            settings["cancellation_reason"] = {**reason, "options": reason["options"] or []}
         configuration["features"][name] |= settings
 
 

@@ -49,3 +49,15 @@ def test_where_it_is_not_allowed_there_is_no_form_and_no_flow(api: Api) -> None:
     assert api.get(f"/v1/customers/{customer}")["email"] == "old@example.com"
     error = open_portal(api, customer, expect=400, flow_data=FLOW)["error"]
     assert error["param"] == "flow_data[type]"
+
+
+def test_a_tax_id_is_added_and_a_wrong_one_is_marked(api: Api) -> None:
+    customer = make_customer(api, name="Dana")["id"]
+    session = open_portal(api, customer, "tax_id")
+    address = session["url"] + "/customer"
+    wrong = httpx.post(address, data={"taxIdType": "eu_vat", "taxId": "DE"})
+    assert wrong.status_code == 400 and 'id="taxId-problem"' in wrong.text
+    assert api.get(f"/v1/customers/{customer}/tax_ids")["data"] == []
+    assert httpx.post(address, data={"taxIdType": "eu_vat", "taxId": "DE123456789"}).status_code == 303
+    assert [each["value"] for each in api.get(f"/v1/customers/{customer}/tax_ids")["data"]] == ["DE123456789"]
+    assert "Known: DE123456789" in httpx.get(address).text and event_types(api)[-1] == "customer.tax_id.created"
