@@ -12,6 +12,7 @@ class PaymentsConfig(AppConfig):
         from notifications.services.outbox import register_executor
         from payments.services.background_customers import STRIPE_CUSTOMER, make_planned_customer, plan_customer
         from payments.services.recipients import billing_address
+        from payments.services.refunds import STRIPE_REFUND, carry_out_refund
         from payments.services.shared_webhook import check_project
         from projects.appearance import register_listener
         from projects.shared_webhook import register_check
@@ -20,3 +21,4 @@ class PaymentsConfig(AppConfig):
         register_billing_address(billing_address)
         register_listener(plan_customer)
         register_executor(STRIPE_CUSTOMER, make_planned_customer)
+        register_executor(STRIPE_REFUND, carry_out_refund)

@@ -1,17 +1,16 @@
-"""Customers, subscriptions, payments, checkouts and calls to Stripe, as this service knows them."""
+"""Customers, subscriptions, checkouts and calls to Stripe, as this service knows them."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from common import clock
-from payments.admin.display import money, pretty_json
+from payments.admin.display import pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
-from payments.models import CheckoutSession, StripeCustomer, StripeIntent, Subscription, Transaction
+from payments.models import CheckoutSession, StripeCustomer, StripeIntent, Subscription
 from payments.models.billing import STATUS_PRECEDENCE
 from payments.services.access import access_of
 
@@ -25,14 +24,6 @@ SUBSCRIPTION_COLORS = {
     "unpaid": BAD,
     "canceled": BAD,
     "incomplete_expired": BAD,
-}
-PAYMENT_COLORS = {
-    "succeeded": GOOD,
-    "pending": WAITING,
-    "partially_refunded": WAITING,
-    "refunded": WAITING,
-    "failed": BAD,
-    "canceled": BAD,
 }
 
 
@@ -85,47 +76,6 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         return access_of(row, clock.now()).plan_active
 
 
-@admin.register(Transaction)
-class TransactionAdmin(ReadOnlyAdmin):
-    list_display = [
-        "payment_intent_id", "colored_status", "amount", "refunded", "end_user", "created_at", "mode", "project",
-    ]  # fmt: skip
-    list_filter = ["mode", "status", "disputed", "created_at"]
-    list_select_related = ["project", "end_user"]
-    search_fields = [
-        "payment_intent_id", "stripe_invoice_id", "stripe_charge_id", "stripe_customer_id", "end_user__external_id",
-        "end_user__email",
-    ]  # fmt: skip
-    date_hierarchy = "created_at"
-    exclude = ["receipt_url", "invoice_pdf"]
-    readonly_fields = ["receipt", "invoice_document"]
-
-    @display(description="Status", ordering="status", label=PAYMENT_COLORS)
-    def colored_status(self, row: Transaction) -> str:
-        """Show the payment's status."""
-        return row.status
-
-    @display(description="Amount", ordering="amount_cents")
-    def amount(self, row: Transaction) -> str:
-        """Show the amount in its currency."""
-        return money(row.amount_cents, row.currency)
-
-    @display(description="Refunded", ordering="refunded_amount_cents")
-    def refunded(self, row: Transaction) -> str:
-        """Show what was given back."""
-        return money(row.refunded_amount_cents, row.currency) if row.refunded_amount_cents else "-"
-
-    @display(description="Receipt")
-    def receipt(self, row: Transaction) -> SafeString | str:
-        """Link to Stripe's receipt."""
-        return link(row.receipt_url)
-
-    @display(description="Invoice (PDF)")
-    def invoice_document(self, row: Transaction) -> SafeString | str:
-        """Link to Stripe's PDF."""
-        return link(row.invoice_pdf)
-
-
 @admin.register(CheckoutSession)
 class CheckoutSessionAdmin(ReadOnlyAdmin):
     list_display = ["stripe_session_id", "status", "payment_status", "end_user", "created_at", "mode", "project"]
@@ -157,10 +107,3 @@ class StripeIntentAdmin(ReadOnlyAdmin):
     def what_was_asked_for(self, row: StripeIntent) -> SafeString | str:
         """Show the request to Stripe."""
         return pretty_json(row.params)
-
-
-def link(address: str) -> SafeString | str:
-    """Link to an address of Stripe's; anything that is no web address is shown as text."""
-    if not address.startswith(("https://", "http://")):
-        return address or "-"
-    return format_html('<a href="{}" rel="noreferrer noopener" target="_blank">{}</a>', address, address)

@@ -20,7 +20,10 @@ from entitlements.models import Plan, PlanPrice
 from payments.mirror import MODELS, mirrored, write_mirror_rows
 from payments.models import (
     CheckoutSession,
+    Dispute,
+    Invoice,
     MirrorFailure,
+    Refund,
     StripeConfig,
     StripeCredentials,
     StripeCustomer,
@@ -45,6 +48,7 @@ CANARIES = {
 PATTERN = re.compile(r"CANARY\w{4,}")
 READ_ONLY = [StripeCustomer, Subscription, Transaction, CheckoutSession, StripeIntent, WebhookEvent, SyncLease]
 READ_ONLY += [MirrorFailure, StripeCredentials]
+READ_ONLY += [Invoice, Refund, Dispute]
 EDITABLE = [StripeConfig, Plan, PlanPrice]
 MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon"]
 MIRRORED += ["promotion_code"]
@@ -88,6 +92,21 @@ def work_rows(project: Project, user: Any) -> list[Any]:
     ]
 
 
+def money_rows(project: Project) -> list[Any]:
+    """Make what happens around a payment: an invoice, a refund, a dispute."""
+    rows: list[Any] = []
+    for model, name in ((Invoice, "in"), (Refund, "re"), (Dispute, "du")):
+        found: dict[str, Any] = {"mode": "test", "currency": "usd", "created_at": clock.now(), "status": "x"}
+        stripe_ids = {Invoice: "stripe_invoice_id", Refund: "stripe_refund_id", Dispute: "stripe_dispute_id"}
+        found |= {} if model is Invoice else {"amount_cents": 100, "reason": "<script>alert(1)</script>"}
+        object_id = stripe_id(name)
+        row_id = stripe_row_id(project.pk, "test", object_id)
+        rows.append(
+            model._default_manager.create(id=row_id, project=project, **{stripe_ids[model]: object_id}, **found)
+        )
+    return rows
+
+
 def create_world(name: str) -> World:
     project = create_project(name)
     user = create_end_user(project)
@@ -118,6 +137,7 @@ def create_world(name: str) -> World:
             project, end_user=user, receipt_url="javascript:alert(1)", description="<script>alert(1)</script>"
         ),
         *work_rows(project, user),
+        *money_rows(project),
         SyncLease.objects.create(project=project, mode="test", root=customer_id, token=uuid.uuid4(), until=clock.now()),
         MirrorFailure.objects.create(project=project, mode="test", stripe_object_id="prod_1", error="x"),
     ]

@@ -1,0 +1,277 @@
+"""Payments, invoices, refunds and disputes, as this service knows them, and the page on which staff refund a payment."""
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from common.errors import ApiError, FieldError
+from common.money import decimals_of, money_text
+from payments.admin.display import link
+from payments.admin.read_only import ReadOnlyAdmin
+from payments.models import BillingPolicy, Dispute, Invoice, Refund, Transaction
+from payments.services.objects.refund import KEEP, REVOKE
+from payments.services.refunds import (
+    REASON_CHARS,
+    REFUNDABLE_STATUSES,
+    RefundRequest,
+    refundable_cents,
+    request_refund,
+)
+
+GOOD, WAITING, BAD = "success", "warning", "danger"
+PAYMENT_COLORS = {
+    "succeeded": GOOD,
+    "pending": WAITING,
+    "partially_refunded": WAITING,
+    "refunded": WAITING,
+    "failed": BAD,
+    "canceled": BAD,
+}
+INVOICE_COLORS = {"paid": GOOD, "open": WAITING, "draft": WAITING, "void": "default", "uncollectible": BAD}
+REFUND_COLORS = {
+    "succeeded": GOOD,
+    "pending": WAITING,
+    "requires_action": WAITING,
+    "failed": BAD,
+    "canceled": "default",
+}
+DISPUTE_COLORS = {"won": GOOD, "warning_closed": GOOD, "lost": BAD, "needs_response": BAD, "under_review": WAITING}
+RIGHT = "payments.refund_transaction"
+
+
+class RefundForm(forms.Form):
+    """What to give back of one payment. The hidden request makes pressing twice one refund."""
+
+    amount = forms.DecimalField(required=False, widget=UnfoldAdminDecimalFieldWidget)
+    access = forms.ChoiceField(
+        label="What was bought",
+        choices=[(KEEP, "The customer keeps it"), (REVOKE, "It is taken away")],
+        widget=UnfoldAdminRadioSelectWidget,
+    )
+    cancel_subscription = forms.BooleanField(
+        label="Cancel the subscription now", required=False, widget=UnfoldBooleanSwitchWidget
+    )
+    reason = forms.CharField(label="Why", max_length=REASON_CHARS, widget=UnfoldAdminTextareaWidget)
+    request = forms.UUIDField(widget=forms.HiddenInput)
+
+    def __init__(self, payment: Transaction, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._decimals = decimals_of(payment.currency)
+        left = money_text(refundable_cents(payment), payment.currency)
+        self.fields["amount"].help_text = f"At most {left}. Left blank: all of it."
+        self.fields["reason"].help_text = "Kept in the action log."
+        if payment.subscription_id is None:
+            del self.fields["cancel_subscription"]
+
+    def clean_amount(self) -> Decimal | None:
+        """Refuse what the currency cannot express."""
+        amount: Decimal | None = self.cleaned_data["amount"]
+        if amount is not None and amount.scaleb(self._decimals) % 1:
+            raise forms.ValidationError(f"This currency has {self._decimals or 'no'} decimals.")
+        return amount
+
+    def to_request(self) -> RefundRequest:
+        """Return what was asked for, in minor units."""
+        amount: Decimal | None = self.cleaned_data["amount"]
+        return RefundRequest(
+            key=self.cleaned_data["request"],
+            amount_cents=None if amount is None else int(amount.scaleb(self._decimals)),
+            access=self.cleaned_data["access"],
+            cancel_subscription=bool(self.cleaned_data.get("cancel_subscription")),
+            reason=self.cleaned_data["reason"],
+        )
+
+    def refuse(self, error: ApiError) -> None:
+        """Show a refusal at the field that it names."""
+        if not isinstance(error, FieldError):
+            self.add_error(None, error.detail)
+            return
+        for problem in error.errors:
+            name = str(problem["loc"][-1]).removesuffix("_cents")
+            self.add_error(name if name in self.fields else None, str(problem["msg"]))
+
+
+@admin.register(Transaction)
+class TransactionAdmin(ReadOnlyAdmin):
+    list_display = [
+        "payment_intent_id", "colored_status", "amount", "refunded", "end_user", "created_at", "mode", "project",
+    ]  # fmt: skip
+    list_filter = ["mode", "status", "disputed", "created_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = [
+        "payment_intent_id", "stripe_invoice_id", "stripe_charge_id", "stripe_customer_id", "end_user__external_id",
+        "end_user__email",
+    ]  # fmt: skip
+    date_hierarchy = "created_at"
+    exclude = ["receipt_url", "invoice_pdf"]
+    readonly_fields = ["receipt", "invoice_document"]
+    actions_detail = ["refund"]
+
+    @display(description="Status", ordering="status", label=PAYMENT_COLORS)
+    def colored_status(self, row: Transaction) -> str:
+        """Show the payment's status."""
+        return row.status
+
+    @display(description="Amount", ordering="amount_cents")
+    def amount(self, row: Transaction) -> str:
+        """Show the amount in its currency."""
+        return money_text(row.amount_cents, row.currency)
+
+    @display(description="Refunded", ordering="refunded_amount_cents")
+    def refunded(self, row: Transaction) -> str:
+        """Show what was given back."""
+        return money_text(row.refunded_amount_cents, row.currency) if row.refunded_amount_cents else "-"
+
+    @display(description="Receipt")
+    def receipt(self, row: Transaction) -> SafeString | str:
+        """Link to Stripe's receipt."""
+        return link(row.receipt_url)
+
+    @display(description="Invoice (PDF)")
+    def invoice_document(self, row: Transaction) -> SafeString | str:
+        """Link to Stripe's PDF."""
+        return link(row.invoice_pdf)
+
+    def has_refund_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Staff with the right to refund; not support, who read, and not the project's own developers."""
+        user: Any = request.user
+        return bool(user.is_active and user.is_staff and user.has_perm(RIGHT))
+
+    @action(description="Refund", url_path="refund", permissions=["refund"])
+    def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask how much and why, then once more whether it is meant; only then is the refund requested."""
+        payment = self.get_object(request, object_id)
+        if payment is None:
+            redirect: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return redirect
+        if not self.has_view_permission(request, payment):
+            raise PermissionDenied
+        form = RefundForm(payment, request.POST or None, initial=_suggestion(payment))
+        meant = request.method == "POST" and form.is_valid()
+        if meant and request.POST.get("confirmed") == "yes" and self._request_refund(request, payment, form):
+            return HttpResponseRedirect(reverse("admin:payments_transaction_change", args=[payment.pk]))
+        return self._refund_page(request, payment, form, confirming=meant and form.is_valid())
+
+    def _request_refund(self, request: HttpRequest, payment: Transaction, form: RefundForm) -> bool:
+        actor: Any = request.user
+        try:
+            row = request_refund(payment=payment, request=form.to_request(), actor=actor)
+        except ApiError as error:
+            form.refuse(error)
+            return False
+        amount = money_text(row.payload["amount_cents"], payment.currency)
+        self.log_change(request, payment, f"Requested a refund of {amount}: {form.cleaned_data['reason']}")
+        messages.success(request, f"{amount} is going back. The page shows it when Stripe has done it.")
+        return True
+
+    def _refund_page(
+        self, request: HttpRequest, payment: Transaction, form: RefundForm, *, confirming: bool
+    ) -> HttpResponse:
+        wanted = form.to_request() if confirming else None
+        left = refundable_cents(payment)
+        amount = left if wanted is None or wanted.amount_cents is None else wanted.amount_cents
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Refund {payment.payment_intent_id}",
+            "opts": self.opts,
+            "payment": payment,
+            "paid": money_text(payment.amount_cents, payment.currency),
+            "left": money_text(left, payment.currency),
+            "refundable": payment.status in REFUNDABLE_STATUSES and left > 0,
+            "form": form,
+            "wanted": wanted,
+            "amount": money_text(amount, payment.currency),
+            "takes_away": wanted is not None and wanted.access == REVOKE,
+            "media": self.media + form.media,
+        }
+        return TemplateResponse(request, "payments/admin/refund.html", context)
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(ReadOnlyAdmin):
+    list_display = ["stripe_invoice_id", "number", "colored_status", "due", "end_user", "created_at", "mode", "project"]
+    list_filter = ["mode", "status", "billing_reason", "created_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = ["stripe_invoice_id", "number", "stripe_customer_id", "end_user__external_id", "end_user__email"]
+    date_hierarchy = "created_at"
+    exclude = ["hosted_invoice_url", "invoice_pdf"]
+    readonly_fields = ["page_to_pay_on", "document"]
+
+    @display(description="Status", ordering="status", label=INVOICE_COLORS)
+    def colored_status(self, row: Invoice) -> str:
+        """Show Stripe's status."""
+        return row.status
+
+    @display(description="Due", ordering="amount_due_cents")
+    def due(self, row: Invoice) -> str:
+        """Show the amount in its currency."""
+        return money_text(row.amount_due_cents, row.currency)
+
+    @display(description="Page to pay on")
+    def page_to_pay_on(self, row: Invoice) -> SafeString | str:
+        """Link to Stripe's page."""
+        return link(row.hosted_invoice_url)
+
+    @display(description="Document (PDF)")
+    def document(self, row: Invoice) -> SafeString | str:
+        """Link to Stripe's PDF."""
+        return link(row.invoice_pdf)
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnlyAdmin):
+    list_display = ["stripe_refund_id", "colored_status", "amount", "revokes_access", "created_at", "mode", "project"]
+    list_filter = ["mode", "status", "revokes_access", "created_at"]
+    list_select_related = ["project"]
+    search_fields = ["stripe_refund_id", "payment_intent_id", "stripe_charge_id"]
+    date_hierarchy = "created_at"
+
+    @display(description="Status", ordering="status", label=REFUND_COLORS)
+    def colored_status(self, row: Refund) -> str:
+        """Show Stripe's status."""
+        return row.status
+
+    @display(description="Amount", ordering="amount_cents")
+    def amount(self, row: Refund) -> str:
+        """Show the amount in its currency."""
+        return money_text(row.amount_cents, row.currency)
+
+
+@admin.register(Dispute)
+class DisputeAdmin(ReadOnlyAdmin):
+    list_display = ["stripe_dispute_id", "colored_status", "reason", "amount", "evidence_due_by", "mode", "project"]
+    list_filter = ["mode", "status", "reason", "created_at"]
+    list_select_related = ["project"]
+    search_fields = ["stripe_dispute_id", "payment_intent_id", "stripe_charge_id"]
+    date_hierarchy = "created_at"
+
+    @display(description="Status", ordering="status", label=DISPUTE_COLORS)
+    def colored_status(self, row: Dispute) -> str:
+        """Show Stripe's status."""
+        return row.status
+
+    @display(description="Amount", ordering="amount_cents")
+    def amount(self, row: Dispute) -> str:
+        """Show the amount in its currency."""
+        return money_text(row.amount_cents, row.currency)
+
+
+def _suggestion(payment: Transaction) -> dict[str, Any]:
+    """Begin with what the project's policy does to a full refund."""
+    policy = BillingPolicy.objects.for_project(payment.project_id).first() or BillingPolicy()
+    return {"access": REVOKE if policy.full_refund_revokes else KEEP, "request": uuid.uuid4()}
