@@ -104,13 +104,13 @@ def _add_update(pages: Blueprint, store: Store) -> None:
         price_id = request.form.get("price", "")
         if price_id not in {price["id"] for price in subscription["switch_prices"]}:
             problem = "Choose the plan to change to."
-            page = _page("switch.html", session_id, view, subscription=subscription, chosen=None, problem=problem)
+            page = _page("switch.html", session_id, view, subscription=subscription, chosen=None, refusal=problem)
             return page, 400
         try:
             portal.portal_switch_price(store, session_id, subscription_id, price_id)
         except StripeError as error:
             page = _page(
-                "switch.html", session_id, view, subscription=subscription, chosen=price_id, problem=error.message
+                "switch.html", session_id, view, subscription=subscription, chosen=price_id, refusal=error.message
             )
             return page, error.http_status
         return done(session_id, portal.portal_view(store, session_id), "updated")
@@ -205,4 +205,4 @@ def done(session_id: str, view: dict[str, Any], word: str) -> ResponseReturnValu
 def refused(store: Store, session_id: str, error: StripeError) -> ResponseReturnValue:
     """Show the overview with the reason why a step was refused."""
     view = portal.portal_view(store, session_id)
-    return _page("portal.html", session_id, view, problem=error.message), error.http_status
+    return _page("portal.html", session_id, view, refusal=error.message), error.http_status
