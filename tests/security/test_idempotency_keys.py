@@ -2,11 +2,14 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from entitlements.models import Plan, PlanPrice
+from payments.models import WebhookEvent
+from payments.services.webhook_endpoints import check_endpoint
 from projects.models import IdempotencyRecord, Project
 from tests.cast import AppServer, AppUser, Developer
 from tests.payments.rows import create_plan
@@ -28,6 +31,7 @@ POSTS = sorted(
     for (method, path), row in ROWS.items()
     if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server"}
 )
+NEEDS_AN_EVENT = {f"{DEV}/webhook-events/{{event_id}}/replay"}
 NEEDS_A_SUBSCRIPTION = {f"{USER}/{leaf}-subscription" for leaf in ("cancel", "resume", "update")}
 
 
@@ -50,9 +54,18 @@ def send(
 
     def post(path: str, body: dict[str, Any], key: str) -> Any:
         row: Row = ROWS["POST", path]
+        if path in NEEDS_AN_EVENT:
+            row = replace(row, path={"event_id": dead_letter(shop)})
         return call(callers[row.audience] | {"Idempotency-Key": key}, "POST", address(path, row, shop.project), body)
 
     return post
+
+
+def dead_letter(shop: Shop) -> str:
+    event, _ = WebhookEvent.objects.get_or_create(
+        project=shop.project, mode="test", event_id="evt_dead", defaults={"type": "invoice.paid", "status": "dead"}
+    )
+    return event.event_id
 
 
 def sell_plan(shop: Shop) -> Plan:
@@ -65,6 +78,8 @@ def sell_plan(shop: Shop) -> Plan:
 
 def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[str, Any]:
     """Make what the path is called with so that it succeeds."""
+    if path.endswith("roll-secret"):
+        check_endpoint(project=shop.project, mode="test")
     if path in NEEDS_A_SUBSCRIPTION:
         buy(shop, dana, shop.price(1000))
     if path.endswith("update-subscription"):
