@@ -143,13 +143,11 @@ def test_more_refunds_than_one_page_of_them_are_all_counted(shop: Shop, bought: 
 
 
 def test_a_pending_refund_counts_and_is_told_when_it_succeeds(shop: Shop, bought: Subscription) -> None:
-    method = "pm_card_pendingRefund"
     customer = bought.stripe_customer_id
-    attached = shop.api("POST", f"payment_methods/{method}/attach", customer=customer)
+    attached = shop.api("POST", "payment_methods/pm_card_pendingRefund/attach", customer=customer)
     about: dict[str, Any] = {"amount": 700, "currency": "usd", "customer": customer, "confirm": "true"}
-    intent = shop.api(
-        "POST", "payment_intents", payment_method=attached["id"], **about, **{"payment_method_types[0]": "card"}
-    )
+    about |= {"payment_method": attached["id"], "payment_method_types[0]": "card"}
+    intent = shop.api("POST", "payment_intents", **about)
     deliver_new(shop)
     payment = Transaction.objects.for_project(shop.project).get(payment_intent_id=intent["id"])
     assert (payment.method_type, payment.method_brand, payment.method_last4) == ("card", "visa", "7726")
