@@ -66,6 +66,8 @@ class EventGroup:
     root: str
     token: uuid.UUID
     events: list[WebhookEvent] = field(default_factory=list)
+    # Events of a shared account that do not say whose their object is: it shows when the object is read.
+    undecided: set[uuid.UUID] = field(default_factory=set)
 
 
 _STORE = """

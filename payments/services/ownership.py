@@ -133,3 +133,11 @@ class Scope:
         subscriptions.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
         payments.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
         invoices.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
+
+
+def names_project(found: StripeObject, project_id: uuid.UUID) -> bool:
+    """Say whether an object's metadata names a project; an invoice carries its subscription's."""
+    parent = found.get("parent") if isinstance(found.get("parent"), dict) else {}
+    places = [found, (parent or {}).get("subscription_details"), found.get("subscription_details")]
+    named = [place.get("metadata") for place in places if isinstance(place, dict)]
+    return any(isinstance(one, dict) and one.get("project_id") == str(project_id) for one in named)

@@ -5,6 +5,7 @@ other events of the group from being processed.
 """
 
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,8 @@ from payments.services.inbox import (
     put_back,
 )
 from payments.services.leases import Lease, LeaseLost, SyncBusy, end_lease, take_lease, writing_under
-from payments.services.ownership import Cause, Scope
-from payments.services.snapshot import Snapshot, root_of
+from payments.services.ownership import Cause, Scope, names_project
+from payments.services.snapshot import Snapshot, StripeObject, id_of, root_of
 from payments.services.sync import Collect, write_mirror, write_snapshot
 from payments.stripe_api import (
     StripeKeyRejected,
@@ -42,7 +43,9 @@ logger = logging.getLogger(__name__)
 Status = WebhookEvent.Status
 NO_HANDLER = "Nothing here follows events of this type."
 FOREIGN = "The event belongs to another project on the same Stripe account."
-FOREIGN_SINCE_EMPTIED = "Whose event this is stood only in its body, which retention has emptied, and several projects use the Stripe account."
+FOREIGN_SINCE_EMPTIED = (
+    "Whose event this is stood only in its body, which retention has emptied, and several projects use the account."
+)
 PROJECT_DELETED = "The project was deleted."
 
 
@@ -120,16 +123,19 @@ def _credentials(group: EventGroup) -> StripeCredentials:
 
 
 def _sort_out(group: EventGroup, credentials: StripeCredentials, handlers: Handlers) -> list[WebhookEvent]:
-    """Lay aside what is another project's or of no interest; return the rest."""
+    """Lay aside what is another project's or of no interest; return the rest, some of it to be decided once it is read."""
     everything_is_ours = credentials.customer_is_known or not credentials.account_is_shared  # type: ignore[attr-defined]
     ours, foreign, unknown = [], [], []
     for event in group.events:
         handler = handler_of(event, handlers)
-        if not (everything_is_ours or (handler and handler.of_account) or _names_project(event)):
-            foreign.append(event)
-        elif handler is None:
+        if handler is None:
             unknown.append(event)
+        elif everything_is_ours or handler.of_account or _names_project(event):
+            ours.append(event)
+        elif _names_customer(event) or event.emptied_at:
+            foreign.append(event)
         else:
+            group.undecided.add(event.pk)
             ours.append(event)
     emptied = [event for event in foreign if event.emptied_at]
     told = [event for event in foreign if not event.emptied_at]
@@ -145,17 +151,19 @@ def handler_of(event: WebhookEvent, handlers: Handlers) -> Handler | None:
 
 
 def _names_project(event: WebhookEvent) -> bool:
-    """Say whether the object's metadata names this project; an invoice carries its subscription's."""
+    return names_project(_object_in(event), event.project_id)
+
+
+def _names_customer(event: WebhookEvent) -> bool:
+    """Say whether an event tells whose its object is; that of a dispute, a refund or a thin event shows only when it is read."""
+    found = _object_in(event)
+    return found.get("object") == "customer" or bool(id_of(found.get("customer")))
+
+
+def _object_in(event: WebhookEvent) -> StripeObject:
     data = (event.payload or {}).get("data")
     found = data.get("object") if isinstance(data, dict) else None
-    if not isinstance(found, dict):
-        return False
-    parent = found.get("parent") if isinstance(found.get("parent"), dict) else {}
-    places = [found, (parent or {}).get("subscription_details"), found.get("subscription_details")]
-    named = [
-        place["metadata"] for place in places if isinstance(place, dict) and isinstance(place.get("metadata"), dict)
-    ]
-    return any(metadata.get("project_id") == str(event.project_id) for metadata in named)
+    return found if isinstance(found, dict) else {}
 
 
 def _follow(
@@ -188,6 +196,8 @@ def _follow(
         if root and root != group.root:
             # Its object is somebody else's to write: what was read of it stays out.
             move_to_root(group, [event], root=root)
+        elif event.pk in group.undecided and not _shows_project(part, event.project_id):
+            finish_events(group, [event], status=Status.IGNORED, reason=FOREIGN)
         else:
             snapshot.add(part)
             read.append(event)
@@ -206,6 +216,11 @@ def _follow(
         return
     failpoint("handler.after_commit")
     write_mirror(lease, scope, snapshot)
+
+
+def _shows_project(part: Snapshot, project_id: uuid.UUID) -> bool:
+    """Say whether anything that was read for an event names the project."""
+    return any(names_project(found, project_id) for found in part.objects.values() if found is not None)
 
 
 def _follow_alone(

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Min
 
 from payments.models import StripeCredentials, StripeCustomer, Transaction, WebhookEvent
+from payments.services.ownership import names_project
 from payments.services.snapshot import StripeObject, id_of
 from payments.stripe_api import StripeAccount, StripeNotConfigured, account_of
 
@@ -69,14 +70,6 @@ def ours_among(followed: Followed, found: Sequence[StripeObject]) -> list[Stripe
         or _customer_of(one) in customers
         or id_of(one.get("payment_intent")) in payments
     ]
-
-
-def names_project(found: StripeObject, project_id: uuid.UUID) -> bool:
-    """Say whether an object's metadata names a project; an invoice carries its subscription's."""
-    parent = found.get("parent") if isinstance(found.get("parent"), dict) else {}
-    places = [found, (parent or {}).get("subscription_details"), found.get("subscription_details")]
-    named = [place.get("metadata") for place in places if isinstance(place, dict)]
-    return any(isinstance(one, dict) and one.get("project_id") == str(project_id) for one in named)
 
 
 def _customer_of(found: StripeObject) -> str:

@@ -1,0 +1,222 @@
+"""Several projects on one Stripe account, their buyers, and everything that may happen to a buyer, in any order.
+
+What happens is done at Stripe by its own API, so that our side learns of it by events alone.
+"""
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from payments.services.customers import ensure_customer, user_metadata
+from projects.models import EndUser, Project
+from tests.payments.actors import create_project
+from tests.payments.deliveries import control, process_all, send, set_webhook_secret
+from tests.payments.shop import Shop, connect_stripe
+
+MAKER, PRO = 1000, 2500
+RUNNING = ("active", "past_due", "trialing")
+
+
+@dataclass
+class Buyer:
+    """An end user of one project, with at most one subscription at a time."""
+
+    world: "World"
+    project: Project
+    end_user: EndUser
+    currency: str
+    subscription_id: str = ""
+    customer_id: str = ""
+
+    @property
+    def path(self) -> str:
+        """The subscription's path in the API."""
+        return f"subscriptions/{self.subscription_id}"
+
+    @property
+    def subscription(self) -> dict[str, Any]:
+        """The subscription as Stripe has it; an empty one before the purchase."""
+        return self.world.api("GET", self.path) if self.subscription_id else {"status": "none"}
+
+    def intents(self, status: str = "succeeded") -> list[dict[str, Any]]:
+        """The buyer's payments at Stripe, newest first."""
+        found = self.world.objects("payment_intents", customer=self.customer_id) if self.customer_id else []
+        return [intent for intent in found if intent["status"] == status]
+
+    def buy(self) -> None:
+        """Subscribe, unless a subscription is running."""
+        if self.subscription["status"] in (*RUNNING, "incomplete", "unpaid", "paused"):
+            return
+        if not self.customer_id:
+            self.customer_id = ensure_customer(
+                project=self.project, mode="test", end_user=self.end_user
+            ).stripe_customer_id
+            self.use_card("pm_card_visa")
+        metadata = {f"metadata[{key}]": value for key, value in user_metadata(self.project, self.end_user).items()}
+        wanted = {"customer": self.customer_id, "items[0][price]": self.world.price(self.currency, MAKER)} | metadata
+        self.subscription_id = self.world.api("POST", "subscriptions", **wanted)["id"]
+
+    def use_card(self, card: str) -> None:
+        """Pay with another card from now on."""
+        if self.customer_id:
+            method = self.world.api("POST", f"payment_methods/{card}/attach", customer=self.customer_id)["id"]
+            settings = {"invoice_settings[default_payment_method]": method}
+            self.world.api("POST", f"customers/{self.customer_id}", **settings)
+
+    def renew(self) -> None:
+        """Pay for the next period."""
+        if self.subscription["status"] in ("active", "trialing"):
+            control(self.world.shop, f"{self.path}/renew", outcome="paid")
+
+    def fail(self) -> None:
+        """Have the card declined at the turn of the period."""
+        if self.subscription["status"] == "active":
+            control(self.world.shop, f"{self.path}/renew", outcome="declined")
+
+    def recover(self) -> None:
+        """Pay what is open."""
+        found = self.subscription
+        if found["status"] == "past_due":
+            self.world.api("POST", f"invoices/{found['latest_invoice']}/pay")
+
+    def switch(self) -> None:
+        """Change to the other price, billed at once."""
+        found = self.subscription
+        if found["status"] == "active":
+            item = found["items"]["data"][0]
+            other = PRO if item["price"]["unit_amount"] == MAKER else MAKER
+            change = {"items[0][id]": item["id"], "items[0][price]": self.world.price(self.currency, other)}
+            self.world.api("POST", self.path, **change, proration_behavior="always_invoice")
+
+    def end_later(self) -> None:
+        """Cancel with the period, or take that back."""
+        found = self.subscription
+        if found["status"] == "active":
+            self.world.api("POST", self.path, cancel_at_period_end=str(not found["cancel_at_period_end"]).lower())
+
+    def end_now(self) -> None:
+        """Cancel at once."""
+        if self.subscription["status"] in (*RUNNING, "unpaid"):
+            self.world.api("DELETE", self.path)
+
+    def refund_a_part(self) -> None:
+        """Give 1.00 of the newest payment back."""
+        self._refund(amount=100)
+
+    def refund_all(self) -> None:
+        """Give the rest of the newest payment back."""
+        self._refund()
+
+    def _refund(self, **more: Any) -> None:
+        for intent in self.intents()[:1]:
+            charge = self.world.api("GET", f"charges/{intent['latest_charge']}")
+            if not charge["disputed"] and charge["amount"] - charge["amount_refunded"] >= more.get("amount", 1):
+                self.world.api("POST", "refunds", payment_intent=intent["id"], **more)
+
+    def dispute(self) -> None:
+        """Question the newest payment at the bank."""
+        for intent in self.intents()[:1]:
+            charge = self.world.api("GET", f"charges/{intent['latest_charge']}")
+            if not charge["disputed"] and not charge["amount_refunded"]:
+                control(self.world.shop, f"charges/{charge['id']}/dispute")
+
+    def win(self) -> None:
+        """Have the bank decide for the shop."""
+        self._close("won")
+
+    def lose(self) -> None:
+        """Have the bank decide for the buyer."""
+        self._close("lost")
+
+    def _close(self, outcome: str) -> None:
+        for dispute in self.world.objects("disputes"):
+            mine = {intent["id"] for intent in self.intents()}
+            if dispute["payment_intent"] in mine and dispute["status"] in ("needs_response", "under_review"):
+                control(self.world.shop, f"disputes/{dispute['id']}/close", outcome=outcome)
+
+
+ACTIONS: dict[str, Callable[[Buyer], None]] = {
+    "buy": Buyer.buy, "renew": Buyer.renew, "fail": Buyer.fail, "recover": Buyer.recover, "switch": Buyer.switch,
+    "end_later": Buyer.end_later, "end_now": Buyer.end_now, "refund_a_part": Buyer.refund_a_part,
+    "refund_all": Buyer.refund_all, "dispute": Buyer.dispute, "win": Buyer.win, "lose": Buyer.lose,
+}  # fmt: skip
+
+
+@dataclass
+class World:
+    """One Stripe account, the projects that share it, and who buys from them."""
+
+    shop: Shop
+    projects: list[Project]
+    buyers: list[Buyer] = field(default_factory=list)
+    _prices: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def api(self, method: str, path: str, **form: Any) -> dict[str, Any]:
+        """Call Stripe's API; a refusal fails the test."""
+        return self.shop.api(method, path, **form)
+
+    def objects(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Read all pages of a list, newest first."""
+        found: list[dict[str, Any]] = []
+        while True:
+            after = {"starting_after": found[-1]["id"]} if found else {}
+            page = self.api("GET", path, limit=100, **query, **after)
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+
+    def price(self, currency: str, amount: int) -> str:
+        """Return the price of a plan, made at its first sale."""
+        key = (currency, amount)
+        if key not in self._prices:
+            self._prices[key] = self.shop.price(amount, currency=currency)
+        return self._prices[key]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return every event of the account, oldest first."""
+        return list(reversed(self.objects("events")))
+
+
+def create_world(sandbox: Any, *, projects: int = 2) -> World:
+    """Make projects that share one account: two buyers of the first, who pay in two currencies, and one of each other."""
+    account = sandbox.create_account("Shared")
+    made = [create_project(f"Shop {number}") for number in range(projects)]
+    for project in made:
+        connect_stripe(project, account, live=False)
+        set_webhook_secret(project)
+    world = World(Shop(made[0], account, sandbox), made)
+    for project, currency in [(made[0], "usd"), *((project, "eur") for project in made)]:
+        end_user = EndUser.objects.create(project=project, external_id=f"buyer-{uuid.uuid4().hex[:12]}")
+        world.buyers.append(Buyer(world, project, end_user, currency))
+    return world
+
+
+@dataclass(frozen=True)
+class Post:
+    """How deliveries go astray: the shares that are lost or come twice, in an order that a seed decides."""
+
+    chance: random.Random
+    lost: float = 0.0
+    doubled: float = 0.1
+
+    def plan(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Say what arrives, in which order."""
+        arriving = [event for event in events if self.chance.random() >= self.lost]
+        arriving += [event for event in arriving if self.chance.random() < self.doubled]
+        self.chance.shuffle(arriving)
+        return arriving
+
+
+def deliver_to_all(world: World, post: Post, events: list[dict[str, Any]]) -> None:
+    """Deliver events to the endpoint of every project, to each in an order of its own, some of them before others are processed."""
+    for project in world.projects:
+        arriving = post.plan(events)
+        pause = post.chance.randint(0, len(arriving))
+        for number, event in enumerate(arriving):
+            if number == pause:
+                process_all(project)
+            answer = send(project, event)
+            assert answer.status_code == 200, answer.content
+        process_all(project)
