@@ -44,9 +44,13 @@ def debit_session(shop: Shop, user: Any, *, interval: str = "") -> tuple[Checkou
         id=row_id, project=shop.project, mode="test", end_user=user.end_user, purchase_key=f"debit-{row_id}",
         stripe_idempotency_key=f"checkout-{row_id}", request={"mode": mode, "cancel_url": CANCEL_URL, "customer": customer},
     )  # fmt: skip
-    kinds = {"payment_method_types[0]": "card", "payment_method_types[1]": "sepa_debit"}
-    line = {"line_items[0][price]": price_id, "line_items[0][quantity]": 1, "client_reference_id": str(row_id)}
-    urls = {"success_url": SUCCESS_URL, "cancel_url": CANCEL_URL}
+    kinds: dict[str, Any] = {"payment_method_types[0]": "card", "payment_method_types[1]": "sepa_debit"}
+    line: dict[str, Any] = {
+        "line_items[0][price]": price_id,
+        "line_items[0][quantity]": 1,
+        "client_reference_id": str(row_id),
+    }
+    urls: dict[str, Any] = {"success_url": SUCCESS_URL, "cancel_url": CANCEL_URL}
     return row, shop.api("POST", "checkout/sessions", mode=mode, customer=customer, **kinds, **line, **urls)
 
 
@@ -158,7 +162,7 @@ def test_sessions_that_were_not_opened_here_leave_their_payment_and_nothing_else
     open_checkout(dana, shop.price(100, interval=""), mode="payment")
     mine = CheckoutSession.objects.for_project(shop.project).get()
     customer = shop.objects("customers")[0]["id"]
-    form = {
+    form: dict[str, Any] = {
         "mode": "payment", "customer": customer, "success_url": SUCCESS_URL, "metadata[type]": kind,
         "line_items[0][price]": shop.price(4900, interval=""), "line_items[0][quantity]": 1,
     }  # fmt: skip

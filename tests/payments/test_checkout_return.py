@@ -4,16 +4,22 @@ from typing import Any
 
 import pytest
 
-from payments.models import Subscription, Transaction
+from entitlements.models import PlanPrice
+from notifications.models import OutboxRow
+from payments.models import Subscription, SubscriptionChange, Transaction
+from tests.payments.deliveries import deliver, events_of, process_all, set_webhook_secret
+from tests.payments.rows import create_plan
 from tests.payments.shop import (
     ASKS,
     DECLINED,
     INSUFFICIENT_FUNDS,
     STRIPE,
+    at_once,
     buy,
     get,
     open_checkout,
 )
+from tests.scenarios.lifecycle import rows_of
 
 
 def read(user: Any, session_id: str, query: str = "") -> Any:
@@ -107,6 +113,52 @@ def test_reading_twice_writes_once(shop: Any, dana: Any) -> None:
     assert read(dana, bought["session_id"]).json() == bought
     assert Subscription.objects.for_project(shop.project).count() == 1
     assert Transaction.objects.for_project(shop.project).count() == 1
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_the_webhooks_that_come_later_change_nothing(shop: Any, dana: Any, trial: bool) -> None:
+    set_webhook_secret(shop.project)
+    price_id = shop.price(1299)
+    plan = create_plan(shop.project, trial_days=3)
+    PlanPrice.objects.create(project=shop.project, plan=plan, mode="test", stripe_price_id=price_id)
+    bought = buy(shop, dana, price_id, trial=trial)
+    rows, changes = bought_rows(shop), history(shop)
+    assert [change["kind"] for change in changes] == ["created"]
+    deliver(shop, events_of(shop))
+    effects = effect_keys(shop)
+    deliver(shop, list(reversed(events_of(shop))))
+    assert (bought_rows(shop), history(shop), effect_keys(shop)) == (rows, changes, effects)
+    assert [key for key in effects if key.startswith("app:subscription.")] == [
+        f"app:subscription.created:{bought['subscription']['subscription_id']}"
+    ]
+    assert read(dana, bought["session_id"]).json() == bought
+
+
+def bought_rows(shop: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return what was bought; the customer's card and address come with events of their own."""
+    return {name: rows for name, rows in rows_of(shop).items() if name != "StripeCustomer"}
+
+
+def history(shop: Any) -> list[Any]:
+    return list(SubscriptionChange.objects.filter(project=shop.project).order_by("id").values())
+
+
+def effect_keys(shop: Any) -> list[str]:
+    return sorted(OutboxRow.objects.for_project(shop.project).values_list("effect_key", flat=True))
+
+
+def test_several_returns_and_the_webhook_at_once_end_in_one_purchase(shop: Any, dana: Any) -> None:
+    set_webhook_secret(shop.project)
+    opened = open_checkout(dana, shop.price(1299))
+    shop.pay(opened["checkout_url"])
+    deliver(shop, events_of(shop), process=False)
+    calls = [lambda: process_all(shop.project)] + [lambda: read(dana, opened["session_id"])] * 6
+    answers = [answer for answer in at_once(len(calls), lambda number: calls[number]()) if answer is not None]
+    assert {answer.status_code for answer in answers} == {200}, [answer.content for answer in answers]
+    assert read(dana, opened["session_id"]).json()["subscription"]["status"] == "active"
+    assert Subscription.objects.for_project(shop.project).count() == 1
+    assert Transaction.objects.for_project(shop.project).count() == 1
+    assert len(history(shop)) == 1
 
 
 @pytest.mark.parametrize(("fault", "status"), [("status:500", 503), ("status:429", 503), ("status:401", 502)])

@@ -147,6 +147,9 @@ def test_a_second_subscription_is_refused(shop: Any, dana: Any) -> None:
     before = len(rows_of(dana))
     answer = post(dana, LEAF, checkout_body(price_id))
     assert (answer.status_code, answer.json()["code"]) == (400, "already_subscribed")
+    # The way to another plan: this call changes the subscription that is there.
+    assert answer.json()["action"] == "update_subscription"
+    assert post(dana, "update-subscription", {"new_price_id": shop.price(5000)}).status_code == 200
     assert len(rows_of(dana)) == before
     assert len(shop.objects("checkout/sessions")) == 1
 
@@ -154,7 +157,10 @@ def test_a_second_subscription_is_refused(shop: Any, dana: Any) -> None:
 @pytest.mark.parametrize("status", ["trialing", "past_due", "unpaid", "paused"])
 def test_a_subscription_in_trouble_is_one_too(shop: Any, dana: Any, status: str) -> None:
     create_subscription(shop.project, end_user=dana.end_user, status=status)
-    assert post(dana, LEAF, checkout_body(shop.price())).json()["code"] == "already_subscribed"
+    refusal = post(dana, LEAF, checkout_body(shop.price())).json()
+    assert refusal["code"] == "already_subscribed"
+    # What is owed, or waits for a card, is paid in the portal.
+    assert refusal["action"] == ("update_subscription" if status == "trialing" else "customer_portal")
 
 
 def test_a_second_subscription_may_be_allowed(shop: Any, dana: Any) -> None:
@@ -210,17 +216,6 @@ def test_an_internal_plan_cannot_be_bought_by_its_price(shop: Any, dana: Any) ->
     assert (answer.status_code, answer.json()["code"]) == (400, "price_not_found")
     by_code = {"plan": "sovereign", "success_url": SUCCESS_URL, "cancel_url": CANCEL_URL}
     assert post(dana, LEAF, by_code).json()["detail"][0]["loc"] == ["body", "plan"]
-
-
-def test_an_unknown_promotion_code_is_an_error_not_silence(shop: Any, dana: Any) -> None:
-    answer = post(dana, LEAF, checkout_body(shop.price(), promo_code="NOBODY"))
-    assert (answer.status_code, answer.json()["code"]) == (400, "promo_code_not_found")
-    assert rows_of(dana) == []
-
-
-def test_a_trial_that_no_plan_has_is_an_error_not_silence(shop: Any, dana: Any) -> None:
-    answer = post(dana, LEAF, checkout_body(shop.price(), trial=True))
-    assert (answer.status_code, answer.json()["code"]) == (400, "trial_not_available")
 
 
 BAD_BODIES: list[tuple[dict[str, Any], str]] = [
@@ -393,7 +388,7 @@ def test_the_same_thing_can_be_bought_twice_once_the_first_is_paid(shop: Any, da
 # Race
 
 
-@pytest.mark.parametrize("clicks", [2, 12])
+@pytest.mark.parametrize("clicks", [2, 20])
 def test_many_clicks_at_once_open_one_checkout(shop: Any, dana: Any, clicks: int) -> None:
     body = checkout_body(shop.price())
     answers = at_once(clicks, lambda number: post(dana, LEAF, body))
