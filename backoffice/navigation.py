@@ -18,6 +18,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
         [
             ("projects.EndUser", "End users", "person"),
             ("payments.Subscription", "Subscriptions", "autorenew"),
+            ("payments.SubscriptionChange", "History", "history"),
             ("payments.Transaction", "Payments", "payments"),
             ("payments.CheckoutSession", "Checkout sessions", "shopping_cart"),
         ],
@@ -49,6 +50,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
         [
             ("payments.StripeCredentials", "Keys", "vpn_key"),
             ("payments.StripeConfig", "Configurations", "settings"),
+            ("payments.BillingPolicy", "Billing policies", "policy"),
             ("payments.WebhookEvent", "Webhook events", "inbox"),
             ("payments.StripeCustomer", "Customers", "contacts"),
             ("payments.StripeIntent", "Calls to Stripe", "sync_alt"),

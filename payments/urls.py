@@ -7,4 +7,5 @@ urlpatterns = [
     path("", include("payments.end_user_urls")),
     path("", include("payments.server_urls")),
     path("", include("payments.developer_urls")),
+    path("", include("payments.policy_urls")),
 ]

@@ -9,6 +9,7 @@ from unfold.decorators import display
 
 from common import clock
 from payments.admin.display import pretty_json
+from payments.admin.policy import history_table
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import CheckoutSession, StripeCustomer, StripeIntent, Subscription
 from payments.models.billing import STATUS_PRECEDENCE
@@ -55,10 +56,10 @@ class SubscriptionStatusFilter(admin.SimpleListFilter):
 class SubscriptionAdmin(ReadOnlyAdmin):
     list_display = ["stripe_subscription_id", "colored_status", "plan", "end_user", "period_end", "mode", "project"]
     list_filter = ["mode", SubscriptionStatusFilter, "cancel_at_period_end", "created_at"]
-    list_select_related = ["project", "plan", "end_user"]
+    list_select_related = ["project__billing_policy", "plan", "end_user"]
     search_fields = ["stripe_subscription_id", "stripe_customer_id", "end_user__external_id", "end_user__email"]
     date_hierarchy = "created_at"
-    readonly_fields = ["access"]
+    readonly_fields = ["access", "history"]
 
     @display(description="Status", ordering="status", label=SUBSCRIPTION_COLORS)
     def colored_status(self, row: Subscription) -> str:
@@ -74,6 +75,11 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     def access(self, row: Subscription) -> bool:
         """Show whether the plan gives access at this moment."""
         return access_of(row, clock.now()).plan_active
+
+    @display(description="Why it is so")
+    def history(self, row: Subscription) -> SafeString | str:
+        """List what changed, and because of which event."""
+        return history_table(row)
 
 
 @admin.register(CheckoutSession)

@@ -4,11 +4,13 @@ The API answers with them and outbound webhooks carry them, so that an app reads
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 from common import clock
-from payments.models import Subscription, Transaction
+from payments.models import BillingPolicy, Subscription, SubscriptionChange, Transaction
 from payments.services.access import access_of
+from payments.services.billing_policy import values_of
 
 
 def utc_text(at: dt.datetime | None) -> str | None:
@@ -68,3 +70,30 @@ def render_payment(payment: Transaction) -> dict[str, Any]:
         "disputed": payment.disputed,
         "created_at": utc_text(payment.created_at),
     }
+
+
+def render_billing_policy(policy: BillingPolicy) -> dict[str, Any]:
+    """Return a project's policy; one that was never saved has no time."""
+    return {
+        "project_id": str(policy.project_id),
+        **values_of(policy),
+        "updated_at": utc_text(policy.updated_at),
+    }
+
+
+def render_changes(rows: Iterable[SubscriptionChange]) -> list[dict[str, Any]]:
+    """Return changes of a subscription."""
+    return [
+        {
+            "id": str(row.id),
+            "kind": row.kind,
+            "before": row.before,
+            "after": row.after,
+            "source": row.source,
+            "event_id": row.event_id or None,
+            "event_type": row.event_type or None,
+            "happened_at": utc_text(row.happened_at),
+            "recorded_at": utc_text(row.recorded_at),
+        }
+        for row in rows
+    ]

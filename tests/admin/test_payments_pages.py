@@ -19,6 +19,7 @@ from common.ids import stripe_row_id
 from entitlements.models import Plan, PlanPrice
 from payments.mirror import MODELS, mirrored, write_mirror_rows
 from payments.models import (
+    BillingPolicy,
     CheckoutSession,
     Dispute,
     Invoice,
@@ -29,6 +30,7 @@ from payments.models import (
     StripeCustomer,
     StripeIntent,
     Subscription,
+    SubscriptionChange,
     SyncLease,
     Transaction,
     WebhookEvent,
@@ -47,9 +49,9 @@ CANARIES = {
 }
 PATTERN = re.compile(r"CANARY\w{4,}")
 READ_ONLY = [StripeCustomer, Subscription, Transaction, CheckoutSession, StripeIntent, WebhookEvent, SyncLease]
-READ_ONLY += [MirrorFailure, StripeCredentials]
+READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange]
 READ_ONLY += [Invoice, Refund, Dispute]
-EDITABLE = [StripeConfig, Plan, PlanPrice]
+EDITABLE = [StripeConfig, Plan, PlanPrice, BillingPolicy]
 MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon"]
 MIRRORED += ["promotion_code"]
 
@@ -120,8 +122,19 @@ def create_world(name: str) -> World:
         credentials.set_secret(field, secret)
     credentials.save()
     customer_id = stripe_id("cus")
+    subscription = create_subscription(project, end_user=user, plan=plan)
     rows: list[Any] = [
         plan,
+        subscription,
+        SubscriptionChange.objects.create(
+            project=project,
+            mode="test",
+            subscription=subscription,
+            kind="created",
+            source="sync",
+            after={"x": "<b>name</b>"},
+        ),
+        BillingPolicy.objects.create(project=project),
         price,
         config,
         credentials,
@@ -132,7 +145,6 @@ def create_world(name: str) -> World:
             end_user=user,
             stripe_customer_id=customer_id,
         ),
-        create_subscription(project, end_user=user, plan=plan),
         create_payment(
             project, end_user=user, receipt_url="javascript:alert(1)", description="<script>alert(1)</script>"
         ),
@@ -214,7 +226,7 @@ def test_lists_and_pages_open_for_a_superuser_and_show_no_secret(worlds: tuple[W
         url(model, "changelist") + "?q=a": 200,
         url(model, "change", worlds[0].rows[model].pk): 200,
         url(model, "history", worlds[0].rows[model].pk): 200,
-        url(model, "add"): 200 if model in (StripeConfig, Plan) else 403,
+        url(model, "add"): 200 if model in (StripeConfig, Plan, BillingPolicy) else 403,
         url(model, "delete", worlds[0].rows[model].pk): 200 if model in (Plan, PlanPrice) else 403,
     }
     for address, status in pages.items():
