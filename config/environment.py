@@ -50,13 +50,13 @@ def read_address(
     return text
 
 
-def read_mail_settings(env: environ.Env, *, unsent_dir: Path) -> dict[str, Any]:
-    """Read EMAIL_URL into Django's mail settings; without one, mails are written into a directory and sent to nobody.
+def read_mail_settings(env: environ.Env, name: str, *, unsent_dir: Path) -> dict[str, Any]:
+    """Read a mail server's address into Django's mail settings; without one, mails are written into a directory and sent to nobody.
 
     Raises ImproperlyConfigured. The address is not shown: it holds a password.
     """
     default_ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465, "smtp+ssl": 465, "consolemail": None, "dummymail": None}
-    text = env.str("EMAIL_URL", default="").strip()
+    text = env.str(name, default="").strip()
     if not text:
         return {
             "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
@@ -70,9 +70,9 @@ def read_mail_settings(env: environ.Env, *, unsent_dir: Path) -> dict[str, Any]:
         is_good = False
     if not is_good:
         raise ImproperlyConfigured(
-            "EMAIL_URL must be smtp+tls://user:password@host:587, smtps://…, smtp://… or consolemail://."
+            f"{name} must be smtp+tls://user:password@host:587, smtps://…, smtp://… or consolemail://."
         )
-    found: dict[str, Any] = env.email_url("EMAIL_URL")
+    found: dict[str, Any] = env.email_url(name)
     found["EMAIL_PORT"] = found["EMAIL_PORT"] or default_ports[parts.scheme] or 25
     return {name: value for name, value in found.items() if value is not None}
 

@@ -15,6 +15,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from config import heartbeat
+from notifications.models import OutboxRow
+from notifications.services.outbox import executable_kinds
 from payments.clock_trouble import recent_seconds_off
 from payments.models import WebhookEvent
 from payments.signatures import TOLERANCE_SECONDS
@@ -40,12 +42,14 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 when database, Redis, a worker, the inbox and the clock are in order, else 503; the body says which is not."""
+    """Answer 200 when all of these are in order, else 503; the body says which is not."""
     checks = {
         "database": _database,
         "redis": _redis_answers,
         "worker": _worker,
         "pending_events": _pending_events,
+        "outbox": _outbox,
+        "mail": _mail,
         "clock": _clock,
     }
     results: dict[str, str] = {}
@@ -125,3 +129,20 @@ def _clock() -> str:
 
 def _off(seconds_ahead: float) -> str:
     return f"this machine's clock is {abs(seconds_ahead):.0f} s {'ahead of' if seconds_ahead > 0 else 'behind'}"
+
+
+def _outbox() -> str:
+    """Pauses after trouble are minutes or an hour by design: only what was due so long ago says that nobody works."""
+    rows = OutboxRow.objects.unfinished().filter(kind__in=executable_kinds()).order_by("next_attempt_at")
+    oldest = rows.annotate(database_now=Now()).values_list("next_attempt_at", "database_now").first()
+    overdue = (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0
+    if overdue > PENDING_TOO_OLD_SECONDS:
+        raise NotReady(f"the oldest due effect has waited for {overdue:.0f} s")
+    return f"ok, oldest due for {max(0.0, overdue):.0f} s" if oldest else "ok, none pending"
+
+
+def _mail() -> str:
+    """Mails that nobody receives are no reason to take the service away, but an operator must see it."""
+    if "smtp" in settings.EMAIL_BACKEND:
+        return "ok"
+    return "warning: no mail server (EMAIL_URL); mails are kept as files and nobody receives them"

@@ -277,7 +277,7 @@ RECONCILE_PAGE_SIZE = read_number(env, "RECONCILE_PAGE_SIZE", default=100, at_le
 
 # Effects that leave the service, mail among them. Without EMAIL_URL mails are kept as files and /readyz says so.
 OUTBOX_MAX_ATTEMPTS = read_number(env, "OUTBOX_MAX_ATTEMPTS", default=20, at_least=1, at_most=100)
-vars().update(read_mail_settings(env, unsent_dir=VAR_DIR / "mail"))
+vars().update(read_mail_settings(env, "EMAIL_URL", unsent_dir=VAR_DIR / "mail"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
 # The bodies of events are emptied after so long; Stripe itself lists events for 30 days.

@@ -24,3 +24,4 @@ urlpatterns = [
 ]
 if settings.DEMO:
     urlpatterns.append(path("", include("config.demo")))
+    urlpatterns.append(path("", include("config.dev_mail")))

@@ -8,7 +8,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_service_is_ready_and_says_why_not_when_its_worker_is_gone(live_service: LiveService) -> None:
-    assert live_service.readiness()["checks"]["database"] == "ok"
+    checks = live_service.readiness()["checks"]
+    assert checks["database"] == "ok" and checks["outbox"].startswith("ok")
+    assert checks["mail"].startswith("warning: no mail server")
     live_service.kill("worker")
     state = wait_until(
         lambda: (now := live_service.readiness())["code"] == 503 and now, seconds=20, what="readyz notices"

@@ -55,6 +55,8 @@ def test_good_settings_start(tmp_path: Path) -> None:
         ({"REDIS_URL": "zzz"}, "REDIS_URL"),
         ({"STRIPE_API_BASE": "127.0.0.1:8420"}, "STRIPE_API_BASE"),
         ({"GITHUB_API_BASE": "zzz"}, "GITHUB_API_BASE"),
+        ({"EMAIL_URL": "mail.example.com"}, "EMAIL_URL"),
+        ({"EMAIL_URL": "smtp://:587"}, "EMAIL_URL"),
         ({"PORT": "0"}, "PORT"),
         ({"TRUSTED_PROXY_COUNT": "-1"}, "TRUSTED_PROXY_COUNT"),
         ({"EVENT_MAX_ATTEMPTS": "0"}, "EVENT_MAX_ATTEMPTS"),

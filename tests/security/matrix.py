@@ -14,7 +14,7 @@ from django.views.generic import RedirectView
 Audience = Literal["developer", "end_user", "server", "end_user_or_server", "public", "webhook", "browser"]
 HTTP_METHODS = ("get", "post", "put", "patch", "delete")
 # Django's and unfold's own pages are crawled in the admin's tests.
-ELSEWHERE = ("admin/", "static/", "demo")
+ELSEWHERE = ("admin/", "static/", "demo", "dev/")
 # Plain function views; a test shows that they refuse every other method.
 FUNCTION_VIEWS = {
     "healthz": ("GET",),
