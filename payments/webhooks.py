@@ -113,6 +113,7 @@ HANDLERS: dict[str, Handler] = {
     "invoice_payment.paid": Handler(
         collect_invoice_payment, "invoice payment, then its " + _INVOICE, "Which payment paid which invoice."
     ),
+    "payment_intent.processing": _intent("A debit is under way; the bank answers in days."),
     "payment_intent.succeeded": _intent("A one-time payment arrived."),
     "payment_intent.payment_failed": _intent("An attempt to pay failed.", tell_failed_payment),
     "payment_intent.canceled": _intent("A payment will not happen any more."),
