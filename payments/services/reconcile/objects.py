@@ -127,6 +127,8 @@ def sweep_objects(sweep: Sweep, kinds: Sequence[Kind] = KINDS) -> None:
         cursors[kind.path] = DONE
         cursors.pop(f"{kind.path}:seen", None)
         sweep.progress.save_page(kind.path, seen=0)
+    if sweep.since is None:
+        _look_for_payments_of_no_invoice(sweep)
 
 
 def _walk_from_cursor(sweep: Sweep, kind: Kind) -> None:
@@ -179,6 +181,16 @@ def _look_for_ours(sweep: Sweep, kind: Kind) -> None:
             _look_at(sweep, kind, object_id, None)
             sweep.progress.keep()
         sweep.progress.save_page(f"our {kind.path}", seen=0)
+
+
+def _look_for_payments_of_no_invoice(sweep: Sweep) -> None:
+    """Look at payments outside Stripe's intents whose invoice was not found among the invoices."""
+    kind = Kind(INVOICES, Transaction, collect_invoice, rows=~Q(payment_intent_id__startswith="pi_"))
+    invoices = Invoice.objects.for_project(sweep.followed.project_id).filter(mode=sweep.followed.mode)
+    alone = _rows(sweep, kind).exclude(pk__in=invoices.values("pk")).order_by("pk")
+    for object_id in alone.values_list("payment_intent_id", flat=True).iterator(chunk_size=ROWS_AT_ONCE):
+        _look_at(sweep, kind, object_id, None)
+        sweep.progress.keep()
 
 
 def _look_at(sweep: Sweep, kind: Kind, object_id: str, listed: StripeObject | None) -> None:

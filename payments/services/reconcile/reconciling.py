@@ -14,6 +14,7 @@ from payments.models import ReconcileRun
 from payments.services.effects import ALERT, cause_effect
 from payments.services.ownership import Cause, Scope
 from payments.services.rate_budget import background_calls
+from payments.services.rebuild import rebuild_account
 from payments.services.reconcile.accounts import Followed, follow_account
 from payments.services.reconcile.events import EventSearch, find_events
 from payments.services.reconcile.importing import import_account
@@ -22,6 +23,7 @@ from payments.services.reconcile.runs import (
     EVENTS,
     IMPORT,
     OBJECTS,
+    REBUILD,
     Progress,
     RunLost,
     RunPaused,
@@ -115,6 +117,8 @@ def _work(followed: Followed, progress: Progress, wish: Wish) -> None:
             followed, progress, heals=wish.heals and not wish.dry_run, without_effects=wish.without_effects, since=since
         )
         sweep_objects(sweep)
+    elif wish.kind == REBUILD:
+        rebuild_account(followed, progress)
     else:
         import_account(followed, progress, dry_run=wish.dry_run)
 
