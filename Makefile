@@ -73,11 +73,11 @@ browser: $(VENV)/.dev-installed
 
 # Parts of the running service are killed, stopped and frozen while webhooks arrive.
 faults: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest tests/faults $(ARGS)
+	$(BIN)/python -m pytest tests/faults -n $(WORKERS) --dist loadfile $(ARGS)
 
-# The scenarios and the documented operations with many more examples; takes an hour or so.
+# The scenarios, the faults and the documented operations with many more examples and seeds; takes hours.
 soak: $(VENV)/.dev-installed
-	SOAK=1 $(BIN)/python -m pytest tests/scenarios tests/whole/test_openapi_conformance.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest tests/scenarios tests/faults tests/whole/test_openapi_conformance.py $(ARGS)
 
 # The API's document as a file, the same as the running service answers at /openapi.yaml.
 openapi: $(VENV)/.dev-installed

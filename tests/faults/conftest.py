@@ -36,10 +36,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Check the invariants at the end of a case, before its fixtures put things right again."""
     yield
-    if "database" in getattr(item, "fixturenames", []):
-        from .invariants import check_everything
+    projects = [item.funcargs[name] for name in ("acme", "other_project") if name in getattr(item, "funcargs", {})]
+    if projects:
+        from .sender import check_invariants_of
 
-        check_everything()
+        for project in projects:
+            check_invariants_of(project)
 
 
 @pytest.fixture(autouse=True)

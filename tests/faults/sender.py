@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 
 from payments.models import Subscription, Transaction, WebhookEvent
+from payments.services.invariants import check_invariants
+from projects.models import Project
 from tests.live import wait_until
 from tests.payments.deliveries import SECRET, events_of, signature, webhook_path
 from tests.payments.shop import Shop
@@ -20,6 +22,11 @@ DRAIN_SECONDS = 60
 PATIENCE_SECONDS = 12
 # So many of a hundred deliveries are made twice, as Stripe does when an answer is lost.
 DOUBLED_PER_CENT = 10
+
+
+def check_invariants_of(project: Project) -> None:
+    """Check I1 to I8 for what is a project's, as `manage.py check_invariants` does."""
+    assert [str(found) for found in check_invariants(project_id=project.pk)] == []
 
 
 def live_a_whole_life(life: Life) -> None:

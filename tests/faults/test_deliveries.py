@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from typing import Any
 
 import pytest
 from django.db.models.functions import Now
@@ -60,11 +61,16 @@ def test_f26_the_paid_state_is_there_on_return_and_the_webhooks_after_it_change_
     set_webhook_secret(shop.project)
     told = buy(shop, dana, shop.price(1000))
     assert (told["status"], told["payment_status"]) == ("complete", "paid")
-    before = rows_of(shop)
+    before = bought_rows(shop)
     assert before["Subscription"][0]["status"] == "active"
     events = events_of(shop)
     deliver(shop, rng.sample(events, len(events)))
-    assert rows_of(shop) == before
+    assert bought_rows(shop) == before
+
+
+def bought_rows(shop: Shop) -> dict[str, Any]:
+    """Return what was bought; a customer's address and card come with the customer's own events."""
+    return {name: rows for name, rows in rows_of(shop).items() if name != "StripeCustomer"}
 
 
 @pytest.mark.live(parts=("web",))
