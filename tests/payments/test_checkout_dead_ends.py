@@ -155,6 +155,15 @@ def test_who_has_bought_it_since_is_left_alone(shop: Shop, dana: Any) -> None:
     assert effects(shop, "mail") == []
 
 
+def test_who_has_subscribed_another_way_is_left_alone(shop: Shop, dana: Any) -> None:
+    left = open_checkout(dana, shop.price(1000))
+    buy(shop, dana, shop.price(2000), allow_existing_subscription=True)
+    expire(shop, left)
+    deliver(shop, events_of(shop))
+    assert effects(shop, "mail") == []
+    assert len(effects(shop, "app_event")) == 1
+
+
 @pytest.mark.parametrize("kind", ["credit_purchase", "lifetime_license", "subscription", "something_else"])
 def test_sessions_that_were_not_opened_here_leave_their_payment_and_nothing_else(
     shop: Shop, dana: Any, kind: str
