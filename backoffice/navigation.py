@@ -54,6 +54,8 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("payments.WebhookEvent", "Webhook events", "inbox"),
             ("payments.StripeCustomer", "Customers", "contacts"),
             ("payments.StripeIntent", "Calls to Stripe", "sync_alt"),
+            ("payments.ReconcileRun", "Reconciliation", "balance"),
+            ("payments.Drift", "Differences found", "difference"),
             ("payments.MirrorFailure", "Mirror failures", "warning"),
         ],
     ),

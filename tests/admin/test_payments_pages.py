@@ -22,8 +22,10 @@ from payments.models import (
     BillingPolicy,
     CheckoutSession,
     Dispute,
+    Drift,
     Invoice,
     MirrorFailure,
+    ReconcileRun,
     Refund,
     StripeConfig,
     StripeCredentials,
@@ -50,7 +52,7 @@ CANARIES = {
 PATTERN = re.compile(r"CANARY\w{4,}")
 READ_ONLY = [StripeCustomer, Subscription, Transaction, CheckoutSession, StripeIntent, WebhookEvent, SyncLease]
 READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange]
-READ_ONLY += [Invoice, Refund, Dispute]
+READ_ONLY += [Invoice, Refund, Dispute, ReconcileRun, Drift]
 EDITABLE = [StripeConfig, Plan, PlanPrice, BillingPolicy]
 MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon"]
 MIRRORED += ["promotion_code"]
@@ -109,6 +111,24 @@ def money_rows(project: Project) -> list[Any]:
     return rows
 
 
+def reconciliation_rows(project: Project) -> list[Any]:
+    """Make a run that has found a difference, in which canaries stand."""
+    run = ReconcileRun.objects.create(
+        project=project, mode="test", kind="objects", status="done", differences=1, cursors={"customers": "done"}
+    )
+    found = Drift.objects.create(
+        project=project,
+        mode="test",
+        run=run,
+        object_type="customer",
+        object_id=stripe_id("cus"),
+        field="name",
+        ours="<script>alert(1)</script>",
+        stripes={"client_secret": "pi_CANARYclientsecret", "key": CANARIES["secret_key"]},
+    )
+    return [run, found]
+
+
 def create_world(name: str) -> World:
     project = create_project(name)
     user = create_end_user(project)
@@ -150,6 +170,7 @@ def create_world(name: str) -> World:
         ),
         *work_rows(project, user),
         *money_rows(project),
+        *reconciliation_rows(project),
         SyncLease.objects.create(project=project, mode="test", root=customer_id, token=uuid.uuid4(), until=clock.now()),
         MirrorFailure.objects.create(project=project, mode="test", stripe_object_id="prod_1", error="x"),
     ]
