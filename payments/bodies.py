@@ -19,10 +19,10 @@ METADATA_VALUE_CHARS_MAX = 500
 RESERVED_METADATA = frozenset({"project_id", "end_user_id", "external_user_id", "type"})
 QUANTITY_MAX = 999_999
 PROMO_CODE_CHARS_MAX = 500
-PROMO_CODE_HELP = (
-    "Applied to the page. 400 `promo_code_not_found`, `promo_code_expired` or `promo_code_not_applicable` when it gives nothing."
+PROMO_CODE_HELP = "Applied to the page. 400 `promo_code_not_found`, `promo_code_expired` or `promo_code_not_applicable` when it gives nothing."
+TRIAL_HELP = (
+    "Begin with the plan's trial. 400 `trial_not_available` when it has none, `trial_used` after the user's first one."
 )
-TRIAL_HELP = "Begin with the plan's trial. 400 `trial_not_available` when it has none, `trial_used` after the user's first one."
 PRORATION_BEHAVIORS = ["create_prorations", "none", "always_invoice"]
 UNIX_MAX = 253_402_300_799
 INTERVALS = ["month", "year"]
@@ -165,11 +165,59 @@ class CancelAnswer(serializers.Serializer[Any]):
 
 
 class UpdateBody(serializers.Serializer[Any]):
-    """The price to move to."""
+    """The price to move to, or the plan: then the interval that is paid now is kept unless another is given."""
 
-    new_price_id = PlainCharField(min_length=1, max_length=255)
+    new_price_id = PlainCharField(
+        required=False, allow_null=True, min_length=1, max_length=255, help_text="Required unless `plan` is given."
+    )
+    plan = PlainCharField(
+        required=False, allow_null=True, min_length=1, max_length=64, help_text="A plan's code or alias."
+    )
+    interval = OneOfField(choices=INTERVALS, required=False, allow_null=True, help_text="With `plan`.")
     proration_behavior = OneOfField(choices=PRORATION_BEHAVIORS, default="create_prorations")
     proration_date = MomentField(required=False, allow_null=True, help_text="ISO-8601, or Unix seconds.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Ask for exactly one of new_price_id and plan."""
+        if not attrs.get("new_price_id") and not attrs.get("plan"):
+            raise serializers.ValidationError({"new_price_id": ["Give new_price_id or plan."]}, code="required")
+        if attrs.get("new_price_id") and attrs.get("plan"):
+            raise serializers.ValidationError({"plan": ["Give new_price_id or plan, not both."]})
+        return attrs
+
+
+class PreviewLineAnswer(serializers.Serializer[Any]):
+    """One line of the invoice, before taxes that are added to it."""
+
+    description = serializers.CharField()
+    amount_cents = serializers.IntegerField()
+    proration = serializers.BooleanField(help_text="For a part of a period that was paid or is paid now.")
+    period_start = moment()
+    period_end = moment()
+
+
+class PreviewAnswer(serializers.Serializer[Any]):
+    """What a change costs. Hand `proration_date` back with update-subscription: it then costs exactly this."""
+
+    subscription_id = serializers.CharField()
+    price_id = serializers.CharField()
+    currency = serializers.CharField()
+    proration_behavior = serializers.CharField()
+    proration_date = serializers.DateTimeField()
+    amount_due_cents = serializers.IntegerField(help_text="Charged by the change itself.")
+    credit_cents = serializers.IntegerField(help_text="Kept for later invoices, when the change gives money back.")
+    subtotal_cents = serializers.IntegerField(
+        help_text="This and the following are of the invoice that bills the change."
+    )
+    discount_cents = serializers.IntegerField()
+    tax_cents = serializers.IntegerField()
+    total_cents = serializers.IntegerField()
+    next_invoice_cents = serializers.IntegerField(
+        allow_null=True, help_text="What the next invoice will charge, when the change is billed with that one."
+    )
+    next_invoice_at = moment()
+    lines = PreviewLineAnswer(many=True)
+    message = serializers.CharField()
 
 
 class UpdateAnswer(serializers.Serializer[Any]):
@@ -204,7 +252,7 @@ class ServerPortalBody(serializers.Serializer[Any]):
 
 
 class StatusAnswer(serializers.Serializer[Any]):
-    """What a user of the app is on. A user who never paid is on the free tier, without ids."""
+    """What a user of the app is on. A user who never paid is on the free tier."""
 
     app_id = serializers.CharField(help_text="The project's slug.")
     user_id = serializers.CharField(help_text="The app's own id for the user.")
