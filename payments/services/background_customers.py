@@ -1,4 +1,4 @@
-"""A Stripe customer in the background when an end user first appears in a mode: nobody waits for it.
+"""A Stripe customer in the background when an end user first appears in a mode (docs/adr/0020): nobody waits for it.
 
 Invariant: the customer is made by `ensure_customer`, the same way as at a first checkout, so that the two never make two.
 """
