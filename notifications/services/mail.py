@@ -1,7 +1,7 @@
 """Carries out rows of kind `mail` (to an end user) and `alert` (to a project's owners).
 
 Invariant: a row is done only after the mail server has taken the mail. A worker that dies between the two sends it once more, with
-the same Message-ID (docs/adr/0015-mail-at-least-once.md).
+the same Message-ID (docs/adr/0017-mail-at-least-once.md).
 """
 
 import uuid
@@ -20,6 +20,7 @@ from common.modes import TEST
 from notifications.models import OutboxRow
 from notifications.services.outbox import EffectSkipped
 from notifications.services.rendering import RenderedMail, UnknownTemplate, one_line, render_mail
+from notifications.templatetags.mail_text import money
 from projects.models import EndUser, Membership, Project, Role
 
 MAIL, ALERT = "mail", "alert"
@@ -90,6 +91,11 @@ def _render_alert(row: OutboxRow, project_name: str) -> RenderedMail:
             pass
     title = str(row.payload.get("title") or template.replace("_", " ") or "something needs attention")
     told = [("What happened", row.payload["text"])] if row.payload.get("text") else []
+    amount = money(context.get("amount_cents"), context.get("currency"))
+    if amount:
+        context = {"amount": amount} | {
+            name: context[name] for name in context if name not in ("amount_cents", "currency")
+        }
     known = [(name.replace("_", " ").capitalize(), value) for name, value in context.items() if value not in ("", None)]
     values = {"about": title, "facts": [list(fact) for fact in told + known]}
     return render_mail(template="alert", context=values, project_name=project_name, is_test=is_test)

@@ -178,13 +178,15 @@ def test_an_alert_goes_to_the_owners_in_plain_text(acme: Project, alice: Develop
     carol.user.is_active = False
     carol.user.save()
     context = {"amount_cents": 1250, "currency": "usd", "reason": "fraudulent", "dispute_id": "du_1"}
+    trouble = {"invoice_id": "in_1", "amount_cents": 500, "currency": "eur", "error": None}
     run(ask(acme, None, "dispute_opened", kind="alert", context=context))
-    run(ask(acme, None, "invoice_trouble", kind="alert", context={"invoice_id": "in_1"}))
+    run(ask(acme, None, "invoice_trouble", kind="alert", title="An invoice", context=trouble))
     first: Any
     first, second = mail.outbox
     assert first.to == second.to == [alice.user.email]
     assert "12.50 USD" in first.subject and "fraudulent" in first.body and not first.alternatives
-    assert second.subject == "[Test] Acme: invoice trouble" and "Invoice id: in_1" in second.body
+    assert second.subject == "[Test] Acme: An invoice" and "Invoice id: in_1" in second.body
+    assert "Amount: 5.00 EUR" in second.body and "cents" not in second.body
 
 
 # Refuses
