@@ -9,11 +9,12 @@ from django.test import Client
 
 from notifications.models import OutboxRow
 from notifications.services.outbox import EffectSkipped, executor_of
+from notifications.tasks import run_outbox
 from payments.models import StripeConfig, StripeCredentials, StripeCustomer
 from payments.services.background_customers import STRIPE_CUSTOMER
 from payments.stripe_api import StripeUnavailable
 from projects.models import EndUser
-from tests.payments.shop import STRIPE, at_once, checkout_body, get, open_checkout, post
+from tests.payments.shop import STRIPE, Shop, at_once, checkout_body, get, open_checkout, post
 
 
 def mint(server: Any, project: Any, user_id: str) -> dict[str, Any]:
@@ -51,12 +52,14 @@ def test_a_first_token_plans_a_customer_and_stripe_is_asked_later(shop: Any, acm
     assert shop.requests("/v1/customers") == []
     row = planned(shop)[0]
     assert (row.mode, row.status, row.effect_key) == ("test", "pending", f"customer:{token['end_user_id']}")
-    made = carry_out(row)
+    run_outbox()
+    row.refresh_from_db()
     customer = StripeCustomer.objects.for_project(shop.project).get()
-    assert (made["stripe_customer_id"], customer.mode) == (customer.stripe_customer_id, "test")
+    assert (row.status, row.result) == ("done", {"stripe_customer_id": customer.stripe_customer_id})
+    assert customer.mode == "test"
     assert str(customer.end_user_id) == token["end_user_id"]
     at_stripe = shop.objects("customers")
-    assert [(found["id"], found["email"]) for found in at_stripe] == [(made["stripe_customer_id"], customer.email)]
+    assert [(found["id"], found["email"]) for found in at_stripe] == [(customer.stripe_customer_id, customer.email)]
     assert at_stripe[0]["metadata"]["external_user_id"] == newcomer
     assert shop.objects("customers", live=True) == []
 
@@ -84,6 +87,14 @@ def test_each_mode_has_its_customer_and_it_is_planned_with_the_first_visit_there
     customers = StripeCustomer.objects.for_project(shop.project)
     assert sorted(customers.values_list("mode", flat=True)) == ["live", "test"]
     assert len(shop.objects("customers")) == len(shop.objects("customers", live=True)) == 1
+
+
+def test_a_status_knows_the_customer_of_a_user_who_never_paid(shop: Shop, acme_server: Any, newcomer: str) -> None:
+    mint(acme_server, shop.project, newcomer)
+    carry_out(planned(shop)[0])
+    status = acme_server.client.get(f"/status/{shop.project.slug}/{newcomer}").json()
+    assert (status["tier"], status["plan_active"], status["stripe_subscription_id"]) == ("free", False, None)
+    assert status["stripe_customer_id"] == shop.objects("customers")[0]["id"]
 
 
 def test_a_user_whom_nobody_has_seen_since_the_update_counts_as_new(shop: Any, dana: Any) -> None:
