@@ -9,6 +9,7 @@ from django.utils import timezone
 from common.ids import stripe_row_id
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
+from payments.mirror import mirrored
 from payments.models import Invoice, Refund, StripeCredentials, StripeCustomer, Subscription, Transaction, WebhookEvent
 from payments.services.leases import end_lease, take_lease
 from payments.services.reconcile.reconciling import Wish
@@ -219,6 +220,16 @@ def _stop_at_second() -> Any:
             raise KeyboardInterrupt
 
     return tell
+
+
+def test_a_mirror_that_has_fallen_behind_is_written(lived: Life) -> None:
+    shop = lived.shop
+    copies = mirrored("subscription", account_ids=[shop.account.account_id])
+    found = copies.get().stripe_data
+    copies.update(stripe_data=found | {"status": "incomplete"})
+    Subscription.objects.for_project(shop.project).update(synced_at=timezone.now() - dt.timedelta(hours=1))
+    reconcile(shop, "--kind", "objects", "--heal")
+    assert copies.get().stripe_data["status"] == "active" and not drifts(shop).exists()
 
 
 def test_the_nightly_round_heals_and_one_projects_trouble_stops_nobody(

@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from common.clock import from_unix
 from payments.models import Dispute, Invoice, Refund, StripeCustomer, Subscription, Transaction, WebhookEvent
 from payments.services.leases import LeaseLost, SyncBusy
+from payments.services.mirror_lag import find_lagging_mirror
 from payments.services.objects.customer import CUSTOMER_EXPAND, CUSTOMERS, collect_customer
 from payments.services.objects.dispute import collect_dispute
 from payments.services.objects.invoice import collect_invoice
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 PAGES_MAX = 100_000
 BUCKETS = 256
 ROWS_AT_ONCE = 200
+MIRROR_COPIES_MAX = 1000
 LEASE_WAIT_SECONDS = 2.0
 # An event about an object explains a difference for so long before it must have been written.
 UNDER_WAY = dt.timedelta(minutes=10)
@@ -129,6 +131,7 @@ def sweep_objects(sweep: Sweep, kinds: Sequence[Kind] = KINDS) -> None:
         sweep.progress.save_page(kind.path, seen=0)
     if sweep.since is None:
         _look_for_payments_of_no_invoice(sweep)
+        _mend_mirror(sweep)
 
 
 def _walk_from_cursor(sweep: Sweep, kind: Kind) -> None:
@@ -190,6 +193,17 @@ def _look_for_payments_of_no_invoice(sweep: Sweep) -> None:
     alone = _rows(sweep, kind).exclude(pk__in=invoices.values("pk")).order_by("pk")
     for object_id in alone.values_list("payment_intent_id", flat=True).iterator(chunk_size=ROWS_AT_ONCE):
         _look_at(sweep, kind, object_id, None)
+        sweep.progress.keep()
+
+
+def _mend_mirror(sweep: Sweep) -> None:
+    """Write what a crash kept from the mirror: a read of the object writes its copy too."""
+    if not sweep.heals:
+        return
+    by_path = {kind.path: kind for kind in KINDS}
+    project_id, mode = sweep.followed.project_id, sweep.followed.mode
+    for path, object_id in find_lagging_mirror(project_id=project_id, mode=mode, limit=MIRROR_COPIES_MAX):
+        _look_at(sweep, by_path[path], object_id, None)
         sweep.progress.keep()
 
 
