@@ -195,11 +195,7 @@ def pay_session(
             elif iban:
                 payment_method = bank_debits.new_payment_method(tx, ctx, iban, billing_details=details)
             else:
-                card = cards.by_number(card_number)
-                cards.check_expiry(ctx, exp_month, exp_year, cvc)
-                payment_method = cards.new_payment_method(
-                    tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details=details
-                )
+                payment_method = _new_card(tx, ctx, card_number, exp_month, exp_year, cvc, details)
         except CardError as error:
             return Outcome("declined", error.message, error.code, error.decline_code)
         except StripeError as error:
@@ -219,6 +215,13 @@ def pay_session(
         if payment_method is None:
             return _complete_without_card(tx, ctx, session, private)
         return _attempt(tx, ctx, session, private, payment_method, authenticated=False)
+
+
+def _new_card(tx: Tx, ctx: Context, number: str, exp_month: int, exp_year: int, cvc: str, details: Object) -> Object:
+    card = cards.by_number(number)
+    cards.check_expiry(ctx, exp_month, exp_year, cvc)
+    shown = {name: details[name] for name in ("name", "email", "address")}
+    return cards.new_payment_method(tx, ctx, card, exp_month=exp_month, exp_year=exp_year, billing_details=shown)
 
 
 def needs_payment_method(tx: Tx, ctx: Context, session: Object) -> bool:

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from .. import delivery, disorder, redelivery
 from ..dispatch import Dispatcher
 from ..errors import StripeError
+from ..store import Store
 from . import views
 from .api import REPLAY_MAX, wanted_number, wanted_order
 from .place import open_place, place_of, typed
@@ -26,6 +27,8 @@ NOTICES = {
 def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
     """Add the pages of events and deliveries."""
     store = dispatcher.store
+    _add_sending(pages, store)
+    _add_disorder(pages, store)
 
     @pages.get("/accounts/<account>/<mode>/events")
     def list_events(account: str, mode: str) -> ResponseReturnValue:
@@ -62,6 +65,8 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
         body = views.body_html(views.parsed(found["body"]), account, mode)
         return place.page("delivery", "deliveries", row=found, body=body)
 
+
+def _add_sending(pages: Blueprint, store: Store) -> None:
     @pages.post("/accounts/<account>/<mode>/deliveries/hold")
     def hold(account: str, mode: str) -> ResponseReturnValue:
         place = open_place(store, account, mode)
@@ -92,6 +97,8 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
             redelivery.replay(tx, place.ctx, last=last, order=order, gap_seconds=gap)
         return redirect(place.url("list_deliveries", done="replayed"), 303)
 
+
+def _add_disorder(pages: Blueprint, store: Store) -> None:
     @pages.post("/accounts/<account>/<mode>/deliveries/disorder")
     def cause_disorder(account: str, mode: str) -> ResponseReturnValue:
         place, fields = open_place(store, account, mode), typed()

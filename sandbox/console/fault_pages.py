@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -55,6 +56,9 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
             **{"values": values, **more},
         )
 
+    _add_rates(pages, dispatcher, faults_page)
+    _add_requests(pages, dispatcher)
+
     @pages.get("/accounts/<account>/<mode>/faults")
     def list_faults(account: str, mode: str) -> ResponseReturnValue:
         place = open_place(dispatcher.store, account, mode)
@@ -83,6 +87,8 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
         dispatcher.faults.remove(rule_id)
         return redirect(place.url("list_faults", done="removed"), 303)
 
+
+def _add_rates(pages: Blueprint, dispatcher: Dispatcher, faults_page: Callable[..., str]) -> None:
     @pages.post("/accounts/<account>/<mode>/rate")
     def limit_rate(account: str, mode: str) -> ResponseReturnValue:
         place, fields = open_place(dispatcher.store, account, mode), typed()
@@ -102,6 +108,8 @@ def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
         dispatcher.rates.reset(account)
         return redirect(place.url("list_faults", done="measured"), 303)
 
+
+def _add_requests(pages: Blueprint, dispatcher: Dispatcher) -> None:
     @pages.get("/accounts/<account>/<mode>/requests")
     def list_requests(account: str, mode: str) -> ResponseReturnValue:
         place = open_place(dispatcher.store, account, mode)
