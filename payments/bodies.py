@@ -19,7 +19,10 @@ METADATA_VALUE_CHARS_MAX = 500
 RESERVED_METADATA = frozenset({"project_id", "end_user_id", "external_user_id", "type"})
 QUANTITY_MAX = 999_999
 PROMO_CODE_CHARS_MAX = 500
-PROMO_CODE_HELP = "Applied to the page. 400 `promo_code_not_found`, `promo_code_expired` or `promo_code_not_applicable` when it gives nothing."
+PROMO_CODE_HELP = (
+    "Applied to the page. 400 `promo_code_not_found`, `promo_code_expired` or `promo_code_not_applicable` when it gives "
+    "nothing."
+)
 TRIAL_HELP = (
     "Begin with the plan's trial. 400 `trial_not_available` when it has none, `trial_used` after the user's first one."
 )

@@ -18,5 +18,6 @@ urlpatterns = [
     path(f"{STRIPE}/customer-portal", end_user.CustomerPortalView.as_view(), name="customer-portal"),
     path(f"{STRIPE}/cancel-subscription", end_user.CancelSubscriptionView.as_view(), name="cancel-subscription"),
     path(f"{STRIPE}/resume-subscription", end_user.ResumeSubscriptionView.as_view(), name="resume-subscription"),
+    path(f"{STRIPE}/preview-update", end_user.PreviewUpdateView.as_view(), name="preview-update"),
     path(f"{STRIPE}/update-subscription", end_user.UpdateSubscriptionView.as_view(), name="update-subscription"),
 ]

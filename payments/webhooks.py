@@ -23,6 +23,7 @@ from payments.services.objects.payment_intent import collect_charge, collect_pay
 from payments.services.objects.refund import collect_refund
 from payments.services.objects.subscription import collect_subscription
 from payments.services.processing import Effects, Handler
+from payments.services.subscription_effects import tell_trial_ending
 
 _SUBSCRIPTION = "subscription with customer and latest invoice"
 _INVOICE = "invoice with its payments, each PaymentIntent with its charge, and the subscription"
@@ -31,8 +32,8 @@ _CUSTOMER = "customer with its tax ids and default payment method; without a def
 _SESSION = "checkout session, and the subscription, invoice and PaymentIntent that it names"
 
 
-def _subscription(reason: str) -> Handler:
-    return Handler(collect_subscription, _SUBSCRIPTION, reason)
+def _subscription(reason: str, effects: Effects | None = None) -> Handler:
+    return Handler(collect_subscription, _SUBSCRIPTION, reason, effects)
 
 
 def _invoice(reason: str, effects: Effects | None = None) -> Handler:
@@ -94,6 +95,11 @@ HANDLERS: dict[str, Handler] = {
     "customer.subscription.deleted": _subscription("A plan ends. Stripe keeps the canceled subscription readable."),
     "customer.subscription.paused": _subscription("A trial ended without a payment method."),
     "customer.subscription.resumed": _subscription("A paused plan goes on."),
+    "customer.subscription.pending_update_applied": _subscription("A change that waited for its payment was paid."),
+    "customer.subscription.pending_update_expired": _subscription(
+        "A change was not paid in time; all stays as it was."
+    ),
+    "customer.subscription.trial_will_end": _subscription("One mail per end of a trial.", tell_trial_ending),
     "invoice.paid": _invoice("Money arrived, or was covered outside Stripe; the overdue mark goes."),
     "invoice.payment_succeeded": _invoice("The same moment as invoice.paid; either of them may come alone."),
     "invoice.payment_failed": _invoice("An attempt failed; grace begins at the first one.", tell_failed_invoice),

@@ -215,6 +215,7 @@ def mail_about(
     context: Mapping[str, Any],
     *,
     discriminator: str = "",
+    skipped_because: str = "",
 ) -> OutboxRow:
     """Return a mail to a subscription's user, one per subscription, template and discriminator, unsaved."""
     facts = {"plan_name": row.plan.name if row.plan else None, "subscription_id": row.stripe_subscription_id}
@@ -225,4 +226,5 @@ def mail_about(
         effect_key=f"mail:{template}:{row.stripe_subscription_id}{discriminator}",
         payload={"template": template, "to": None, "context": facts | dict(context)},
         end_user_id=row.end_user_id,
+        skipped_because=skipped_because,
     )

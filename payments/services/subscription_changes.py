@@ -16,7 +16,14 @@ from payments.models import Subscription
 from payments.models.billing import ENDED_STATUSES
 from payments.services.intent_rows import IntentOutcome, StripeObject, carry_out, claim_intent, is_intent_open
 from payments.services.objects.subscription import cancel_time, cancels_at_period_end
-from payments.services.prices import RECURRING, PriceDoesNotFit, priced, retrieve_sellable_price
+from payments.services.prices import (
+    RECURRING,
+    PriceDoesNotFit,
+    find_buyable_plan,
+    price_id_of_plan,
+    priced,
+    retrieve_sellable_price,
+)
 from payments.services.sync_subscription import sync_subscription
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused, stripe_account, unix
 from projects.models import EndUser, Project
@@ -76,7 +83,7 @@ class ChangedSubscription:
 
 
 @dataclass(frozen=True)
-class _Change:
+class Change:
     """Whose subscription is changed, and the account that it lives in."""
 
     project: Project
@@ -100,7 +107,7 @@ def cancel_subscription(
 
     Source: https://docs.stripe.com/billing/subscriptions/cancel
     """
-    change = _begin(project, mode, end_user, finishing=CANCEL_NOW if immediately else "")
+    change = begin_change(project, mode, end_user, finishing=CANCEL_NOW if immediately else "")
     details = _cancellation_details(reason, comment)
     if immediately:
         answer = _carry_out(change, CANCEL_NOW, details, _cancel_now)
@@ -111,7 +118,7 @@ def cancel_subscription(
 
 def resume_subscription(*, project: Project, mode: str, end_user: EndUser) -> ChangedSubscription:
     """Undo a cancellation at period end. Raises: NoSubscription, StripeNotConfigured (404), StripeFailure."""
-    change = _begin(project, mode, end_user)
+    change = begin_change(project, mode, end_user)
     if cancel_time(change.current) is None:
         _write_state(change.project, change.mode, change.id)
         return _changed(change, change.current, "The subscription was not set to cancel.")
@@ -126,42 +133,75 @@ def update_subscription(
     project: Project,
     mode: str,
     end_user: EndUser,
-    new_price_id: str,
+    new_price_id: str = "",
+    plan: str = "",
+    interval: str = "",
     proration_behavior: str = "create_prorations",
     proration_date: dt.datetime | None = None,
 ) -> ChangedSubscription:
     """Move the subscription to another price, keeping its quantity; a payment that fails leaves it as it was.
 
+    A `plan` without an `interval` keeps the interval that is paid now.
     Raises: PriceNotFound, PriceDoesNotFit, BadProrationDate (400), StripeCardError (402), NoSubscription (404),
     SeveralItems (409), StripeFailure.  Source: https://docs.stripe.com/api/subscriptions/update
     """
-    change = _begin(project, mode, end_user)
-    items = change.current["items"]["data"]
-    if len(items) != 1:
-        raise SeveralItems()
-    item = items[0]
-    price = retrieve_sellable_price(account=change.account, project=project, mode=mode, price_id=new_price_id)
-    _check_price_fits(price, item["price"])
-    if item["price"]["id"] == new_price_id:
+    change = begin_change(project, mode, end_user)
+    item, price = wanted_price(change, new_price_id=new_price_id, plan=plan, interval=interval)
+    if item["price"]["id"] == price["id"]:
         _write_state(change.project, change.mode, change.id)
         return _changed(change, change.current, "The subscription has this price already.")
-    # Stripe sets the quantity to 1 when the price changes and none is given.
-    # Source: https://docs.stripe.com/api/subscriptions/update#update_subscription-items-quantity
     params: dict[str, Any] = {
-        "items": [{"id": item["id"], **priced(price, item.get("quantity") or 1)}],
+        **swapped(item, price),
         "proration_behavior": proration_behavior,
         "payment_behavior": "error_if_incomplete",
     }
     if proration_date is not None:
-        params["proration_date"] = _checked_proration_date(proration_date, item)
+        params["proration_date"] = checked_proration_date(proration_date, item)
     try:
         answer = _carry_out(change, UPDATE, params, _update)
     except StripeRefused as error:
-        raise _as_refusal(error) from None
-    return _changed(change, answer, _update_message(item["price"], price))
+        raise as_refusal(error) from None
+    return _changed(change, answer, update_message(item["price"], price))
 
 
-def _begin(project: Project, mode: str, end_user: EndUser, *, finishing: str = "") -> _Change:
+def wanted_price(change: Change, *, new_price_id: str, plan: str, interval: str) -> tuple[StripeObject, StripeObject]:
+    """Return the one item of a subscription and the price that is to take its place.
+
+    Raises: FieldError (422), PriceNotFound, PriceDoesNotFit (400), SeveralItems (409), StripeFailure.
+    """
+    items = change.current["items"]["data"]
+    if len(items) != 1:
+        raise SeveralItems()
+    item = items[0]
+    if plan:
+        found = find_buyable_plan(project=change.project, code=plan, field="plan")
+        kept = interval or _interval_kept(item["price"])
+        new_price_id = price_id_of_plan(account=change.account, plan=found, mode=change.mode, interval=kept)
+    price = retrieve_sellable_price(
+        account=change.account, project=change.project, mode=change.mode, price_id=new_price_id
+    )
+    _check_price_fits(price, item["price"])
+    return dict(item), price
+
+
+def swapped(item: StripeObject, price: StripeObject) -> dict[str, Any]:
+    """Write the items of a subscription whose one item gets another price.
+
+    Stripe sets the quantity to 1 when the price changes and none is given.
+    Source: https://docs.stripe.com/api/subscriptions/update#update_subscription-items-quantity
+    """
+    return {"items": [{"id": item["id"], **priced(price, item.get("quantity") or 1)}]}
+
+
+def _interval_kept(price: StripeObject) -> str:
+    """Name the interval that is paid now, so that nobody who pays by the year is moved to the month by naming a plan."""
+    recurring = price["recurring"]
+    if recurring.get("interval_count", 1) != 1:
+        raise PriceDoesNotFit(f"The subscription is billed every {_interval(price)}: give interval or new_price_id.")
+    return str(recurring["interval"])
+
+
+def begin_change(project: Project, mode: str, end_user: EndUser, *, finishing: str = "") -> Change:
     """Find the user's subscription and read what Stripe says about it now. Raises: NoSubscription (404), StripeFailure.
 
     An ended one passes only while the answer to `finishing` it is still owed: the call whose answer was lost.
@@ -182,13 +222,13 @@ def _begin(project: Project, mode: str, end_user: EndUser, *, finishing: str = "
     if current is None or (current["status"] in ENDED_STATUSES and not owed):
         _write_state(project, mode, known.stripe_subscription_id)
         raise NoSubscription()
-    return _Change(project=project, mode=mode, end_user=end_user, account=account, current=current)
+    return Change(project=project, mode=mode, end_user=end_user, account=account, current=current)
 
 
-Sender = Callable[[_Change, dict[str, Any], str], StripeObject]
+Sender = Callable[[Change, dict[str, Any], str], StripeObject]
 
 
-def _carry_out(change: _Change, operation: str, params: dict[str, Any], sender: Sender) -> StripeObject:
+def _carry_out(change: Change, operation: str, params: dict[str, Any], sender: Sender) -> StripeObject:
     """Commit the intent, call Stripe, commit what became of it, and write the subscription's new state."""
     intent = claim_intent(
         project=change.project,
@@ -238,7 +278,7 @@ def shows_effect(operation: str, params: dict[str, Any], subscription: StripeObj
     return bool(subscription["items"]["data"][0]["price"]["id"] == params["items"][0]["price"])
 
 
-def _cancel_now(change: _Change, params: dict[str, Any], key: str) -> StripeObject:
+def _cancel_now(change: Change, params: dict[str, Any], key: str) -> StripeObject:
     # DELETE takes no idempotency key; a second one is answered as missing, and the subscription itself says why.
     try:
         return change.account.delete(SUBSCRIPTIONS, change.id, params)
@@ -249,7 +289,7 @@ def _cancel_now(change: _Change, params: dict[str, Any], key: str) -> StripeObje
         return current
 
 
-def _update(change: _Change, params: dict[str, Any], key: str) -> StripeObject:
+def _update(change: Change, params: dict[str, Any], key: str) -> StripeObject:
     return change.account.update(SUBSCRIPTIONS, change.id, params, idempotency_key=key)
 
 
@@ -272,14 +312,14 @@ def _check_price_fits(new: StripeObject, old: StripeObject) -> None:
         raise PriceDoesNotFit(f"The subscription is billed in {old['currency']}, this price in {new['currency']}.")
 
 
-def _checked_proration_date(at: dt.datetime, item: StripeObject) -> int:
+def checked_proration_date(at: dt.datetime, item: StripeObject) -> int:
     seconds = unix(at)
     if not item["current_period_start"] <= seconds <= item["current_period_end"]:
         raise BadProrationDate()
     return seconds
 
 
-def _update_message(old: StripeObject, new: StripeObject) -> str:
+def update_message(old: StripeObject, new: StripeObject) -> str:
     """Say what changed; another billing interval never goes unmentioned."""
     before, after = _interval(old), _interval(new)
     if before == after:
@@ -293,7 +333,7 @@ def _interval(price: StripeObject) -> str:
     return str(recurring["interval"]) if count == 1 else f"{count} {recurring['interval']}s"
 
 
-def _changed(change: _Change, answer: StripeObject, message: str) -> ChangedSubscription:
+def _changed(change: Change, answer: StripeObject, message: str) -> ChangedSubscription:
     ended = answer["status"] in ENDED_STATUSES
     return ChangedSubscription(
         subscription_id=str(answer["id"]),
@@ -305,10 +345,11 @@ def _changed(change: _Change, answer: StripeObject, message: str) -> ChangedSubs
     )
 
 
-def _as_refusal(error: StripeRefused) -> ApiError:
+def as_refusal(error: StripeRefused) -> ApiError:
     """Turn what Stripe refuses about the new price itself into the caller's 400; the rest stays as it is."""
-    if (error.param or "").startswith("items"):
+    param = (error.param or "").removeprefix("subscription_details[").replace("]", "")
+    if param.startswith("items"):
         return PriceDoesNotFit(error.user_message or "Stripe refuses this price for this subscription.")
-    if error.param == "proration_date":
+    if param == "proration_date":
         return BadProrationDate(error.user_message or None)
     return error

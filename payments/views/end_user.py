@@ -1,5 +1,6 @@
 """What end users of an app do with their own token: buy, look, cancel, change. Nobody else's rows can be named here."""
 
+from dataclasses import asdict
 from typing import Any, cast
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -14,7 +15,7 @@ from common.schema import IDEMPOTENCY_KEY, PAGING, error_responses
 from payments import bodies, schema
 from payments.models import Transaction
 from payments.serializers import payments_with_relations, render_payments
-from payments.services import checkout, my_state, portal, subscription_changes
+from payments.services import checkout, my_state, portal, subscription_changes, subscription_preview
 from payments.services.shapes import render_payment, render_subscription, utc_text
 from payments.services.subscription_changes import ChangedSubscription
 from projects.authentication import EndUserAuthentication
@@ -196,7 +197,7 @@ class UpdateSubscriptionView(EndUserView):
     def post(self, request: Request) -> Response:
         """Move to another price."""
         caller = self.caller(request)
-        changed = subscription_changes.update_subscription(**caller, **read_body(bodies.UpdateBody, request))
+        changed = subscription_changes.update_subscription(**caller, **_given(bodies.UpdateBody, request))
         return Response(
             {
                 "subscription_id": changed.subscription_id,
@@ -205,6 +206,31 @@ class UpdateSubscriptionView(EndUserView):
                 "message": changed.message,
             }
         )
+
+
+class PreviewUpdateView(EndUserView):
+    @extend_schema(
+        operation_id="preview_update",
+        tags=TAGS,
+        parameters=READ,
+        request=bodies.UpdateBody,
+        responses={200: bodies.PreviewAnswer, **PORTAL_REFUSALS, **error_responses(409)},
+    )
+    def post(self, request: Request) -> Response:
+        """Ask what moving to another price costs. Changes nothing."""
+        caller = self.caller(request)
+        found = subscription_preview.preview_update(**caller, **_given(bodies.UpdateBody, request))
+        times = {"proration_date": utc_text(found.proration_date), "next_invoice_at": utc_text(found.next_invoice_at)}
+        lines = [
+            asdict(line) | {"period_start": utc_text(line.period_start), "period_end": utc_text(line.period_end)}
+            for line in found.lines
+        ]
+        return Response(asdict(found) | times | {"lines": lines})
+
+
+def _given(serializer: type[Any], request: Request) -> dict[str, Any]:
+    """Check a body; null means left out."""
+    return {name: value for name, value in read_body(serializer, request).items() if value is not None}
 
 
 def _cancel_answer(changed: ChangedSubscription) -> dict[str, Any]:

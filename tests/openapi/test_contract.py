@@ -119,8 +119,35 @@ SHAPES: dict[str, Shape] = {
         "subscription_id": "string", "status": "string", "message": "string", "cancel_at": "time?", "cancelled_at": "time?",
     },
     "Update": {
-        "new_price_id": "string", "proration_date": "any?",
+        # Left out only where `plan`, which is an addition, names what is moved to.
+        "new_price_id": "string?", "plan": "string?", "interval": "any?", "proration_date": "any?",
         "proration_behavior": "string{create_prorations,none,always_invoice}=create_prorations",
+    },
+    "PreviewLine": {
+        "description": "string", "amount_cents": "integer", "proration": "boolean", "period_start": "time?",
+        "period_end": "time?",
+    },
+    "Preview": {
+        "subscription_id": "string", "price_id": "string", "currency": "string", "proration_behavior": "string",
+        "proration_date": "time", "amount_due_cents": "integer", "credit_cents": "integer", "subtotal_cents": "integer",
+        "discount_cents": "integer", "tax_cents": "integer", "total_cents": "integer", "next_invoice_cents": "integer?",
+        "next_invoice_at": "time?", "lines": "[PreviewLine]", "message": "string",
+    },
+    "History": PAGE | {"history": "[Change]"},
+    "Change": {
+        "id": "uuid", "kind": "string", "before": "object", "after": "object", "source": "string", "event_id": "string?",
+        "event_type": "string?", "happened_at": "time?", "recorded_at": "time",
+    },
+    "PolicyChange": {
+        "entitled_statuses": "[string]?", "grace_hours": "integer(0..1440)?", "full_refund_revokes": "boolean?",
+        "dispute_revokes": "string{lost,opened,never}?", "billing_address_collection": "boolean?",
+        "tax_id_collection": "boolean?", "automatic_tax": "boolean?", "allow_promotion_codes": "boolean?",
+    },
+    "Policy": {
+        "project_id": "uuid", "entitled_statuses": "[string]", "grace_hours": "integer", "full_refund_revokes": "boolean",
+        "dispute_revokes": "string{lost,opened,never}", "billing_address_collection": "boolean",
+        "tax_id_collection": "boolean", "automatic_tax": "boolean", "allow_promotion_codes": "boolean",
+        "updated_at": "time?",
     },
     "UpdateAnswer": {"subscription_id": "string", "status": "string", "price_id": "string", "message": "string"},
     "ServerCheckout": {
@@ -178,6 +205,18 @@ ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
     ("post", f"{OF_PROJECT}/webhook-events/replay", DEVELOPER, ONE_MODE, "Replay", "200", "Replayed"),
     ("get", f"{OF_PROJECT}/subscriptions", DEVELOPER, ONE_MODE | PAGING, None, "200", "Subscriptions"),
     ("get", f"{OF_PROJECT}/payments", DEVELOPER, ONE_MODE | PAGING, None, "200", "Payments"),
+    ("get", f"{OF_PROJECT}/billing-policy", DEVELOPER, {}, None, "200", "Policy"),
+    ("put", f"{OF_PROJECT}/billing-policy", DEVELOPER, {}, "PolicyChange", "200", "Policy"),
+    (
+        "get",
+        f"{OF_PROJECT}/subscriptions/{{subscription_id}}/history",
+        DEVELOPER,
+        ONE_MODE | PAGING,
+        None,
+        "200",
+        "History",
+    ),
+    ("post", f"{STRIPE}/preview-update", END_USER, ONE_MODE, "Update", "200", "Preview"),
     ("post", f"{STRIPE}/checkout-session", END_USER, ONE_MODE, "Checkout", "200", "CheckoutAnswer"),
     ("get", f"{STRIPE}/checkout-session/{{session_id}}", END_USER, ONE_MODE, None, "200", "CheckoutState"),
     ("get", f"{STRIPE}/my-subscription", END_USER, ONE_MODE, None, "200", "Subscription?"),

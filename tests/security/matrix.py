@@ -123,6 +123,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", f"{USER}/customer-portal"): Row("end_user", body={"return_url": "https://app.example/"}),
     ("POST", f"{USER}/cancel-subscription"): Row("end_user", body={}),
     ("POST", f"{USER}/resume-subscription"): Row("end_user", body={}),
+    ("POST", f"{USER}/preview-update"): Row("end_user", body={"new_price_id": "price_x"}),
     ("POST", f"{USER}/update-subscription"): Row("end_user", body={"new_price_id": "price_x"}),
     # Servers.
     ("POST", "checkout/{app}"): Row("server", body={"user_id": "u", "email": "u@example.com", "tier": "pro"}),

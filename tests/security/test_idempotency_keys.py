@@ -21,6 +21,7 @@ MOVES_NOTHING = "neither money nor state moves; a portal link is never stored (A
 EXCEPTIONS = {
     f"{DEV}/validate-credentials": "reads Stripe, stores nothing; with the key its body would leave a digest of a secret",
     f"{USER}/customer-portal": MOVES_NOTHING,
+    f"{USER}/preview-update": MOVES_NOTHING,
     f"{P}/portal": MOVES_NOTHING,
     "portal/{app}": MOVES_NOTHING,
 }
