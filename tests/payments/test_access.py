@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from entitlements.models import Plan
-from payments.models import Subscription
+from payments.models import BillingPolicy, Subscription
 from payments.models.billing import STATUS_PRECEDENCE
 from payments.services.access import AccessPolicy, access_of
+from projects.models import Project
 
 pytestmark = pytest.mark.no_db
 
@@ -67,6 +68,35 @@ def test_a_policy_decides_which_statuses_count_and_how_long_grace_is() -> None:
     assert not access_of(subscription("trialing"), NOW, policy=policy).plan_active
     past_due = subscription("past_due", past_due_since=NOW - DAY)
     assert not access_of(past_due, NOW, policy=policy).plan_active
+
+
+@pytest.mark.parametrize("status", STATUS_PRECEDENCE)
+def test_what_was_taken_away_gives_no_access_whatever_the_status(status: str) -> None:
+    taken = NOW - dt.timedelta(hours=2)
+    access = access_of(subscription(status, access_revoked_at=taken, past_due_since=NOW), NOW)
+    assert (access.plan_active, access.plan_expires) == (False, taken)
+
+
+def test_what_ended_before_it_was_taken_away_expired_at_its_end() -> None:
+    ended = subscription("canceled", ended_at=NOW - 2 * DAY, access_revoked_at=NOW - DAY)
+    assert access_of(ended, NOW).plan_expires == NOW - 2 * DAY
+
+
+def test_the_projects_policy_counts_unless_another_is_given() -> None:
+    project = Project()
+    project.billing_policy = BillingPolicy(project=project, entitled_statuses=["active", "incomplete"], grace_hours=1)
+    rows = {status: subscription(status, project=project) for status in ("active", "trialing", "incomplete")}
+    assert {status: access_of(row, NOW).plan_active for status, row in rows.items()} == {
+        "active": True, "trialing": False, "incomplete": True,
+    }  # fmt: skip
+    late = subscription("past_due", project=project, past_due_since=NOW - DAY)
+    assert not access_of(late, NOW).plan_active
+    assert access_of(late, NOW, policy=AccessPolicy()).plan_active
+
+
+def test_no_grace_ends_access_with_the_first_failure() -> None:
+    row = subscription("past_due", past_due_since=NOW)
+    assert not access_of(row, NOW, policy=AccessPolicy(grace=dt.timedelta(0))).plan_active
 
 
 def test_the_plan_is_named_whether_it_is_active_or_not() -> None:

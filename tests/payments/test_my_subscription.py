@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from common import clock
-from payments.models import StripeConfig, StripeCredentials
+from payments.models import BillingPolicy, StripeConfig, StripeCredentials
 from projects.models import Project
 from tests.cast import create_app_user
 from tests.payments.rows import create_plan, create_subscription
@@ -58,10 +58,23 @@ def test_the_best_status_wins_then_the_newest(acme: Project, dana: Any) -> None:
     assert get(dana, LEAF).json()["id"] == str(newer.pk)
 
 
+def test_what_was_taken_away_stands_behind_what_still_runs(acme: Project, dana: Any) -> None:
+    taken = create_subscription(acme, end_user=dana.end_user, access_revoked_at=clock.now())
+    ended = create_subscription(acme, end_user=dana.end_user, status="canceled")
+    assert get(dana, LEAF).json()["id"] == str(taken.pk) != str(ended.pk)
+    assert get(dana, LEAF).json()["plan_active"] is False
+    trial = create_subscription(
+        acme, end_user=dana.end_user, status="trialing", created_at=clock.now() - dt.timedelta(days=9)
+    )
+    mine = get(dana, LEAF).json()
+    assert (mine["id"], mine["plan_active"]) == (str(trial.pk), True)
+
+
 @pytest.mark.parametrize("subscribed", [True, False])
 def test_it_takes_two_queries(acme: Project, dana: Any, subscribed: bool) -> None:
     if subscribed:
         create_subscription(acme, end_user=dana.end_user, plan=create_plan(acme))
+        BillingPolicy.objects.create(project=acme)
     with CaptureQueriesContext(
         connection,
     ) as queries:
