@@ -1,6 +1,7 @@
 """Tax ids: some kinds are verified with the authorities a moment after they are given, which a stub does here.
 
-Source: https://docs.stripe.com/billing/customer/tax-ids (kinds that are validated, values with an outcome of their own).
+Which kinds are verified, and which values have an outcome of their own, is from memory.
+Source: https://docs.stripe.com/billing/customer/tax-ids.
 """
 
 from __future__ import annotations
