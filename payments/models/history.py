@@ -35,7 +35,7 @@ class SubscriptionChange(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="subscription_changes")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="changes")
-    # What kind of change it is: created, status, plan, quantity, renewed, cancellation, trial, pause, access, other.
+    # The first that fits: created, renewed, status, plan, quantity, access, cancellation, trial, pause, period, other.
     kind = models.CharField(max_length=32)
     change_key = models.CharField(max_length=255, blank=True)
     before = models.JSONField(default=dict, blank=True)
