@@ -3,10 +3,12 @@
 Both hang on the session's state, not on an event, so that it does not matter what brings it; each has its key.
 """
 
+import datetime as dt
 from typing import Any
 
 from django.db import transaction
 
+from common import clock
 from entitlements.models import PlanPrice
 from notifications.services.outbox import record_effect
 from payments.models import CheckoutSession, Subscription
@@ -20,6 +22,8 @@ RETRY_MAIL = "checkout_retry"
 EXPIRED_EVENT = "checkout.expired"
 REPLACED = "The buyer opened another checkout in its place."
 CAME_BACK = "The buyer came back before it was sent."
+# What is found out later than this, after days without webhooks, is no longer on anybody's mind.
+OFFERED_WITHIN = dt.timedelta(days=3)
 
 
 def retry_mail_key(session_id: str) -> str:
@@ -70,7 +74,9 @@ def is_still_wanted(row: CheckoutSession) -> bool:
 
     A subscription whose delayed first payment failed is there, and owes an invoice: the mail about that one has its link.
     """
-    if row.stripe_subscription_id:
+    if row.stripe_subscription_id or not row.end_user.is_active:
+        return False
+    if row.status == Status.EXPIRED and row.expires_at and row.expires_at < clock.now() - OFFERED_WITHIN:
         return False
     later = CheckoutSession.objects.for_project(row.project_id).filter(
         mode=row.mode, end_user=row.end_user_id, purchase_key=row.purchase_key, created_at__gt=row.created_at

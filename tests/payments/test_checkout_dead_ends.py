@@ -1,14 +1,18 @@
 """Checkouts that come to nothing: the row says so, the app is told, and the buyer gets one way back, each once."""
 
+import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.utils import timezone
 
 from common.ids import uuid7
 from entitlements.models import PlanPrice
 from notifications.models import OutboxRow
 from payments.models import CheckoutSession, Subscription, Transaction
+from projects.models import EndUser
 from tests.payments.deliveries import deliver, events_of, send, set_webhook_secret, stored
 from tests.payments.rows import create_plan
 from tests.payments.shop import CANCEL_URL, STRIPE, SUCCESS_URL, Shop, buy, get, open_checkout
@@ -159,6 +163,21 @@ def test_who_has_subscribed_another_way_is_left_alone(shop: Shop, dana: Any) -> 
     left = open_checkout(dana, shop.price(1000))
     buy(shop, dana, shop.price(2000), allow_existing_subscription=True)
     expire(shop, left)
+    deliver(shop, events_of(shop))
+    assert effects(shop, "mail") == []
+    assert len(effects(shop, "app_event")) == 1
+
+
+@pytest.mark.parametrize("why", ["banned", "days_later"])
+def test_who_is_banned_or_would_hear_of_it_days_later_is_left_alone(
+    shop: Shop, dana: Any, settings: Any, tmp_path: Path, why: str
+) -> None:
+    expire(shop, open_checkout(dana, shop.price(1000)))
+    if why == "banned":
+        EndUser.objects.for_project(shop.project).filter(pk=dana.end_user.pk).update(is_active=False)
+    else:
+        settings.CLOCK_FILE = str(tmp_path / "now")
+        Path(settings.CLOCK_FILE).write_text((timezone.now() + dt.timedelta(days=5)).isoformat())
     deliver(shop, events_of(shop))
     assert effects(shop, "mail") == []
     assert len(effects(shop, "app_event")) == 1
