@@ -27,7 +27,7 @@ HEARTBEAT_STALE_SECONDS = 17
 PENDING_TOO_OLD_SECONDS = 300
 # Said, and no more than that, while signatures still verify.
 CLOCK_OFF_SECONDS = 30
-NEEDS_DATABASE = {"pending_events", "clock"}
+NEEDS_DATABASE = {"pending_events", "outbox", "clock"}
 
 
 class NotReady(Exception):

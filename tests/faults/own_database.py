@@ -85,7 +85,8 @@ def make_own_database(directory: Path) -> OwnDatabase:
     )
     drop_database(pristine)
     subprocess.run(
-        [postgres_binary("psql"), "-q", "-v", "ON_ERROR_STOP=1", database.url],
+        # One commit: each of a thousand would wait for the disk.
+        [postgres_binary("psql"), "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", database.url],
         input=dumped.stdout,
         stdout=subprocess.DEVNULL,
         check=True,
