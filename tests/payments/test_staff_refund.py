@@ -190,6 +190,17 @@ def test_the_same_key_is_sent_again_when_nothing_was_made(
     assert {entry["idempotency_key"] for entry in sent} == {row.payload["idempotency_key"]}
 
 
+def test_a_key_that_stripe_has_forgotten_refunds_once(shop: Shop, payment: Transaction, alice: Developer) -> None:
+    row = request_refund(payment=payment, request=asked(amount_cents=400), actor=alice.user)
+    execute = executor_of(STRIPE_REFUND)
+    assert execute is not None
+    first = execute(row)
+    # A day later the key is as good as a new one.
+    row.payload["idempotency_key"] += "-forgotten"
+    assert execute(row) == first
+    assert len(shop.objects("refunds")) == 1
+
+
 def test_a_disputed_payment_is_not_refundable(shop: Shop, payment: Transaction, alice: Developer) -> None:
     control(shop, f"charges/{payment.stripe_charge_id}/dispute", reason="fraudulent")
     deliver(shop, events_of(shop))
