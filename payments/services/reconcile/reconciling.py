@@ -64,8 +64,10 @@ def reconcile(
     Raises: RunInProgress, RunLost (409), StripeNotConfigured (404), StripeFailure (502, 503).
     """
     followed = follow_account(project_id=project_id, mode=mode)
+    # A walk that only reports is never gone on with by a round that heals.
+    only_looks = wish.dry_run or (wish.kind == OBJECTS and not wish.heals)
     progress = begin_run(
-        project_id=project_id, mode=mode, kind=wish.kind, dry_run=wish.dry_run, since=wish.since, tell=tell
+        project_id=project_id, mode=mode, kind=wish.kind, dry_run=only_looks, since=wish.since, tell=tell
     )
     if wish.seconds_max is not None:
         progress.pause_at = time.monotonic() + wish.seconds_max
