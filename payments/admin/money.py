@@ -66,7 +66,7 @@ class RefundForm(forms.Form):
     cancel_subscription = forms.BooleanField(
         label="Cancel the subscription now", required=False, widget=UnfoldBooleanSwitchWidget
     )
-    reason = forms.CharField(label="Why", max_length=REASON_CHARS, widget=UnfoldAdminTextareaWidget)
+    reason = forms.CharField(label="Why", max_length=REASON_CHARS, widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}))
     request = forms.UUIDField(widget=forms.HiddenInput)
 
     def __init__(self, payment: Transaction, *args: Any, **kwargs: Any) -> None:
