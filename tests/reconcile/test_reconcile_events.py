@@ -12,10 +12,10 @@ import pytest
 from django.utils import timezone
 
 from notifications.models import OutboxRow
-from payments.models import EventCursor, StripeCredentials, WebhookEvent
-from payments.services.reconcile.runs import EVENTS, RunInProgress, begin_run
+from payments.models import Drift, EventCursor, ReconcileRun, StripeCredentials, WebhookEvent
+from payments.services.reconcile.runs import EVENTS, RunInProgress, begin_run, forget_old_runs
 from payments.webhooks import HANDLERS
-from tests.payments.deliveries import deliver, events_of, process_all, stored
+from tests.payments.deliveries import control, deliver, events_of, process_all, stored
 from tests.payments.shop import Shop, connect_stripe
 from tests.reconcile.runs import drifts, reconcile, run_command, runs
 from tests.scenarios.lifecycle import Life, compare_with_stripe
@@ -85,6 +85,28 @@ def test_a_cursor_that_stripe_no_longer_knows_is_replaced_by_a_search_from_its_t
     code, _ = reconcile(life.shop, "--kind", "events")
     assert code == 0
     assert stored(life.shop.project).count() == len(of_interest(life.shop))
+
+
+def test_f16_what_stripe_counts_as_undelivered_is_found_behind_the_cursor_too(life: Life) -> None:
+    """The endpoint was down; a bug had moved the cursor past what was lost."""
+    shop = life.shop
+    everything: dict[str, Any] = {"enabled_events[0]": "*"}
+    shop.api("POST", "webhook_endpoints", url="https://app.example/nobody-listens", **everything)
+    control(shop, f"accounts/{shop.account.account_id}/disorder", drop=1.0)
+    life.buy()
+    newest = shop.objects("events")[0]
+    EventCursor.objects.create(
+        project=shop.project,
+        mode="test",
+        last_event_id=newest["id"],
+        last_event_created_at=timezone.now(),
+    )
+    reconcile(shop, "--kind", "events")
+    missed = {event["id"] for event in shop.objects("events", delivery_success="false") if event["type"] in HANDLERS}
+    assert len(missed) > 5
+    assert {row.event_id for row in stored(shop.project)} == missed
+    process_all(shop.project)
+    compare_with_stripe(shop)
 
 
 def test_a_dry_run_stores_no_event_and_moves_no_cursor(life: Life) -> None:
@@ -222,3 +244,20 @@ def test_f16_a_killed_run_goes_on_from_its_last_page(life: Life, tmp_path: Path)
     assert run.status == "done" and run.seen == len(events_of(shop))
     assert WebhookEvent.objects.for_project(shop.project).count() == len(of_interest(shop))
     assert len(shop.requests("/v1/events")) - asked <= 4, "it began anew"
+
+
+def test_old_reports_are_forgotten_and_a_dead_look_is_closed(life: Life) -> None:
+    def made(days: int, **fields: Any) -> ReconcileRun:
+        values = {"project": life.shop.project, "mode": "test", "kind": "events", "status": "done", **fields}
+        run = ReconcileRun.objects.create(**values)
+        ReconcileRun.objects.filter(pk=run.pk).update(started_at=timezone.now() - dt.timedelta(days=days))
+        return run
+
+    gone = [made(100, differences=3), made(4)]
+    kept = [made(4, differences=3), made(1), made(100, status="running")]
+    lapsed = made(1, status="running", dry_run=True, lease_until=timezone.now() - dt.timedelta(minutes=1))
+    Drift.objects.create(project=life.shop.project, mode="test", run=gone[0], object_type="event", object_id="evt_1")
+    forget_old_runs()
+    assert set(runs(life.shop).values_list("pk", flat=True)) == {run.pk for run in [*kept, lapsed]}
+    lapsed.refresh_from_db()
+    assert lapsed.status == "failed" and not drifts(life.shop).exists()

@@ -13,7 +13,7 @@ from django.db import connection
 from common.errors import ApiError
 from payments.services.reconcile.accounts import usable_accounts
 from payments.services.reconcile.reconciling import Wish, reconcile
-from payments.services.reconcile.runs import EVENTS, IMPORT, OBJECTS, interrupted_runs
+from payments.services.reconcile.runs import EVENTS, IMPORT, OBJECTS, forget_old_runs, interrupted_runs
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def reconcile_all_events(*, types: Collection[str]) -> None:
         if kind in (OBJECTS, IMPORT) and (project_id, mode) in usable:
             tasks.append((project_id, mode, Wish(kind, heals=True, seconds_max=SECONDS_MAX)))
     _run_all(tasks)
+    forget_old_runs()
 
 
 def reconcile_all_objects() -> None:

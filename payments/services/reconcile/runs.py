@@ -4,6 +4,7 @@ Invariant: the cursor is committed with the report of the page that it stands be
 whose process died is taken over when its lease has ended, and goes on from that page. Time is the database's clock.
 """
 
+import datetime as dt
 import json
 import time
 import uuid
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from common.errors import Conflict
@@ -26,6 +27,8 @@ LEASE_SECONDS = 120
 RENEW_SECONDS = 20.0
 SHOW_SECONDS = 2.0
 ERROR_CHARS = 1000
+RUNS_KEPT = dt.timedelta(days=90)
+EMPTY_RUNS_KEPT = dt.timedelta(days=3)
 Status = ReconcileRun.Status
 
 
@@ -188,6 +191,19 @@ def interrupted_runs() -> Sequence[tuple[uuid.UUID, str, str]]:
     """Return project, mode and kind of the runs that nobody works on."""
     rows = ReconcileRun.objects.filter(status=Status.RUNNING, dry_run=False).exclude(lease_until__gt=Now())
     return list(rows.order_by("started_at").values_list("project_id", "mode", "kind"))
+
+
+def forget_old_runs() -> int:
+    """Delete reports after RUNS_KEPT, and those that found nothing after a few days; returns how many rows went.
+
+    A run that only looked and whose process died is closed: nobody goes on with it.
+    """
+    lapsed = ReconcileRun.objects.filter(status=Status.RUNNING, dry_run=True, lease_until__lt=Now())
+    lapsed.update(status=Status.FAILED, finished_at=Now(), lease_until=None, error="Its process ended.")
+    old = ReconcileRun.objects.exclude(status=Status.RUNNING)
+    unread = Q(differences=0, status=Status.DONE, started_at__lt=Now() - EMPTY_RUNS_KEPT)
+    gone, _ = old.filter(Q(started_at__lt=Now() - RUNS_KEPT) | unread).delete()
+    return gone
 
 
 def _take_over(run: ReconcileRun) -> bool:
