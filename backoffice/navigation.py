@@ -24,6 +24,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("payments.Refund", "Refunds", "undo"),
             ("payments.Dispute", "Disputes", "gavel"),
             ("payments.CheckoutSession", "Checkout sessions", "shopping_cart"),
+            ("payments.Trial", "Trials", "hourglass_top"),
         ],
     ),
     (

@@ -11,7 +11,7 @@ from common import clock
 from payments.admin.display import pretty_json
 from payments.admin.policy import history_table
 from payments.admin.read_only import ReadOnlyAdmin
-from payments.models import CheckoutSession, StripeCustomer, StripeIntent, Subscription
+from payments.models import CheckoutSession, StripeCustomer, StripeIntent, Subscription, Trial
 from payments.models.billing import STATUS_PRECEDENCE
 from payments.services.access import access_of
 
@@ -97,6 +97,17 @@ class CheckoutSessionAdmin(ReadOnlyAdmin):
     def what_was_asked_for(self, row: CheckoutSession) -> SafeString | str:
         """Show the request to Stripe."""
         return pretty_json(row.request)
+
+
+@admin.register(Trial)
+class TrialAdmin(ReadOnlyAdmin):
+    """Why a user is refused a trial: which checkout holds it, or which subscription used it."""
+
+    list_display = ["end_user", "reserved_at", "used_at", "stripe_subscription_id", "mode", "project"]
+    list_filter = ["mode", "used_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = ["stripe_subscription_id", "end_user__external_id", "checkout_session__stripe_session_id"]
+    date_hierarchy = "reserved_at"
 
 
 @admin.register(StripeIntent)

@@ -35,13 +35,14 @@ from payments.models import (
     SubscriptionChange,
     SyncLease,
     Transaction,
+    Trial,
     WebhookEvent,
 )
 from payments.services.ownership import Scope
 from projects.models import Membership, Project, Role
 from tests.conftest import Sandbox
 from tests.payments.actors import create_project
-from tests.payments.rows import create_end_user, create_payment, create_subscription, stripe_id
+from tests.payments.rows import create_end_user, create_money_around, create_payment, create_subscription, stripe_id
 
 CANARIES = {
     "secret_key": "sk_test_CANARYsecretkey0001",
@@ -51,7 +52,7 @@ CANARIES = {
 }
 PATTERN = re.compile(r"CANARY\w{4,}")
 READ_ONLY = [StripeCustomer, Subscription, Transaction, CheckoutSession, StripeIntent, WebhookEvent, SyncLease]
-READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange]
+READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange, Trial]
 READ_ONLY += [Invoice, Refund, Dispute, ReconcileRun, Drift]
 EDITABLE = [StripeConfig, Plan, PlanPrice, BillingPolicy]
 MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon"]
@@ -78,6 +79,7 @@ def work_rows(project: Project, user: Any) -> list[Any]:
             url="https://checkout.example/CANARYcheckouturl",
             request={"price": "p"},
         ),
+        Trial.objects.create(project=project, mode="test", end_user=user),
         StripeIntent.objects.create(
             project=project,
             mode="test",
@@ -94,21 +96,6 @@ def work_rows(project: Project, user: Any) -> list[Any]:
             payload={"data": {"object": {"client_secret": "pi_CANARYclientsecret", "key": CANARIES["secret_key"]}}},
         ),
     ]
-
-
-def money_rows(project: Project) -> list[Any]:
-    """Make what happens around a payment: an invoice, a refund, a dispute."""
-    rows: list[Any] = []
-    for model, name in ((Invoice, "in"), (Refund, "re"), (Dispute, "du")):
-        found: dict[str, Any] = {"mode": "test", "currency": "usd", "created_at": clock.now(), "status": "x"}
-        stripe_ids = {Invoice: "stripe_invoice_id", Refund: "stripe_refund_id", Dispute: "stripe_dispute_id"}
-        found |= {} if model is Invoice else {"amount_cents": 100, "reason": "<script>alert(1)</script>"}
-        object_id = stripe_id(name)
-        row_id = stripe_row_id(project.pk, "test", object_id)
-        rows.append(
-            model._default_manager.create(id=row_id, project=project, **{stripe_ids[model]: object_id}, **found)
-        )
-    return rows
 
 
 def reconciliation_rows(project: Project) -> list[Any]:
@@ -143,6 +130,9 @@ def create_world(name: str) -> World:
     credentials.save()
     customer_id = stripe_id("cus")
     subscription = create_subscription(project, end_user=user, plan=plan)
+    payment = create_payment(
+        project, end_user=user, receipt_url="javascript:alert(1)", description="<script>alert(1)</script>"
+    )
     rows: list[Any] = [
         plan,
         subscription,
@@ -165,11 +155,9 @@ def create_world(name: str) -> World:
             end_user=user,
             stripe_customer_id=customer_id,
         ),
-        create_payment(
-            project, end_user=user, receipt_url="javascript:alert(1)", description="<script>alert(1)</script>"
-        ),
         *work_rows(project, user),
-        *money_rows(project),
+        payment,
+        *create_money_around(payment, reason="<script>alert(1)</script>"),
         *reconciliation_rows(project),
         SyncLease.objects.create(project=project, mode="test", root=customer_id, token=uuid.uuid4(), until=clock.now()),
         MirrorFailure.objects.create(project=project, mode="test", stripe_object_id="prod_1", error="x"),
