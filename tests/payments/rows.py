@@ -8,7 +8,7 @@ from typing import Any
 from common import clock
 from common.ids import stripe_row_id
 from entitlements.models import Plan
-from payments.models import Refund, Subscription, Transaction
+from payments.models import Dispute, Invoice, Refund, Subscription, Transaction
 from projects.models import EndUser, Project
 
 _numbers = itertools.count(1)
@@ -75,3 +75,39 @@ def create_refund(payment: Transaction, **fields: Any) -> Refund:
     } | fields
     row_id = stripe_row_id(payment.project_id, payment.mode, values["stripe_refund_id"])
     return Refund.objects.create(id=row_id, project_id=payment.project_id, transaction=payment, **values)
+
+
+def create_dispute(payment: Transaction, **fields: Any) -> Dispute:
+    """Make a dispute of the whole payment that waits for an answer."""
+    values: dict[str, Any] = {
+        "mode": payment.mode,
+        "stripe_dispute_id": stripe_id("du"),
+        "payment_intent_id": payment.payment_intent_id,
+        "status": "needs_response",
+        "reason": "fraudulent",
+        "amount_cents": payment.amount_cents,
+        "currency": payment.currency,
+        "created_at": clock.now(),
+    } | fields
+    row_id = stripe_row_id(payment.project_id, payment.mode, values["stripe_dispute_id"])
+    return Dispute.objects.create(id=row_id, project_id=payment.project_id, transaction=payment, **values)
+
+
+def create_invoice(project: Project, **fields: Any) -> Invoice:
+    """Make a paid test-mode invoice of 10.00 dollars."""
+    values: dict[str, Any] = {
+        "mode": "test",
+        "stripe_invoice_id": stripe_id("in"),
+        "status": "paid",
+        "currency": "usd",
+        "amount_due_cents": 1000,
+        "amount_paid_cents": 1000,
+        "created_at": clock.now(),
+    } | fields
+    row_id = stripe_row_id(project.pk, values["mode"], values["stripe_invoice_id"])
+    return Invoice.objects.create(id=row_id, project=project, **values)
+
+
+def create_money_around(payment: Transaction, **fields: Any) -> list[Any]:
+    """Make what may happen around a payment: an invoice, a refund and a dispute."""
+    return [create_invoice(payment.project), create_refund(payment, **fields), create_dispute(payment, **fields)]
