@@ -8,6 +8,7 @@ from typing import Any
 
 from common import clock
 from common.clock import from_unix
+from common.errors import Conflict
 from payments.services.subscription_changes import (
     Change,
     StripeObject,
@@ -21,7 +22,16 @@ from payments.services.subscription_changes import (
 from payments.stripe_api import StripeRefused, unix
 from projects.models import EndUser, Project
 
+# Source: https://docs.stripe.com/error-codes#invoice-upcoming-none
+NO_UPCOMING_INVOICE = "invoice_upcoming_none"
 NO_CHANGE = "The subscription has this price already."
+
+
+class NoNextInvoice(Conflict):
+    """409: the subscription ends before an invoice that could bill the change."""
+
+    code = "no_next_invoice"
+    detail = "The subscription ends with its period, and no invoice follows. Resume it first, or choose always_invoice."
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,8 @@ def _previewed(change: Change, details: dict[str, Any]) -> StripeObject:
     try:
         return change.account.create("invoices/create_preview", params, idempotency_key=f"preview-{uuid.uuid4()}")
     except StripeRefused as error:
+        if error.stripe_code == NO_UPCOMING_INVOICE:
+            raise NoNextInvoice() from None
         raise as_refusal(error) from None
 
 

@@ -179,6 +179,15 @@ def test_what_an_update_refuses_a_preview_refuses(shop: Shop, dana: AppUser, eri
         assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", field]), body
 
 
+def test_a_subscription_that_ends_with_its_period_has_no_next_invoice_to_show(shop: Shop, dana: AppUser) -> None:
+    buy(shop, dana, shop.price(1000))
+    assert post(dana, "cancel-subscription").status_code == 200
+    new = shop.price(2000)
+    answer = post(dana, LEAF, {"new_price_id": new})
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_next_invoice")
+    assert preview(dana, new_price_id=new, proration_behavior="always_invoice")["amount_due_cents"] > 0
+
+
 def test_only_an_end_users_token_is_taken(client: Any, alice: Any, acme_server: Any) -> None:
     nobody: dict[str, str] = {}
     for headers in (nobody, alice.headers, acme_server.headers):

@@ -33,7 +33,9 @@ POSTS = sorted(
     if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server"}
 )
 NEEDS_AN_EVENT = {f"{DEV}/webhook-events/{{event_id}}/replay"}
-NEEDS_A_SUBSCRIPTION = {f"{USER}/{leaf}-subscription" for leaf in ("cancel", "resume", "update")}
+NEEDS_A_SUBSCRIPTION = {f"{USER}/{leaf}-subscription" for leaf in ("cancel", "resume", "update")} | {
+    f"{USER}/preview-update"
+}
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[
         check_endpoint(project=shop.project, mode="test")
     if path in NEEDS_A_SUBSCRIPTION:
         buy(shop, dana, shop.price(1000))
-    if path.endswith("update-subscription"):
+    if path.endswith(("update-subscription", "preview-update")):
         return {"new_price_id": shop.price(2000)}
     if path.endswith("checkout-session"):
         return checkout_body(shop.price(1000))
