@@ -48,7 +48,7 @@ def test_f11_a_worker_that_loses_a_deadlock_tries_again_and_leaves_nothing_half_
     life.buy()
     with running_service(tmp_path, sandbox.url, env=env, parts=("web", "worker")) as service:
         sender = Sender(service.url, life.shop, rng)
-        sender.send_all()
+        sender.send_of_customers()
         wait_until((tmp_path / "reached").exists, seconds=20, what="a worker that has written and not committed")
         in_hand = WebhookEvent.objects.for_project(project).filter(status="processing").exclude(root="")
         held = SyncLease.objects.filter(project=project, token__in=in_hand.values("lease_token")).get()
