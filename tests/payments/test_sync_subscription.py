@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 
 from entitlements.models import Plan, PlanPrice
-from payments.models import StripeCustomer, Subscription, Transaction
+from payments.models import StripeCustomer, Subscription, SubscriptionChange, Transaction
 from payments.services.leases import SyncBusy, end_lease, take_lease
 from payments.services.objects.subscription import cancel_time, cancels_at_period_end, write_subscription
 from payments.services.ownership import Scope
@@ -226,3 +226,4 @@ def test_four_readers_at_once_write_one_row(shop: Shop, dana: AppUser) -> None:
         thread.join()
     assert found == ["active"] * 4
     assert Subscription.objects.for_project(shop.project).count() == 1
+    assert SubscriptionChange.objects.for_project(shop.project).count() == 1
