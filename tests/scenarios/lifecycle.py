@@ -4,7 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from payments.models import CheckoutSession, StripeCustomer, Subscription, Transaction, WebhookEvent
+from payments.models import (
+    CheckoutSession,
+    Dispute,
+    Invoice,
+    Refund,
+    StripeCustomer,
+    Subscription,
+    Transaction,
+    WebhookEvent,
+)
 from tests.cast import AppUser
 from tests.payments.deliveries import control, purchase
 from tests.payments.shop import Shop
@@ -80,7 +89,7 @@ class Life:
 def rows_of(shop: Shop) -> dict[str, list[dict[str, Any]]]:
     """Return what we have of the shop's test mode, without our own times."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for model in (StripeCustomer, Subscription, Transaction, CheckoutSession):
+    for model in (StripeCustomer, Subscription, Transaction, Invoice, Refund, Dispute, CheckoutSession):
         rows = model._default_manager.filter(project=shop.project, mode="test").order_by("id").values()
         left_out = OWN_TIMES | ({"created_at"} if model is StripeCustomer else set())
         found[model.__name__] = [{name: value for name, value in row.items() if name not in left_out} for row in rows]
@@ -89,7 +98,7 @@ def rows_of(shop: Shop) -> dict[str, list[dict[str, Any]]]:
 
 def forget_everything(shop: Shop) -> None:
     """Go back to the moment before the first event: only the checkout is open, and the user's customer is known."""
-    for model in (WebhookEvent, Transaction, Subscription):
+    for model in (WebhookEvent, Dispute, Refund, Invoice, Transaction, Subscription):
         model._default_manager.filter(project=shop.project).delete()
     CheckoutSession._default_manager.filter(project=shop.project).update(
         status="open", payment_status="unpaid", stripe_subscription_id="", payment_intent_id=""
