@@ -119,7 +119,8 @@ def test_reading_twice_writes_once(shop: Any, dana: Any) -> None:
 def test_the_webhooks_that_come_later_change_nothing(shop: Any, dana: Any, trial: bool) -> None:
     set_webhook_secret(shop.project)
     price_id = shop.price(1299)
-    plan = create_plan(shop.project, trial_days=3)
+    # Long enough that its end is not announced at once.
+    plan = create_plan(shop.project, trial_days=14)
     PlanPrice.objects.create(project=shop.project, plan=plan, mode="test", stripe_price_id=price_id)
     bought = buy(shop, dana, price_id, trial=trial)
     rows, changes = bought_rows(shop), history(shop)
