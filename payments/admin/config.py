@@ -28,9 +28,13 @@ from payments.services.stripe_config import (
     deactivate_stripe_config,
     put_stripe_config,
 )
+from payments.services.webhook_endpoints import check_endpoint
 from payments.services.webhook_health import Health, read_health
+from payments.stripe_api import StripeNotConfigured
 from projects.models import Project, Role
 
+# Each is a few calls to Stripe that somebody waits for.
+CHECKED_MAX = 10
 KEY_NAMES = [f"{mode}_{field}" for mode in MODES for field in KEY_FIELDS]
 LABELS = {"secret_key": "secret key", "publishable_key": "publishable key", "webhook_secret": "webhook secret"}
 
@@ -91,7 +95,7 @@ class StripeConfigAdmin(ProjectActionsAdmin):
     list_filter = ["is_active", "created_at"]
     list_select_related = ["project"]
     search_fields = ["project__name", "project__slug", "credentials__stripe_account_id"]
-    actions = ["deactivate_selected"]
+    actions = ["check_endpoints", "deactivate_selected"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Read the credentials with the rows: one query more, however many rows."""
@@ -174,6 +178,26 @@ class StripeConfigAdmin(ProjectActionsAdmin):
     def has_deactivate_permission(self, request: HttpRequest) -> bool:
         """Whoever may change the project."""
         return self.may_act(request)
+
+    @admin.action(description="Check the webhook endpoints at Stripe and mend them", permissions=["deactivate"])
+    def check_endpoints(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Look at the endpoints of both modes, after a confirmation, since endpoints by hand are mended too."""
+        rows = list(self.actionable(request, queryset).select_related("project")[:CHECKED_MAX])
+        if request.POST.get("confirmed") != "yes":
+            question = "The webhook endpoints of these projects are looked at, and made or mended, at Stripe:"
+            return self.ask_first(
+                request, title="Check webhook endpoints", action="check_endpoints", question=question, rows=rows
+            )
+        for config in rows:
+            for mode in MODES:
+                try:
+                    check = check_endpoint(project=config.project, mode=mode, mend_by_hand=True)
+                except StripeNotConfigured:
+                    continue
+                found = f"{config.project.name}, {mode}: {check.status}{f' – {check.error}' if check.error else ''}"
+                messages.info(request, found)
+                self.log_change(request, config, f"Checked the {mode} webhook endpoint: {check.status}.")
+        return None
 
     @admin.action(description="Deactivate: stop taking payments", permissions=["deactivate"])
     def deactivate_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:

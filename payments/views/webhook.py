@@ -21,6 +21,7 @@ from payments.event_body import MalformedEvent, read_event_body
 from payments.nudge import nudge_worker
 from payments.secret_cache import Verifier, shared_verifiers, verifier_of
 from payments.services.inbox import IncomingEvent, UnknownProject, store_event
+from payments.signature_trouble import note_refused_signature
 from payments.signatures import SignatureHeader, SignatureInvalid, check_timestamp, is_signed_by, parse_signature_header
 from payments.webhook_input import read_bounded_body
 
@@ -91,6 +92,7 @@ def _take(body: bytes, header_text: str | None, verifiers: list[Verifier]) -> Ht
     header = parse_signature_header(header_text)
     signer = next((one for one in verifiers if is_signed_by(header, payload=body, secrets=one.secrets())), None)
     if signer is None:
+        note_refused_signature((verifiers[0].project_id, verifiers[0].mode) if len(verifiers) == 1 else None)
         raise SignatureInvalid()
     _check_time(header, signer)
     event = read_event_body(body)

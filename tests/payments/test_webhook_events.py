@@ -221,3 +221,15 @@ def test_the_health_of_a_mode_shows_in_the_configuration(owner: Developer, inbox
     shown = waiting.received_at.isoformat().replace("+00:00", "Z")
     assert body["test_oldest_pending_at"] == body["test_last_event_at"] == shown
     assert (body["live_oldest_pending_at"], body["test_last_failure_at"]) == (None, None)
+
+
+def test_refused_signatures_are_told_in_the_log_once_a_minute_and_cost_nothing(
+    inbox: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(inbox, an_event())
+    with CaptureQueriesContext(connection) as captured:
+        codes = {send(inbox, an_event(), secret="whsec_" + "wrong" * 6).status_code for _ in range(5)}
+    assert codes == {400}
+    assert len(captured) == 0
+    told = [record.getMessage() for record in caplog.records if "webhook_signature_refused" in record.getMessage()]
+    assert told == [f"webhook_signature_refused project={inbox.pk} mode=test count=1"]
