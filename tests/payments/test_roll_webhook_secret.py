@@ -69,10 +69,12 @@ def test_a_roll_makes_a_second_endpoint_that_is_silent_until_its_secret_is_known
     answer = roll(owner, shop)
     assert answer.status_code == 200, answer.content
     after = credentials(shop)
+    expires_at = after.previous_webhook_secret_expires_at
+    assert expires_at is not None
     assert answer.json() == {
         "status": "rolling",
         "endpoint_id": after.webhook_endpoint_id,
-        "previous_secret_expires_at": after.previous_webhook_secret_expires_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "previous_secret_expires_at": expires_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
     }
     assert after.previous_webhook_endpoint_id == before.webhook_endpoint_id
     assert after.get_secret("previous_webhook_secret") == before.get_secret("webhook_secret")

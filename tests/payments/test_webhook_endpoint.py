@@ -150,7 +150,8 @@ def test_what_somebody_broke_at_stripe_is_found_and_mended(owner: Developer, sho
     save_keys(owner, shop)
     (endpoint,) = shop.objects(ENDPOINTS)
     path = f"{ENDPOINTS}/{endpoint['id']}"
-    shop.api("POST", path, **{"enabled_events[]": ["invoice.paid"], "disabled": "true"})
+    broken: dict[str, Any] = {"enabled_events[]": ["invoice.paid"], "disabled": "true"}
+    shop.api("POST", path, **broken)
     found = check(owner, shop)
     assert (found["status"], found["mended"], found["endpoint_id"]) == ("managed", True, endpoint["id"])
     assert found["missing_events"] == [name for name in event_types() if name != "invoice.paid"]
@@ -159,7 +160,7 @@ def test_what_somebody_broke_at_stripe_is_found_and_mended(owner: Developer, sho
         "status": "managed", "error": None, "endpoint_id": "", "missing_events": [], "mended": False,
     }  # fmt: skip
     settings.PUBLIC_BASE_URL = "https://payments.example"
-    shop.api("POST", path, **{"enabled_events[]": ["invoice.paid"]})
+    shop.api("POST", path, **broken)
     pass_time(shop, minutes=30)
     assert not delivers_everything(shop, shop.api("GET", path)), "looked at too early"
     pass_time(shop, minutes=31)
