@@ -10,6 +10,7 @@ from notifications.models import OutboxRow
 from notifications.services.outbox import EffectSkipped, record_effect
 from payments.models import StripeCredentials
 from payments.services.customers import ensure_customer
+from payments.services.rate_budget import background_calls
 from payments.stripe_api import StripeKeyRejected, StripeNotConfigured
 from projects.models import EndUser
 
@@ -33,6 +34,7 @@ def plan_customer(end_user: EndUser, mode: str) -> None:
     )
 
 
+@background_calls()
 def make_planned_customer(row: OutboxRow) -> Mapping[str, Any]:
     """Carry out one planned customer. Raises: EffectSkipped, StripeFailure, CallInProgress (503).
 

@@ -24,6 +24,7 @@ from payments.services.objects.payment_intent import collect_payment_intent
 from payments.services.objects.refund import ACCESS_KEY, KEEP, REVOKE
 from payments.services.objects.subscription import SUBSCRIPTIONS
 from payments.services.ownership import Cause
+from payments.services.rate_budget import background_calls
 from payments.services.sync import sync_object
 from payments.stripe_api import (
     StripeAccount,
@@ -125,6 +126,7 @@ def request_refund(*, payment: Transaction, request: RefundRequest, actor: User)
         return _requests_of(row).get(effect_key=_effect_key(row, request))
 
 
+@background_calls()
 def carry_out_refund(row: OutboxRow) -> Mapping[str, Any]:
     """Refund at Stripe what a request asks for, once however often this is tried, then read what became of the payment.
 
