@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from common.failpoints import failpoint
+from common.locks import LEASE_OUTBOX
 from common.logs import redact
 from notifications.models import OutboxRow
 from notifications.services.outbox import EffectSkipped, dead_letter_notices, executable_kinds, executor_of
@@ -29,7 +30,6 @@ ROWS_PER_ACCOUNT_MAX = 3
 BACKOFF_SECONDS = 5.0
 BACKOFF_SECONDS_MAX = 3600.0
 ERROR_CHARS = 1000
-LEASING_LOCK = 7_310_003
 
 # Walks from lane to lane over the partial index: a lane offers its oldest row, and only when that is due; rows without a lane
 # are offered as they become due. What is offered is then dealt out in turn: first over the kinds of an account, up to what
@@ -107,7 +107,7 @@ def lease_due_rows(*, limit: int) -> list[OutboxRow]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             # One at a time picks, or two pickers would each see room for the same account and take two rows of a lane.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASING_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASE_OUTBOX])
         return list(OutboxRow.objects.raw(_LEASE, values))
 
 

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from common.errors import ApiError
 from common.ids import uuid7
+from common.locks import LEASE_EVENTS
 from common.logs import redact
 from payments.models import SyncLease, WebhookEvent
 
@@ -33,7 +34,6 @@ TRANSIENT_WAIT_SECONDS_MAX = 30.0
 OUTAGE_WAIT_SECONDS_MAX = 5.0
 BACKOFF_SECONDS = 2.0
 BACKOFF_SECONDS_MAX = 600.0
-LEASING_LOCK = 7_310_002
 
 
 class UnknownProject(ApiError):
@@ -158,7 +158,7 @@ def lease_due_groups(*, limit: int) -> list[EventGroup]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             # One at a time picks, or two pickers would each see room for the same account. It takes a millisecond.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASING_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASE_EVENTS])
         values = [GROUPS_PER_ACCOUNT_MAX, limit, settings.EVENT_LEASE_SECONDS, EVENTS_PER_GROUP_MAX]
         leased = sorted(WebhookEvent.objects.raw(_LEASE, values), key=lambda event: (event.received_at, event.id))
     groups: dict[uuid.UUID, EventGroup] = {}

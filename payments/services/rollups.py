@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from common.locks import FOLD_ROLLUPS
 from payments.models import RevenueDelta, SubscriptionGaugeDelta
 
-FOLDING_LOCK = 7_310_003
 DELTAS_PER_STATEMENT = 10_000
 _SUMS = ("payments", "succeeded", "failed", "gross_cents", "refunds", "refunded_cents")
 _NAMES = ", ".join(_SUMS)
@@ -61,7 +61,7 @@ def fold_rollups() -> int:
 
 def _fold_once(statement: str) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [FOLDING_LOCK])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [FOLD_ROLLUPS])
         if not cursor.fetchone()[0]:
             return 0
         cursor.execute(statement, [DELTAS_PER_STATEMENT])
@@ -135,11 +135,17 @@ def find_rollup_differences() -> list[dict[str, Any]]:
     """Compare every day and gauge with its base rows, in one statement each; an empty list means that all are right."""
     found = []
     for statement in (REVENUE_DIFFERENCES, GAUGE_DIFFERENCES):
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
+            _take_the_time(cursor)
             cursor.execute(statement)
             names = [column.name for column in cursor.description or ()]
             found += [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     return found
+
+
+def _take_the_time(cursor: Any) -> None:
+    """Lift the statement time-out of requests until the transaction ends: nobody waits, and whole tables are read."""
+    cursor.execute("SET LOCAL statement_timeout = 0")
 
 
 def mend_rollups() -> int:
@@ -148,7 +154,8 @@ def mend_rollups() -> int:
     Difference and correction are one statement on one snapshot: what is written meanwhile is neither lost nor counted twice.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FOLDING_LOCK])
+        _take_the_time(cursor)
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FOLD_ROLLUPS])
         cursor.execute(
             f"INSERT INTO {RevenueDelta._meta.db_table} (project_id, mode, currency, day, {_NAMES}) {REVENUE_DIFFERENCES}"
         )

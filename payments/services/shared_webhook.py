@@ -3,18 +3,18 @@
 from django.db import connection
 
 from common.errors import FieldError
+from common.locks import SHARED_WEBHOOK_SECRETS
 from payments.models import StripeCredentials
 from projects.models import Project
 
 # Verification tries one secret after the other; the bound keeps a forged delivery cheap.
 PROJECTS_MAX = 50
-LOCK = 7_310_003
 
 
 def lock_shared_address() -> None:
     """Let one change at a time be checked: two that are saved at once would not see each other. Ends with the transaction."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SHARED_WEBHOOK_SECRETS])
 
 
 def is_used_by_another(*, fingerprint: str, project: Project, mode: str) -> bool:

@@ -5,10 +5,12 @@ import threading
 import uuid
 from typing import Any
 
-from django.db import connection
+import pytest
+from django.db import OperationalError, connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common import locks
 from payments.models import Refund, RevenueDay, RevenueDelta, Subscription, Transaction
 from payments.services.rollups import (
     find_rollup_differences,
@@ -204,3 +206,24 @@ def test_days_are_cut_at_midnight_utc() -> None:
     create_payment(project, created_at=dt.datetime(2026, 3, 1, 23, 30, tzinfo=dt.timezone(dt.timedelta(hours=-5))))
     fold_rollups()
     assert [str(row.day) for row in RevenueDay.objects.for_project(project)] == ["2026-03-02"]
+
+
+def test_the_comparison_takes_longer_than_a_request_may() -> None:
+    project = create_project()
+    create_payment(project)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        (usual,) = cursor.fetchone()
+        cursor.execute("SET statement_timeout = 1")
+        try:
+            assert differences(project) == []
+            mend_rollups()
+            with pytest.raises(OperationalError, match="statement timeout"):
+                cursor.execute("SELECT pg_sleep(1)")
+        finally:
+            cursor.execute("SELECT set_config('statement_timeout', %s, false)", [usual])
+
+
+def test_folding_keeps_nobody_else_waiting() -> None:
+    numbers = [value for name, value in vars(locks).items() if name.isupper()]
+    assert len(numbers) == len(set(numbers)) == 4
