@@ -54,6 +54,8 @@ class OutboxRow(models.Model):
     next_attempt_at = models.DateTimeField(db_default=Now())
     lease_token = models.UUIDField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    # "config_error" waits for a mended Stripe key without using up attempts.
+    wait_reason = models.CharField(max_length=32, blank=True, default="", db_default="")
     # What the peer answered: an id, a status, a message id.
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True)

@@ -41,7 +41,7 @@ from projects.models import Project
 logger = logging.getLogger(__name__)
 
 Status = WebhookEvent.Status
-NO_HANDLER = "Nothing here follows events of this type."
+NO_HANDLER = WebhookEvent.NOT_FOLLOWED
 FOREIGN = "The event belongs to another project on the same Stripe account."
 FOREIGN_SINCE_EMPTIED = (
     "Whose event this is stood only in its body, which retention has emptied, and several projects use the account."
