@@ -74,6 +74,8 @@ class StripeCredentials(models.Model):
     webhook_error = models.TextField(blank=True, default="", db_default="")
     webhook_checked_at = models.DateTimeField(null=True, blank=True)
     configured_at = models.DateTimeField(null=True, blank=True)
+    # Since when this account is followed: saving its keys again does not move it, another account's key does.
+    followed_since = models.DateTimeField(null=True, blank=True, editable=False)
     # Bumped whenever a key changes, so that cached clients and verifying secrets notice.
     version = models.PositiveIntegerField(default=1)
 

@@ -32,6 +32,9 @@ class ReconcileRun(models.Model):
     dry_run = models.BooleanField(default=False)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.RUNNING)
     since = models.DateTimeField(null=True, blank=True)
+    # What the run was started with holds for whoever goes on with it: whether anything is caused at all, and from when on.
+    without_effects = models.BooleanField(default=False, db_default=False)
+    effects_from = models.DateTimeField(null=True, blank=True)
     # Per list of Stripe's: the id that the next page starts after, or "" when the list is done.
     cursors = models.JSONField(default=dict, blank=True)
     seen = models.PositiveIntegerField(default=0)
