@@ -14,7 +14,8 @@ from notifications.models import OutboxRow
 
 Status = OutboxRow.Status
 # Carries out one row and returns what the peer answered. Raise an error with `retryable = False` to make a dead letter at once,
-# EffectSkipped when nothing is to be done after all; anything else is tried again.
+# EffectSkipped when nothing is to be done after all, EffectWaits when somebody has to mend something first; anything else is tried
+# again.
 Executor = Callable[[OutboxRow], Mapping[str, Any] | None]
 # Told of a row that became a dead letter, in the transaction that says so.
 DeadLetterNotice = Callable[[OutboxRow], None]
@@ -25,6 +26,18 @@ _dead_letter_notices: list[DeadLetterNotice] = []
 
 class EffectSkipped(Exception):
     """The effect is not to happen any more; the text says why and is kept."""
+
+
+class EffectWaits(Exception):
+    """The effect waits for a person to mend something, without using up attempts: `reason` is for machines, the text for people.
+
+    With `holds_its_kind` the account's other effects of the kind wait as well: they would all meet the same.
+    """
+
+    def __init__(self, reason: str, text: str, *, holds_its_kind: bool = False) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.holds_its_kind = holds_its_kind
 
 
 def register_executor(kind: str, executor: Executor) -> None:

@@ -20,7 +20,7 @@ from common.failpoints import failpoint
 from common.locks import LEASE_OUTBOX
 from common.logs import redact
 from notifications.models import OutboxRow
-from notifications.services.outbox import EffectSkipped, dead_letter_notices, executable_kinds, executor_of
+from notifications.services.outbox import EffectSkipped, EffectWaits, dead_letter_notices, executable_kinds, executor_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ ROWS_PER_ACCOUNT_MAX = 3
 BACKOFF_SECONDS = 5.0
 BACKOFF_SECONDS_MAX = 3600.0
 ERROR_CHARS = 1000
+# Asked again this often even when nobody says that it is mended. An attempt costs one call or none.
+WAIT_SECONDS = 120.0
 
 # Walks from lane to lane over the partial index: a lane offers its oldest row, and only when that is due; rows without a lane
 # are offered as they become due. What is offered is then dealt out in turn: first over the kinds of an account, up to what
@@ -130,6 +132,8 @@ def carry_out_row(row: OutboxRow) -> None:
         result = executor(row)
     except EffectSkipped as reason:
         _finish(row, status=Status.SKIPPED, error=str(reason))
+    except EffectWaits as cause:
+        _put_back(row, cause)
     except Exception as error:
         _note_failure(row, error)
     else:
@@ -146,14 +150,42 @@ def pause_seconds(attempts: int) -> float:
 def replay_rows(rows: QuerySet[OutboxRow]) -> int:
     """Make dead letters among these rows due again, each once however often this is called; returns how many."""
     return rows.filter(status=Status.DEAD).update(
-        status=Status.PENDING, attempts=0, next_attempt_at=Now(), done_at=None, error=""
+        status=Status.PENDING, attempts=0, next_attempt_at=Now(), done_at=None, error="", wait_reason=""
     )
+
+
+def resume_waiting_rows(*, project_id: uuid.UUID, reason: str) -> int:
+    """Make a project's effects that waited for something due at once, now that it is mended; returns how many."""
+    waiting = OutboxRow.objects.for_project(project_id).filter(status=Status.PENDING, wait_reason=reason)
+    return waiting.update(next_attempt_at=Now(), wait_reason="")
+
+
+def _put_back(row: OutboxRow, cause: EffectWaits) -> None:
+    """Let a row wait without using up an attempt, and with it what would only ask the same again."""
+    until = Now() + dt.timedelta(seconds=WAIT_SECONDS)
+    _held(row).update(
+        status=Status.PENDING,
+        next_attempt_at=until,
+        lease_token=None,
+        lease_until=None,
+        wait_reason=cause.reason,
+        error=_safe(str(cause)),
+    )
+    if cause.holds_its_kind:
+        rows = OutboxRow.objects.for_project(row.project_id).filter(mode=row.mode, kind=row.kind, status=Status.PENDING)
+        rows.filter(next_attempt_at__lte=Now()).update(next_attempt_at=until, wait_reason=cause.reason)
 
 
 def _finish(row: OutboxRow, *, status: str, result: Mapping[str, Any] | None = None, error: str = "") -> bool:
     values = {"result": dict(result) if result is not None else None, "error": _safe(error)}
     finished = _held(row).update(
-        status=status, attempts=row.attempts + 1, done_at=Now(), lease_token=None, lease_until=None, **values
+        status=status,
+        attempts=row.attempts + 1,
+        done_at=Now(),
+        lease_token=None,
+        lease_until=None,
+        wait_reason="",
+        **values,
     )
     if not finished:
         logger.warning("outbox_lease_lost row=%s kind=%s", row.pk, row.kind)
@@ -176,6 +208,7 @@ def _note_failure(row: OutboxRow, error: Exception) -> None:
         next_attempt_at=Now() + dt.timedelta(seconds=wait),
         lease_token=None,
         lease_until=None,
+        wait_reason="",
         error=_safe(text),
     )
 

@@ -10,12 +10,11 @@ from notifications.models import OutboxRow
 from notifications.services.outbox import EffectSkipped, record_effect
 from payments.models import StripeCredentials
 from payments.services.customers import ensure_customer
+from payments.services.effects import waiting_for_keys
 from payments.services.rate_budget import background_calls
-from payments.stripe_api import StripeKeyRejected, StripeNotConfigured
 from projects.models import EndUser
 
 STRIPE_CUSTOMER = "stripe_customer"
-ON_FIRST_NEED = "The customer is made when it is first needed."
 
 
 def plan_customer(end_user: EndUser, mode: str) -> None:
@@ -36,17 +35,15 @@ def plan_customer(end_user: EndUser, mode: str) -> None:
 
 @background_calls()
 def make_planned_customer(row: OutboxRow) -> Mapping[str, Any]:
-    """Carry out one planned customer. Raises: EffectSkipped, StripeFailure, CallInProgress (503).
+    """Carry out one planned customer. Raises: EffectSkipped, EffectWaits, StripeFailure, CallInProgress (503).
 
-    Without a key that works nobody has to act: the first checkout makes the customer, and says what is wrong.
+    Meanwhile nobody waits for it: a first checkout makes the customer itself, and this then finds it.
     """
     end_user = EndUser.objects.for_project(row.project_id).filter(pk=row.end_user_id).select_related("project").first()
     if not isinstance(end_user, EndUser):
         raise EffectSkipped("The end user is gone.")
     if not end_user.is_active or end_user.banned_at is not None:
         raise EffectSkipped("The end user is banned.")
-    try:
+    with waiting_for_keys(row):
         customer = ensure_customer(project=end_user.project, mode=row.mode, end_user=end_user)
-    except (StripeNotConfigured, StripeKeyRejected) as error:
-        raise EffectSkipped(f"{error.detail} {ON_FIRST_NEED}") from None
     return {"stripe_customer_id": customer.stripe_customer_id}

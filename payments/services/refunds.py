@@ -19,6 +19,7 @@ from moderation.services.action_log import log_action
 from notifications.models import OutboxRow
 from notifications.services.outbox import record_effect
 from payments.models import Dispute, Transaction
+from payments.services.effects import waiting_for_keys
 from payments.services.objects.payment import REFUNDS
 from payments.services.objects.payment_intent import collect_payment_intent
 from payments.services.objects.refund import ACCESS_KEY, KEEP, REVOKE
@@ -26,14 +27,7 @@ from payments.services.objects.subscription import SUBSCRIPTIONS
 from payments.services.ownership import Cause
 from payments.services.rate_budget import background_calls
 from payments.services.sync import sync_object
-from payments.stripe_api import (
-    StripeAccount,
-    StripeKeyRejected,
-    StripeNotConfigured,
-    StripeObjectMissing,
-    StripeUnavailable,
-    stripe_account,
-)
+from payments.stripe_api import StripeAccount, StripeObjectMissing, stripe_account
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +44,6 @@ class NotRefundable(Conflict):
 
     code = "not_refundable"
     detail = "This payment cannot be refunded."
-
-
-class StripeOutOfReach(StripeUnavailable):
-    """The project's key is missing or rejected: a mended one carries the refund out."""
-
-    detail = "The project's Stripe key is missing or rejected. The refund waits for a mended one."
 
 
 @dataclass(frozen=True)
@@ -130,16 +118,14 @@ def request_refund(*, payment: Transaction, request: RefundRequest, actor: User)
 def carry_out_refund(row: OutboxRow) -> Mapping[str, Any]:
     """Refund at Stripe what a request asks for, once however often this is tried, then read what became of the payment.
 
-    Raises: StripeFailure.  Source: https://docs.stripe.com/api/refunds/create
+    Raises: EffectWaits without a key that works, StripeFailure.  Source: https://docs.stripe.com/api/refunds/create
     """
     asked = row.payload
-    try:
+    with waiting_for_keys(row):
         account = stripe_account(row.project_id, row.mode)
         refund = _find_refund(account, asked) or _create_refund(account, row)
         if asked.get("cancel_subscription_id"):
             _cancel(account, asked["cancel_subscription_id"])
-    except (StripeNotConfigured, StripeKeyRejected):
-        raise StripeOutOfReach() from None
     try:
         sync_object(
             project_id=row.project_id,

@@ -15,10 +15,11 @@ from django.db import transaction
 from common import clock
 from common.errors import FieldError, NotFound
 from common.modes import MODES, Mode, mode_of
+from notifications.services.running import resume_waiting_rows
 from payments.models import StripeConfig, StripeCredentials
 from payments.secret_cache import forget_secrets
 from payments.services.endpoint_creation import account_or_none, drop_endpoint
-from payments.services.inbox import resume_waiting_events
+from payments.services.inbox import CONFIG_ERROR, resume_waiting_events
 from payments.services.shared_webhook import is_used_by_another, lock_shared_address
 from payments.services.webhook_endpoints import BY_HAND, check_endpoint, switch_off_endpoints
 from payments.services.webhook_health import Health, read_health
@@ -116,6 +117,7 @@ def put_stripe_config(
                 abandoned.append(left)
     forget_secrets(project.pk)
     resume_waiting_events(project_id=project.pk)
+    resume_waiting_rows(project_id=project.pk, reason=CONFIG_ERROR)
     _drop(abandoned)
     _see_to_endpoints(project, modes=MODES if not was_active else list(accounts))
     stored = read_stripe_config(project=project)
@@ -230,6 +232,8 @@ def _save_keys(row: StripeCredentials, project: Project, keys: Mapping[str, str]
             row.set_secret(name, keys[name])
     if row.webhook_secret and not row.webhook_endpoint_id:
         row.webhook_status = row.webhook_status or BY_HAND
+    # What happened before the first saving causes nothing, what happened since then does: also when a key was replaced.
+    row.followed_since = row.followed_since or row.configured_at or clock.now()
     row.configured_at = clock.now()
     row.version += 1
     row.save()
@@ -249,6 +253,8 @@ def _keep_account(row: StripeCredentials, account_id: str, left: Abandoned, *, c
         left.endpoint_ids += [row.webhook_endpoint_id, row.previous_webhook_endpoint_id]
         row.webhook_endpoint_id = row.previous_webhook_endpoint_id = row.webhook_status = ""
         replace_webhook_secret(row, "")
+    if known and account_id != known:
+        row.followed_since = clock.now()
     row.stripe_account_id = account_id
 
 

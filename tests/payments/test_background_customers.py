@@ -8,10 +8,12 @@ import pytest
 from django.test import Client
 
 from notifications.models import OutboxRow
-from notifications.services.outbox import EffectSkipped, executor_of
+from notifications.services.outbox import EffectSkipped, EffectWaits, executor_of
+from notifications.services.running import ROWS_PER_ACCOUNT_MAX
 from notifications.tasks import run_outbox
 from payments.models import StripeConfig, StripeCredentials, StripeCustomer
 from payments.services.background_customers import STRIPE_CUSTOMER
+from payments.services.stripe_config import put_stripe_config
 from payments.stripe_api import StripeUnavailable
 from projects.models import EndUser
 from tests.payments.shop import STRIPE, Shop, at_once, checkout_body, get, open_checkout, post
@@ -122,13 +124,33 @@ def test_without_a_key_for_the_mode_nothing_is_planned_and_the_first_checkout_ma
     assert len(shop.objects("customers")) == 1
 
 
-def test_a_banned_user_and_a_key_that_is_gone_leave_nothing_to_do(shop: Any, acme_server: Any, newcomer: str) -> None:
+def test_f33_customers_wait_for_a_mended_key_together_and_are_made_once_it_is_there(
+    shop: Any, acme_server: Any, newcomer: str
+) -> None:
+    for number in range(5):
+        mint(acme_server, shop.project, f"{newcomer}-{number}")
+    shop.fault("* /v1/customers*", "status:401", times=1000)
+    run_outbox()
+    waiting = OutboxRow.objects.for_project(shop.project).filter(kind=STRIPE_CUSTOMER)
+    assert set(waiting.values_list("status", "wait_reason", "attempts")) == {("pending", "config_error", 0)}
+    # What was in hand has asked; the others have not each tried a key that is known to be bad.
+    assert len({entry["idempotency_key"] for entry in shop.requests("/v1/customers")}) <= ROWS_PER_ACCOUNT_MAX
+    shop.clear_faults()
+    put_stripe_config(project=shop.project, changes={"test_secret_key": shop.account.test_secret_key})
+    run_outbox()
+    assert set(waiting.values_list("status", "wait_reason", "attempts")) == {("done", "", 1)}
+    assert len(shop.objects("customers")) == 5
+
+
+def test_a_banned_user_leaves_nothing_to_do_and_a_key_that_is_gone_is_waited_for(
+    shop: Any, acme_server: Any, newcomer: str
+) -> None:
     token = mint(acme_server, shop.project, newcomer)
     row = planned(shop)[0]
     credentials = StripeCredentials.objects.for_project(shop.project)
     key = credentials.get(mode="test").secret_key
     credentials.filter(mode="test").update(secret_key="")
-    with pytest.raises(EffectSkipped, match="first needed"):
+    with pytest.raises(EffectWaits, match="not configured"):
         carry_out(row)
     credentials.filter(mode="test").update(secret_key=key)
     EndUser.objects.for_project(shop.project).filter(pk=token["end_user_id"]).update(is_active=False)

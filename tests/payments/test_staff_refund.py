@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
@@ -15,10 +16,11 @@ from moderation.models import ActionLog
 from notifications.models import OutboxRow
 from notifications.services.outbox import executor_of
 from notifications.services.running import carry_out_row, lease_due_rows
-from payments.models import Refund, Subscription, Transaction
+from payments.models import Refund, StripeCredentials, Subscription, Transaction
 from payments.services.refunds import STRIPE_REFUND, NotRefundable, RefundRequest, refundable_cents, request_refund
+from payments.services.stripe_config import put_stripe_config
 from payments.stripe_api import StripeRefused, StripeUnavailable
-from projects.models import Role
+from projects.models import Project, Role
 from tests.cast import AppUser, Developer, add_member, create_developer
 from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret
 from tests.payments.rows import create_payment
@@ -188,6 +190,40 @@ def test_the_same_key_is_sent_again_when_nothing_was_made(
     assert row.status == "done" and len(shop.objects("refunds")) == 1
     sent = [entry for entry in shop.requests("/v1/refunds") if entry["method"] == "POST"]
     assert {entry["idempotency_key"] for entry in sent} == {row.payload["idempotency_key"]}
+
+
+def test_f33_a_refund_waits_for_a_mended_key_without_using_up_attempts(
+    shop: Shop, payment: Transaction, alice: Developer, settings: Any
+) -> None:
+    settings.OUTBOX_MAX_ATTEMPTS = 2
+    rows = [request_refund(payment=payment, request=asked(amount_cents=300), actor=alice.user) for _ in range(2)]
+    mended = {"test_secret_key": shop.account.test_secret_key}
+    shop.fault("* /v1/*", "status:401", times=1000)
+    for _ in range(3):
+        carry_out(rows[0])
+        assert (rows[0].status, rows[0].wait_reason, rows[0].attempts) == ("pending", "config_error", 0)
+    assert "rejected" in rows[0].error and refundable_cents(payment) == 400
+    shop.clear_faults()
+    StripeCredentials.objects.for_project(shop.project).filter(mode="test").update(secret_key="")
+    carry_out(rows[0])
+    assert (rows[0].status, rows[0].wait_reason, rows[0].attempts) == ("pending", "config_error", 0)
+    assert shop.objects("refunds") == []
+    put_stripe_config(project=shop.project, changes=mended)
+    for row in rows:
+        for leased in lease_due_rows(limit=500):
+            if leased.kind == STRIPE_REFUND and leased.project_id == shop.project.pk:
+                carry_out_row(leased)
+        row.refresh_from_db()
+        assert (row.status, row.wait_reason, row.attempts, row.error) == ("done", "", 1, "")
+    assert [made["amount"] for made in shop.objects("refunds")] == [300, 300]
+
+
+def test_a_refund_of_a_deleted_project_waits_for_nobody(shop: Shop, payment: Transaction, alice: Developer) -> None:
+    row = request_refund(payment=payment, request=asked(), actor=alice.user)
+    StripeCredentials.objects.for_project(shop.project).update(secret_key="")
+    Project.objects.filter(pk=shop.project.pk).update(deleted_at=Now())
+    carry_out(row)
+    assert (row.status, row.error) == ("skipped", "The project was deleted.")
 
 
 def test_a_key_that_stripe_has_forgotten_refunds_once(shop: Shop, payment: Transaction, alice: Developer) -> None:
