@@ -25,7 +25,7 @@ from payments.services.objects.subscription import collect_subscription
 from payments.services.processing import Effects, Handler
 from payments.services.subscription_effects import tell_trial_ending
 
-_SUBSCRIPTION = "subscription with customer and latest invoice"
+_SUBSCRIPTION = "subscription with customer and latest invoice; when it is overdue, its open invoices"
 _INVOICE = "invoice with its payments, each PaymentIntent with its charge, and the subscription"
 _INTENT = "PaymentIntent with its charge, refunds and disputes, and the invoice that it pays"
 _CUSTOMER = "customer with its tax ids and default payment method; without a default, its payment methods"

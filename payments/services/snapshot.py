@@ -35,6 +35,8 @@ class Snapshot:
     invoice_of_payment: dict[str, str] = field(default_factory=dict)
     # The invoice that a subscription's renewal is going to make, by subscription; None when Stripe foresees none.
     upcoming: dict[str, StripeObject | None] = field(default_factory=dict)
+    # The open invoices of a subscription that is overdue, by subscription. They are not written: an invoice's own read does that.
+    unpaid: dict[str, list[StripeObject]] = field(default_factory=dict)
     # What was read for any part of this snapshot; a part takes from here what it asks for, without a second read.
     _read: dict[tuple[str, str], StripeObject | None] = field(default_factory=dict)
     _invoices: dict[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Snapshot:
         self.objects.update(part.objects)
         self.invoice_of_payment.update(part.invoice_of_payment)
         self.upcoming.update(part.upcoming)
+        self.unpaid.update(part.unpaid)
 
     def read(self, object_name: str, object_id: str, *, expand: Sequence[str] = ()) -> StripeObject | None:
         """Return an object, reading it on the first call only; None when Stripe has none. Raises: StripeFailure."""
@@ -69,6 +72,20 @@ class Snapshot:
         for found in self._lists[key]:
             self.note(object_name, found)
         return self._lists[key]
+
+    def read_unpaid(self, subscription_id: str) -> None:
+        """Note which invoices of a subscription are open; nothing when the key may not ask. Raises: StripeFailure.
+
+        Source: https://docs.stripe.com/api/invoices/list
+        """
+        filters = {"subscription": subscription_id, "status": "open"}
+        key = ("invoices", repr(sorted(filters.items())))
+        if key not in self._lists:
+            try:
+                self._lists[key] = list(self.account.iterate("invoices", filters))
+            except StripePermissionMissing:
+                return
+        self.unpaid[subscription_id] = self._lists[key]
 
     def note(self, object_name: str, found: StripeObject) -> None:
         """Take in an object that was read inside another one."""

@@ -91,7 +91,8 @@ def write_snapshot(scope: Scope, snapshot: Snapshot) -> None:
     invoices = snapshot.of_kind(INVOICES)
     invoices_of = _by_subscription(invoices.values())
     for subscription_id, subscription in snapshot.of_kind(SUBSCRIPTIONS).items():
-        write_subscription(scope, subscription_id, subscription, invoices_of.get(subscription_id, ()))
+        read_besides = invoices_of.get(subscription_id, ())
+        write_subscription(scope, subscription_id, subscription, read_besides, snapshot.unpaid.get(subscription_id))
     write_money(scope, snapshot)
     write_catalogue(scope, snapshot)
     note_trials(scope, snapshot.of_kind(SUBSCRIPTIONS).values())

@@ -277,14 +277,20 @@ def mark_paid(
     tx: Tx, ctx: Context, journal: Journal, invoice: Object, intent: Object | None, *, retry: bool = False
 ) -> Object:
     """Mark an open invoice as paid, with its events."""
-    attempts = invoice["attempt_count"]
     # attempt_count counts charges: a scheduled retry adds to it, an invoice that needed none keeps zero.
-    if intent is not None and (attempts == 0 or retry):
-        attempts += 1
+    if intent is not None and (invoice["attempt_count"] == 0 or retry):
+        invoice["attempt_count"] += 1
+    _close_as_paid(tx, ctx, journal, invoice)
+    journal.add("invoice.payment_succeeded", invoice)
+    if intent is not None:
+        _pay_invoice_payment(tx, ctx, journal, invoice, intent)
+    return invoice
+
+
+def _close_as_paid(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> None:
     invoice |= {
         "amount_paid": invoice["amount_due"],
         "amount_remaining": 0,
-        "attempt_count": attempts,
         "attempted": True,
         "auto_advance": False,
         "next_payment_attempt": None,
@@ -293,10 +299,17 @@ def mark_paid(
     invoice["status_transitions"]["paid_at"] = ctx.now
     tx.save(ctx, invoice)
     journal.add("invoice.paid", invoice)
-    journal.add("invoice.payment_succeeded", invoice)
-    if intent is not None:
-        _pay_invoice_payment(tx, ctx, journal, invoice, intent)
-    return invoice
+
+
+def mark_paid_outside(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> None:
+    """Mark an open invoice as paid without Stripe, with its events: no payment succeeded, and its intent is not needed any more."""
+    _close_as_paid(tx, ctx, journal, invoice)
+    _cancel_intent(tx, ctx, journal, invoice, None)
+    for payment in tx.find_by(ctx, "invoice_payment", "invoice", invoice["id"]):
+        if payment["status"] == "open":
+            payment["status"] = "canceled"
+            payment["status_transitions"]["canceled_at"] = ctx.now
+            tx.save(ctx, payment)
 
 
 def link_payment(tx: Tx, ctx: Context, invoice: Object, intent: Object) -> Object:
@@ -440,17 +453,21 @@ def void(tx: Tx, ctx: Context, journal: Journal, invoice: Object) -> Object:
     """Void an open invoice, with its event, and cancel its intent. Raises: StripeError 400."""
     if invoice["status"] not in ("open", "uncollectible"):
         raise StripeError(f"You can only pass in open invoices. This invoice isn't open: it is {invoice['status']}.")
-    intent = intent_of(tx, ctx, invoice)
-    if intent and intent["status"] not in ("succeeded", "canceled"):
-        intent |= {"status": "canceled", "canceled_at": ctx.now, "cancellation_reason": "void_invoice"}
-        tx.save(ctx, intent)
-        journal.add("payment_intent.canceled", intent)
+    _cancel_intent(tx, ctx, journal, invoice, "void_invoice")
     credit.give_back(tx, ctx, invoice)
     invoice |= {"status": "void", "auto_advance": False, "next_payment_attempt": None}
     invoice["status_transitions"]["voided_at"] = ctx.now
     tx.save(ctx, invoice)
     journal.add("invoice.voided", invoice)
     return invoice
+
+
+def _cancel_intent(tx: Tx, ctx: Context, journal: Journal, invoice: Object, reason: str | None) -> None:
+    intent = intent_of(tx, ctx, invoice)
+    if intent and intent["status"] not in ("succeeded", "canceled"):
+        intent |= {"status": "canceled", "canceled_at": ctx.now, "cancellation_reason": reason}
+        tx.save(ctx, intent)
+        journal.add("payment_intent.canceled", intent)
 
 
 def payment_method_for(tx: Tx, ctx: Context, invoice: Object, subscription: Object | None) -> Object | None:

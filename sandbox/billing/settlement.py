@@ -22,6 +22,7 @@ PAYMENT_ORDER = (
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
     "payment_intent.requires_action",
+    "payment_intent.canceled",
     "invoice.finalized",
     "invoice.paid",
     "invoice.payment_succeeded",
@@ -85,12 +86,33 @@ def after_failure(tx: Tx, ctx: Context, journal: Journal, subscription: Object) 
     journal.add_updated("customer.subscription.updated", before, subscription)
 
 
-def pay_invoice(tx: Tx, ctx: Context, invoice: Object, wanted: str | None) -> Object:
-    """Charge an invoice on request. Raises: StripeError 400 (paid, void, no card), CardError 402."""
+def pay_outside(tx: Tx, ctx: Context, invoice: Object) -> Object:
+    """Note that an invoice was paid without Stripe. Raises: StripeError 400 (paid, void).
+
+    Source: https://docs.stripe.com/api/events/types#event_types-invoice.paid
+    """
+    _refuse_closed(invoice)
+    journal = Journal()
+    if invoice["status"] == "draft":
+        customer = tx.get(ctx, "customer", invoice["customer"])
+        assert customer is not None
+        invoicing.finalize(tx, ctx, journal, invoice, customer)
+    invoicing.mark_paid_outside(tx, ctx, journal, invoice)
+    after_payment(tx, ctx, journal, invoice)
+    journal.release(tx, ctx, PAYMENT_ORDER)
+    return invoice
+
+
+def _refuse_closed(invoice: Object) -> None:
     if invoice["status"] == "paid":
         raise StripeError("Invoice is already paid")
     if invoice["status"] not in ("draft", "open"):
         raise StripeError(f"This invoice can no longer be paid: it is {invoice['status']}.")
+
+
+def pay_invoice(tx: Tx, ctx: Context, invoice: Object, wanted: str | None) -> Object:
+    """Charge an invoice on request. Raises: StripeError 400 (paid, void, no card), CardError 402."""
+    _refuse_closed(invoice)
     subscription = subscription_of(tx, ctx, invoice)
     if wanted:
         payment_method: Object | None = cards.resolve(tx, ctx, wanted)

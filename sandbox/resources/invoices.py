@@ -146,7 +146,9 @@ def fail_finalization(tx: Tx, ctx: Context, invoice: Object) -> Object:
 
 def pay(tx: Tx, ctx: Context, params: Object, id: str) -> Object:
     """POST /v1/invoices/{id}/pay."""
-    supported(params, {"off_session", "payment_method"})
+    supported(params, {"off_session", "paid_out_of_band", "payment_method"})
+    if params.get("paid_out_of_band"):
+        return settlement.pay_outside(tx, ctx, find_one(tx, ctx, "invoice", id))
     return settlement.pay_invoice(tx, ctx, find_one(tx, ctx, "invoice", id), params.get("payment_method"))
 
 

@@ -1,5 +1,6 @@
 """Invoices: rows in both of Stripe's shapes, dunning that begins and ends, and mails that go out once per cause."""
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import pytest
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
 from payments.models import Invoice, Refund, Subscription, Transaction
+from payments.services.invariants import check_invariants
 from payments.services.leases import end_lease, take_lease, writing_under
 from payments.services.objects.invoice import collect_invoice
 from payments.services.ownership import Scope
+from payments.services.rollups import read_revenue
 from payments.services.snapshot import Snapshot
 from payments.services.sync import write_snapshot
 from payments.stripe_api import stripe_account
@@ -148,6 +151,68 @@ def test_dunning_ends_however_the_invoice_is_closed(shop: Shop, bought: Subscrip
     assert (bought.past_due_since is None) == (at_stripe["status"] == "active")
     items = ReviewItem.objects.for_project(shop.project).filter(kind="invoice_trouble")
     assert items.count() == (1 if status == "uncollectible" else 0)
+
+
+def test_a_failed_invoice_that_is_paid_outside_stripe_has_a_payment_of_its_own(
+    shop: Shop, bought: Subscription
+) -> None:
+    found = fail_renewal(shop, bought)
+    shop.api("POST", f"invoices/{found['id']}/pay", paid_out_of_band="true")
+    events = new_events(shop)
+    assert "invoice.payment_succeeded" not in {event["type"] for event in events}
+    deliver(shop, events)
+    deliver(shop, [event | {"id": f"{event['id']}again"} for event in events])
+    bought.refresh_from_db()
+    assert (bought.status, bought.past_due_since) == ("active", None)
+    rows = Transaction.objects.for_project(shop.project).filter(stripe_invoice_id=found["id"])
+    outside = rows.get(payment_intent_id=found["id"])
+    assert (outside.status, outside.amount_cents, outside.stripe_charge_id) == ("succeeded", 1000, "")
+    assert (outside.subscription, outside.end_user) == (bought, bought.end_user)
+    assert rows.exclude(pk=outside.pk).get().status == "canceled"
+    told = OutboxRow.objects.for_project(shop.project).filter(effect_key__endswith=f":{found['id']}")
+    kinds = ["app:payment.succeeded", "mail:receipt"]
+    assert sorted(row.effect_key for row in told) == [f"{kind}:{found['id']}" for kind in kinds]
+    assert check_invariants(project_id=shop.project.pk) == []
+    (day,) = read_revenue(project_ids=[shop.project.pk], mode="test")
+    assert (day["gross_cents"], day["succeeded"]) == (2000, 2)
+
+
+# Grace
+
+
+def began(invoice: dict[str, Any]) -> dt.datetime:
+    return dt.datetime.fromtimestamp(invoice["status_transitions"]["finalized_at"], dt.UTC)
+
+
+def grace_of(subscription: Subscription) -> dt.datetime | None:
+    subscription.refresh_from_db()
+    return subscription.past_due_since
+
+
+def test_grace_begins_anew_when_the_news_of_a_recovery_were_lost(shop: Shop, bought: Subscription) -> None:
+    first = fail_renewal(shop, bought)
+    assert grace_of(bought) == began(first)
+    shop.api("POST", f"invoices/{first['id']}/pay")
+    lost = {event["id"] for event in new_events(shop)}
+    control(shop, f"subscriptions/{bought.stripe_subscription_id}/renew", outcome="declined")
+    deliver(shop, [event for event in new_events(shop) if event["id"] not in lost])
+    second = invoice_of(shop, bought)
+    assert second["id"] != first["id"]
+    assert grace_of(bought) == began(second)
+
+
+def test_grace_begins_with_the_oldest_invoice_that_is_unpaid(shop: Shop, bought: Subscription) -> None:
+    first = fail_renewal(shop, bought)
+    second = fail_renewal(shop, bought)
+    assert second["id"] != first["id"] and began(second) > began(first)
+    assert grace_of(bought) == began(first)
+    # Of two news the one about the second invoice alone says the same.
+    Subscription.objects.filter(pk=bought.pk).update(past_due_since=began(second))
+    deliver(shop, [an_event("invoice.updated", data={"object": second})])
+    assert grace_of(bought) == began(first)
+    shop.api("POST", f"invoices/{first['id']}/pay")
+    deliver(shop, new_events(shop))
+    assert grace_of(bought) == began(second)
 
 
 def test_a_bank_that_asks_is_mailed_about_once_and_not_as_a_failure(shop: Shop, bought: Subscription) -> None:

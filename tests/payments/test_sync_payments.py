@@ -188,12 +188,50 @@ def test_both_shapes_of_an_invoice_are_read() -> None:
 def test_an_invoice_paid_outside_stripe_is_a_payment_under_its_own_id(shop: Shop) -> None:
     scope = Scope(shop.project.pk, "test")
     paid = invoice()
-    for found in (paid, invoice(amount_paid=0), invoice(status="open"), invoice(payment_intent="pi_1"), paid):
+    for found in (paid, invoice(amount_paid=0), invoice(status="open"), paid):
         with transaction.atomic():
             write_invoice(scope, found["id"], found)
     (payment,) = payments(shop)
     assert (payment.payment_intent_id, payment.stripe_invoice_id) == (paid["id"], paid["id"])
     assert (payment.status, payment.amount_cents, payment.currency) == ("succeeded", 500, "eur")
+
+
+def paid_with(*entries: tuple[str, int | None, str]) -> dict[str, Any]:
+    """Write the payments of an invoice: the status, the amount that was paid and what paid it."""
+    kinds = {"pi": "payment_intent", "pr": "payment_record"}
+    found = [
+        {"status": status, "amount_paid": amount, "amount_requested": 500, "payment": {kinds[by[:2]]: by}}
+        for status, amount, by in entries
+    ]
+    return {"payments": {"data": found, "has_more": False}}
+
+
+INTENTS = {"pi_paid": intent(id="pi_paid"), "pi_failed": intent(id="pi_failed", status="canceled", amount_received=0)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "outside"),
+    [
+        (paid_with(("paid", 500, "pi_paid")), 0),
+        # Stripe notes the payment of an invoice some seconds after the invoice itself.
+        (paid_with(("open", None, "pi_paid")), 0),
+        (paid_with(("canceled", None, "pi_failed")), 500),
+        (paid_with(("open", None, "pi_failed")), 500),
+        (paid_with(("canceled", None, "pi_failed"), ("paid", 500, "pr_1")), 500),
+        (paid_with(("paid", 200, "pi_other"), ("paid", 100, "pi_paid"), ("canceled", None, "pi_failed")), 200),
+        ({"payment_intent": "pi_paid"}, 0),
+        ({"payment_intent": "pi_not_read"}, 0),
+        ({"payment_intent": "pi_failed"}, 500),
+        ({"payment_intent": "pi_paid", "paid_out_of_band": True}, 500),
+    ],
+)
+def test_what_no_intent_brought_is_the_invoices_own_payment(shop: Shop, fields: dict[str, Any], outside: int) -> None:
+    found = invoice(charge="ch_of_the_intent", **fields)
+    for _ in range(2):
+        with transaction.atomic():
+            write_invoice(Scope(shop.project.pk, "test"), found["id"], found, INTENTS)
+    told = [(payment.payment_intent_id, payment.amount_cents, payment.stripe_charge_id) for payment in payments(shop)]
+    assert told == ([(found["id"], outside, "")] if outside else [])
 
 
 def test_only_what_was_received_counts(shop: Shop) -> None:

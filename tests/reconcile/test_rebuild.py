@@ -22,7 +22,7 @@ from payments.services.invariants import check_invariants
 from tests.payments.deliveries import deliver, events_of
 from tests.payments.rows import create_payment, create_plan, create_subscription
 from tests.payments.shop import Shop, connect_stripe
-from tests.reconcile.runs import all_rows, run_command, runs
+from tests.reconcile.runs import all_rows, drifts, reconcile, run_command, runs
 from tests.scenarios.lifecycle import Life, compare_with_stripe
 
 DERIVED: tuple[Any, ...] = (Subscription, Transaction, Invoice, Refund, Dispute)
@@ -121,6 +121,22 @@ def test_rows_that_are_gone_come_back_and_rows_of_nothing_go(lived: Life) -> Non
     assert all_rows(shop) == before
     assert not Transaction.objects.filter(pk=out_of_band.pk).exists()
     assert check_invariants(project_id=shop.project.pk) == []
+
+
+def test_grace_over_two_unpaid_invoices_is_derived_anew(lived: Life) -> None:
+    shop = lived.shop
+    lived.fail_to_renew()
+    deliver(shop, events_of(shop))
+    (row,) = Subscription.objects.for_project(shop.project)
+    unpaid = Invoice.objects.for_project(shop.project).filter(status="open").order_by("finalized_at")
+    assert unpaid.count() == 2 and row.past_due_since == unpaid[0].finalized_at is not None
+    rebuild(shop)
+    assert runs(shop).get().differences == 0
+    for wrong in (unpaid[1].finalized_at, row.past_due_since - dt.timedelta(days=9)):
+        Subscription.objects.filter(pk=row.pk).update(past_due_since=wrong)
+        reconcile(shop, "--kind", "objects", "--heal")
+        assert Subscription.objects.get(pk=row.pk).past_due_since == row.past_due_since
+    assert {one.field for one in drifts(shop)} == {"past_due_since"} and drifts(shop).count() == 2
 
 
 def test_a_real_difference_is_one_line_of_history(lived: Life) -> None:

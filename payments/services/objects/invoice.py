@@ -1,9 +1,10 @@
 """An invoice: what is owed or was paid for a period, and our payment row of one that was paid without a PaymentIntent.
 
-Invariant: nothing is written about the money of an invoice that has a PaymentIntent: that one's row says it.
+Invariant: the row of an invoice holds the money that none of its PaymentIntents brought, so that together they are what was paid.
 """
 
 import datetime as dt
+from collections.abc import Mapping
 
 from common import clock
 from common.clock import from_unix
@@ -22,6 +23,8 @@ from payments.services.ownership import Scope
 from payments.services.snapshot import Snapshot, StripeObject, id_of
 
 INVOICE_PAYMENTS = "invoice_payments"
+Intents = Mapping[str, StripeObject | None]
+NO_INTENTS: Intents = {}
 KEPT_FIELDS = {"id", "project", "mode", "stripe_invoice_id", "created_at"}
 WRITTEN_FIELDS = [field.name for field in Invoice._meta.concrete_fields if field.name not in KEPT_FIELDS]
 # When an invoice was closed, by the status that it was closed with. Nothing is collected for it any more.
@@ -78,8 +81,37 @@ def payment_intents_of(invoice: StripeObject) -> list[str]:
     return list(dict.fromkeys(found for found in [*ids, old] if found))
 
 
-def write_invoice(scope: Scope, invoice_id: str, found: StripeObject | None) -> None:
-    """Write the row of an invoice; a draft that Stripe has no more is forgotten, since it never was a document."""
+def paid_by_intents(invoice: StripeObject, intents: Intents) -> int:
+    """Return how much of an invoice its PaymentIntents paid. Units: minor units.
+
+    An intent that has succeeded counts at once: Stripe notes its invoice payment as paid up to some seconds after the invoice.
+    Source: https://docs.stripe.com/api/invoice-payment/object
+    """
+    paid = invoice.get("amount_paid") or 0
+    entries = ((invoice.get("payments") or {}).get("data")) or []
+    if not entries:
+        # Before 2025-03-31 an invoice had one PaymentIntent, and it paid all or nothing.
+        intent = intents.get(id_of(invoice.get("payment_intent"))) or {}
+        failed = bool(intent) and intent.get("status") != "succeeded"
+        return 0 if invoice.get("paid_out_of_band") or failed or not payment_intents_of(invoice) else paid
+    brought = 0
+    for entry in entries:
+        intent_id = id_of((entry.get("payment") or {}).get("payment_intent"))
+        intent = intents.get(intent_id) or {}
+        if not intent_id:
+            continue
+        if entry.get("status") == "paid" and entry.get("amount_paid") is not None:
+            brought += entry["amount_paid"]
+        elif entry.get("status") == "paid" or intent.get("status") == "succeeded":
+            brought += intent.get("amount_received") or entry.get("amount_requested") or 0
+    return min(brought, paid)
+
+
+def write_invoice(scope: Scope, invoice_id: str, found: StripeObject | None, intents: Intents = NO_INTENTS) -> None:
+    """Write the row of an invoice; a draft that Stripe has no more is forgotten, since it never was a document.
+
+    `intents` are the PaymentIntents that were read with it, by id.
+    """
     if found is None:
         rows = Invoice.objects.for_project(scope.project_id).filter(pk=scope.row_id(invoice_id))
         rows.filter(status="draft").delete()
@@ -115,30 +147,32 @@ def write_invoice(scope: Scope, invoice_id: str, found: StripeObject | None) -> 
         synced_at=clock.now(),
     )
     Invoice.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN_FIELDS)
-    write_payment_outside(scope, found)
+    write_payment_outside(scope, found, intents)
 
 
-def write_payment_outside(scope: Scope, invoice: StripeObject) -> None:
-    """Write the payment row of an invoice that was paid without a PaymentIntent.
+def write_payment_outside(scope: Scope, invoice: StripeObject, intents: Intents = NO_INTENTS) -> None:
+    """Write the payment row of a paid invoice for what no PaymentIntent brought, such as a transfer that was noted by hand.
 
     Nothing is written for an invoice of zero or one that a balance covered: no money moved.
     """
-    paid = invoice.get("amount_paid") or 0
-    if payment_intents_of(invoice) or invoice.get("status") != "paid" or paid <= 0:
+    paid = (invoice.get("amount_paid") or 0) - paid_by_intents(invoice, intents)
+    if invoice.get("status") != "paid" or paid <= 0:
         return
-    charge = invoice.get("charge") if isinstance(invoice.get("charge"), dict) else {}
+    # The charge of an invoice that has an intent is the intent's, and may be one that failed.
+    told = None if payment_intents_of(invoice) else invoice.get("charge")
+    charge = told if isinstance(told, dict) else {}
     row = Transaction(
         id=scope.row_id(invoice["id"]),
         project_id=scope.project_id,
         mode=scope.mode,
         end_user_id=payer_of(scope, invoice, invoice),
         payment_intent_id=invoice["id"],
-        stripe_charge_id=id_of(invoice.get("charge")),
+        stripe_charge_id=id_of(told),
         stripe_customer_id=id_of(invoice.get("customer")),
         status=Status.SUCCEEDED,
         amount_cents=paid,
         currency=invoice["currency"].lower(),
-        refunded_amount_cents=min(refunded_of(charge or {}), paid),
+        refunded_amount_cents=min(refunded_of(charge), paid),
         receipt_url=invoice.get("hosted_invoice_url") or "",
         created_at=_paid_at(invoice),
         synced_at=clock.now(),

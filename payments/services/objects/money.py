@@ -13,11 +13,12 @@ from payments.services.snapshot import Snapshot
 def write_money(scope: Scope, snapshot: Snapshot) -> None:
     """Write payments, invoices, refunds and disputes, and what they do to access. Call after subscriptions were written."""
     invoices = snapshot.of_kind(INVOICES)
-    for payment_intent_id, intent in snapshot.of_kind(PAYMENT_INTENTS).items():
+    intents = snapshot.of_kind(PAYMENT_INTENTS)
+    for payment_intent_id, intent in intents.items():
         invoice = invoices.get(snapshot.invoice_of_payment.get(payment_intent_id, ""))
         write_payment_intent(scope, payment_intent_id, intent, invoice)
     for invoice_id, invoice in invoices.items():
-        write_invoice(scope, invoice_id, invoice)
+        write_invoice(scope, invoice_id, invoice, intents)
     write_refunds(scope, snapshot)
     write_disputes(scope, snapshot)
     write_fraud_warnings(scope, snapshot)

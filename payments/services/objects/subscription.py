@@ -16,7 +16,7 @@ from common.clock import from_unix
 from entitlements.models import PlanPrice
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
-from payments.models import Subscription
+from payments.models import Invoice, Subscription
 from payments.models.billing import ENDED_STATUSES, SubscriptionQuerySet
 from payments.services.history import Renewal, noted_keys, paid_renewals, state_of, write_changed
 from payments.services.ownership import Scope
@@ -36,19 +36,27 @@ WRITTEN_FIELDS = [field.name for field in Subscription._meta.concrete_fields if 
 
 
 def collect_subscription(snapshot: Snapshot, subscription_id: str) -> StripeObject | None:
-    """Read a subscription with its customer and latest invoice, in one call. Raises: StripeFailure.
+    """Read a subscription with its customer and latest invoice, in one call; an overdue one with its open invoices.
 
-    Source: https://docs.stripe.com/api/subscriptions/retrieve
+    Raises: StripeFailure.  Source: https://docs.stripe.com/api/subscriptions/retrieve
     """
-    return snapshot.read(SUBSCRIPTIONS, subscription_id, expand=["customer", "latest_invoice"])
+    found = snapshot.read(SUBSCRIPTIONS, subscription_id, expand=["customer", "latest_invoice"])
+    if found is not None and found["status"] in OVERDUE_STATUSES:
+        snapshot.read_unpaid(subscription_id)
+    return found
 
 
 def write_subscription(
-    scope: Scope, subscription_id: str, found: StripeObject | None, invoices: Sequence[StripeObject] = ()
+    scope: Scope,
+    subscription_id: str,
+    found: StripeObject | None,
+    invoices: Sequence[StripeObject] = (),
+    unpaid: Sequence[StripeObject] | None = None,
 ) -> None:
     """Write one subscription's row, and what changed on it. Call under the customer's lease.
 
-    `invoices` are those of the subscription that were read besides: the paid ones tell which periods were renewed.
+    `invoices` are those of the subscription that were read besides: the paid ones tell which periods were renewed. `unpaid` are
+    all that are open, None when they were not read.
     """
     if found is None:
         _end_missing(scope, subscription_id)
@@ -58,13 +66,14 @@ def write_subscription(
     before = _row_with_plan(scope, subscription_id, price, renewals)
     state_before = state_of(before) if before else None
     row = _row_of(scope, found, before)
+    row.past_due_since = _past_due_since(scope, found, unpaid)
     noted = (before.noted_renewals or []) if before else []  # type: ignore[attr-defined]
     waiting = [renewal for key, renewal in sorted(renewals.items()) if key not in noted]
     write_changed(scope, row, before=state_before, fields=WRITTEN_FIELDS, renewals=waiting)
 
 
 def _row_of(scope: Scope, found: StripeObject, before: Subscription | None) -> Subscription:
-    """Return the row that a subscription is to have, with the relations that the row before had loaded."""
+    """Return the row that a subscription is to have but for its grace, with the relations that the row before had loaded."""
     details = found.get("cancellation_details") or {}
     row = Subscription(
         id=scope.row_id(found["id"]),
@@ -85,7 +94,6 @@ def _row_of(scope: Scope, found: StripeObject, before: Subscription | None) -> S
         canceled_at=from_unix(found.get("canceled_at")),
         ended_at=from_unix(found.get("ended_at")),
         pause_collection=found.get("pause_collection"),
-        past_due_since=_past_due_since(found, before),
         # In the user's words where there are any, else in Stripe's.
         cancellation_reason=str(details.get("feedback") or details.get("reason") or "")[:REASON_CHARS],
         cancellation_comment=str(details.get("comment") or ""),
@@ -210,14 +218,37 @@ def cancels_at_period_end(found: StripeObject) -> bool:
     return bool(found.get("cancel_at_period_end")) or bool(end and found.get("cancel_at") == end)
 
 
-def _past_due_since(found: StripeObject, before: Subscription | None) -> dt.datetime | None:
-    """Return when grace began: the first failed attempt, which is made when the invoice is finalized."""
+def _past_due_since(scope: Scope, found: StripeObject, unpaid: Sequence[StripeObject] | None) -> dt.datetime | None:
+    """Return when grace began: the first failed attempt of the oldest invoice that is still unpaid.
+
+    An invoice of a subscription is first attempted when it is finalized. What the row said before has no say, so that a lost
+    event cannot shorten anybody's grace. Where no open invoice was attempted, as after one was voided, the latest one counts.
+    """
     if found["status"] not in OVERDUE_STATUSES:
         return None
-    if before is not None and before.past_due_since is not None:
-        return before.past_due_since
-    invoice = found.get("latest_invoice")
-    if not isinstance(invoice, dict):
-        return clock.now()
+    latest = found.get("latest_invoice")
+    by_rows = _attempted_by_rows(scope, found) if unpaid is None else []
+    began = by_rows + _first_attempts([latest] if unpaid is None else unpaid)
+    if began:
+        return min(began)
+    if isinstance(latest, dict):
+        return _first_attempt(latest)
+    return from_unix(period_edge(found, "current_period_start") or found["created"])
+
+
+def _first_attempts(invoices: Sequence[Any]) -> list[dt.datetime]:
+    tried = [one for one in invoices if isinstance(one, dict) and one.get("status") == "open" and one.get("attempted")]
+    return [_first_attempt(invoice) for invoice in tried]
+
+
+def _first_attempt(invoice: StripeObject) -> dt.datetime:
     finalized = (invoice.get("status_transitions") or {}).get("finalized_at")
     return from_unix(finalized or invoice.get("created")) or clock.now()
+
+
+def _attempted_by_rows(scope: Scope, found: StripeObject) -> list[dt.datetime]:
+    """Say it by our own rows of the other invoices: for a comparison that reads nothing more, or a key that may not list them."""
+    rows = Invoice.objects.for_project(scope.project_id).filter(subscription=scope.row_id(found["id"]), mode=scope.mode)
+    rows = rows.filter(status="open", attempt_count__gt=0, finalized_at__isnull=False)
+    others = rows.exclude(stripe_invoice_id=id_of(found.get("latest_invoice")))
+    return [moment for moment in others.values_list("finalized_at", flat=True) if moment is not None]
