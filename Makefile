@@ -71,13 +71,19 @@ mutate: $(VENV)/.dev-installed
 browser: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
+# Cases of docs/faults.md that live beside what they are about.
+FAULTS_ELSEWHERE := tests/scenarios/test_shuffles.py tests/reconcile/test_reconcile_events.py tests/reconcile/test_reconcile_objects.py \
+	tests/reconcile/test_rate_budget.py tests/reconcile/test_after_restore.py tests/payments/test_webhook_processing.py \
+	tests/payments/test_replay_events.py tests/payments/test_checkout_session.py tests/payments/test_checkout_return.py \
+	tests/payments/test_webhook_delivery.py
+
 # Parts of the running service are killed, stopped and frozen while webhooks arrive.
 faults: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest tests/faults -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest tests/faults $(FAULTS_ELSEWHERE) -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The scenarios, the faults and the documented operations with many more examples and seeds; takes hours.
 soak: $(VENV)/.dev-installed
-	SOAK=1 $(BIN)/python -m pytest tests/scenarios tests/faults tests/whole/test_openapi_conformance.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest tests/scenarios tests/faults tests/reconcile tests/whole/test_openapi_conformance.py $(ARGS)
 
 # The API's document as a file, the same as the running service answers at /openapi.yaml.
 openapi: $(VENV)/.dev-installed

@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Exists, OuterRef, Q, When
 
 from common.encryption import SecretContext, decrypt, encrypt, key_id_of, mask
 from common.ids import uuid7
@@ -46,6 +46,20 @@ class StripeCredentialsQuerySet(models.QuerySet["StripeCredentials"]):
     def usable(self) -> "StripeCredentialsQuerySet":
         """Keep credentials of active projects with an active configuration."""
         return self.filter(config__is_active=True, project__is_active=True)
+
+    def with_sharing(self) -> "StripeCredentialsQuerySet":
+        """Add `account_is_shared`: whether another project is, or may be, on the same account in the same mode.
+
+        An account that its key may not name is possibly any other project's. Alone in its mode, it is not shared.
+        """
+        others = StripeCredentials.objects.usable().filter(mode=OuterRef("mode")).exclude(project=OuterRef("project"))
+        nameless = Q(stripe_account_id="") & ~Q(secret_key="")
+        return self.annotate(
+            account_is_shared=Case(
+                When(stripe_account_id="", then=Exists(others.exclude(secret_key=""))),
+                default=Exists(others.filter(nameless | Q(stripe_account_id=OuterRef("stripe_account_id")))),
+            )
+        )
 
 
 class StripeCredentials(models.Model):

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists
 
 from common.encryption import DecryptionError
 from common.failpoints import failpoint
@@ -111,12 +111,9 @@ def _credentials(group: EventGroup) -> StripeCredentials:
     """Read the account's keys, and with them what tells whose an event is: one query. Raises: StripeNotConfigured."""
     usable = StripeCredentials.objects.for_project(group.project_id).usable().filter(mode=group.mode)
     customers = StripeCustomer.objects.for_project(group.project_id)
-    others = StripeCredentials.objects.usable().filter(mode=group.mode, stripe_account_id=OuterRef("stripe_account_id"))
-    found = usable.exclude(secret_key="").annotate(
-        customer_is_known=Exists(customers.filter(mode=group.mode, stripe_customer_id=group.root)),
-        account_is_shared=Exists(others.exclude(project=group.project_id).exclude(stripe_account_id="")),
-    )
-    row = found.first()
+    found = usable.exclude(secret_key="").with_sharing()
+    known = customers.filter(mode=group.mode, stripe_customer_id=group.root)
+    row = found.annotate(customer_is_known=Exists(known)).first()
     if row is None:
         raise StripeNotConfigured()
     return row

@@ -266,6 +266,6 @@ def test_old_reports_are_forgotten_and_a_dead_look_is_closed(life: Life) -> None
 def test_a_key_that_may_not_read_events_is_told_and_fails_nothing(life: Life) -> None:
     life.shop.fault("GET /v1/events", "status:403", times=10)
     code, said = reconcile(life.shop, "--kind", "events")
-    assert code == 0 and "events: left out" in said
+    assert code == 1 and "events: left out" in said and "not read: events" in said
     assert runs(life.shop).get().cursors["left_out"] == ["events"]
     assert not EventCursor.objects.filter(project=life.shop.project).exists()

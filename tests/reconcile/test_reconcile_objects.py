@@ -44,6 +44,12 @@ def requests_of(shop: Shop) -> int:
     return int(httpx.get(rate, timeout=10).json()["test"]["requests"])
 
 
+def drift_alerts(shop: Shop) -> Any:
+    """Return the alerts about differences, oldest first."""
+    rows = OutboxRow.objects.for_project(shop.project).filter(kind="alert", effect_key__startswith="alert:drift:")
+    return rows.order_by("created_at", "pk")
+
+
 def corrupt(shop: Shop) -> None:
     """Damage rows of every table as a bug or a hand in the database might."""
     Subscription.objects.for_project(shop.project).update(status="past_due", quantity=7)
@@ -83,14 +89,36 @@ def test_damage_is_reported_by_field_and_healed(lived: Life) -> None:
     line = drifts(shop, object_type="subscription", field="quantity").get()
     assert (line.ours, line.stripes, line.healed) == (7, 1, True)
     assert line.object_id == lived.subscription["id"]
-    item = ReviewItem.objects.for_project(shop.project).get(kind="drift")
-    assert str(drifts(shop).count()) in item.title
-    assert (
-        OutboxRow.objects.for_project(shop.project).filter(kind="alert", effect_key__startswith="alert:drift:").count()
-        == 1
-    )
+    items = ReviewItem.objects.for_project(shop.project).filter(kind="drift")
+    assert items.count() == drifts(shop).count(), "each difference is an item"
+    assert items.get(subject=f"subscription {line.object_id}", title__contains=" quantity ").status == "pending"
+    alert = drift_alerts(shop).get()
+    assert alert.payload["title"].startswith(f"{items.count()} differences"), "and all together one alert"
     assert reconcile(shop, "--kind", "objects", "--heal")[0] == 0
-    assert runs(shop).last().differences == 0
+    assert runs(shop).last().differences == 0 and drift_alerts(shop).count() == 1
+
+
+def test_a_difference_that_is_found_each_night_is_told_once(lived: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    from payments.services.reconcile import runs as bounds
+
+    shop = lived.shop
+    create_payment(shop.project, created_at=LONG_AGO)
+    for _ in range(3):
+        code, said = reconcile(shop, "--kind", "objects", "--heal")
+        assert code == 1 and "1 differences remain" in said, "Stripe has no such payment, and money is not forgotten"
+    items = ReviewItem.objects.for_project(shop.project).filter(kind="drift")
+    assert (items.count(), drift_alerts(shop).count()) == (1, 1)
+    Subscription.objects.for_project(shop.project).update(quantity=7)
+    reconcile(shop, "--kind", "objects", "--heal")
+    assert (items.count(), drift_alerts(shop).count()) == (2, 2), "another difference is told by itself"
+    assert drift_alerts(shop).last().payload["title"].startswith("1 differences")
+    # More than people would read one by one are told together, and once too.
+    monkeypatch.setattr(bounds, "UNEXPLAINED_MAX", 1)
+    for _ in range(3):
+        create_payment(shop.project, created_at=LONG_AGO)
+    for _ in range(2):
+        reconcile(shop, "--kind", "objects", "--heal")
+    assert (items.filter(title__contains="more differences").count(), drift_alerts(shop).count()) == (1, 3)
 
 
 @pytest.mark.parametrize("option", [["--dry-run"], []])
@@ -152,7 +180,8 @@ def test_somebody_elses_lease_is_respected(lived: Life, monkeypatch: pytest.Monk
     shop = lived.shop
     Subscription.objects.for_project(shop.project).update(quantity=7)
     lease = take_lease(project_id=shop.project.pk, mode="test", root=lived.subscription["customer"])
-    reconcile(shop, "--kind", "objects", "--heal")
+    code, said = reconcile(shop, "--kind", "objects", "--heal")
+    assert code == 1 and "being written by somebody else" in said
     assert Subscription.objects.for_project(shop.project).get().quantity == 7 and not drifts(shop).exists()
     end_lease(lease)
     reconcile(shop, "--kind", "objects", "--heal")
@@ -186,7 +215,7 @@ def test_a_missing_permission_leaves_one_list_out(lived: Life) -> None:
     Subscription.objects.for_project(lived.shop.project).update(quantity=7)
     lived.shop.fault("GET /v1/disputes", "status:403", times=10)
     code, said = reconcile(lived.shop, "--kind", "objects", "--heal")
-    assert code == 0 and "disputes: left out" in said
+    assert code == 1 and "disputes: left out" in said and "not read: disputes" in said
     assert Subscription.objects.for_project(lived.shop.project).get().quantity == 1
 
 

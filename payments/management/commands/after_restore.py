@@ -8,8 +8,8 @@ from common import clock
 from common.errors import ApiError
 from payments.management.options import find_project, read_moment
 from payments.services.reconcile.accounts import usable_accounts
-from payments.services.reconcile.reconciling import Wish, reconcile
-from payments.services.reconcile.runs import EVENTS, OBJECTS
+from payments.services.reconcile.reconciling import Wish, plan_run, reconcile
+from payments.services.reconcile.runs import EVENTS, OBJECTS, left_by
 from payments.services.restore import settle_restored_rows
 from payments.webhooks import HANDLERS
 
@@ -36,21 +36,32 @@ class Command(BaseCommand):
         if since >= until:
             raise CommandError("--since must be before --until.")
         project = find_project(options["project"]) if options["project"] else None
-        failed = 0
-        for project_id, mode in usable_accounts(project_id=project.pk if project else None):
+        failed, left = 0, 0
+        wishes = (
+            Wish(EVENTS, HANDLERS, since=since, effects_from=until),
+            Wish(OBJECTS, heals=True, without_effects=True),
+        )
+        accounts = usable_accounts(project_id=project.pk if project else None)
+        for project_id, mode in accounts:
             quiet, skipped = settle_restored_rows(project_id=project_id, mode=mode, until=until)
             self.stdout.write(
                 f"{project_id} {mode}: {quiet} events write state only, {skipped} mails and alerts skipped"
             )
-            wishes = (
-                Wish(EVENTS, HANDLERS, since=since, effects_from=until),
-                Wish(OBJECTS, heals=True, without_effects=True),
-            )
+            # All of them before the first: where this is interrupted, the rounds go on without effects, too.
+            for wish in wishes:
+                plan_run(project_id=project_id, mode=mode, wish=wish)
+        for project_id, mode in accounts:
             for wish in wishes:
                 try:
-                    reconcile(project_id=project_id, mode=mode, wish=wish, tell=self.stdout.write)
+                    runs = reconcile(project_id=project_id, mode=mode, wish=wish, tell=self.stdout.write)
                 except ApiError as error:
                     failed += 1
                     self.stderr.write(f"{project_id} {mode} {wish.kind}: {error.detail}")
+                else:
+                    for text in (text for run in runs for text in left_by(run)):
+                        left += 1
+                        self.stderr.write(f"{project_id} {mode} {wish.kind}: {text}")
         if failed:
             raise CommandError(f"{failed} runs failed; run this again.", returncode=2)
+        if left:
+            raise CommandError("Something is left to do; reconcile --heal shows it again.", returncode=1)

@@ -9,7 +9,7 @@ from common.modes import MODES
 from payments.management.options import find_project
 from payments.services.reconcile.accounts import usable_accounts
 from payments.services.reconcile.reconciling import Wish, reconcile
-from payments.services.reconcile.runs import REBUILD
+from payments.services.reconcile.runs import BUSY, FAILED, LEFT_OUT, REBUILD, left_by
 
 
 class Command(BaseCommand):
@@ -35,11 +35,9 @@ class Command(BaseCommand):
         for project_id, mode in accounts:
             self.stdout.write(f"{project.slug} {mode}")
             try:
-                run = reconcile(project_id=project_id, mode=mode, wish=Wish(REBUILD), tell=self.stdout.write)
+                runs = reconcile(project_id=project_id, mode=mode, wish=Wish(REBUILD), tell=self.stdout.write)
             except ApiError as error:
                 raise CommandError(f"{mode}: {error.detail} Run it again: it goes on where it was.") from None
-            left_out, failed = run.cursors.get("left_out"), run.cursors.get("failed")
-            if left_out or failed:
-                raise CommandError(
-                    f"{mode}: not all was rebuilt: {left_out or 'all lists'}, {failed or 0} objects failed."
-                )
+            left = [text for run in runs for text in left_by(run) if run.cursors.keys() & {FAILED, BUSY, LEFT_OUT}]
+            if left:
+                raise CommandError(f"{mode}: not all was rebuilt: {'; '.join(left)}.")

@@ -1,5 +1,6 @@
 """Compare a project's account with Stripe, and close the gap when asked to."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -7,12 +8,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from common.errors import ApiError
 from common.modes import MODES
 from payments.management.options import find_project, read_moment
+from payments.models import ReconcileRun
 from payments.services.reconcile.accounts import usable_accounts
 from payments.services.reconcile.reconciling import KINDS, Wish, reconcile
-from payments.services.reconcile.runs import EVENTS, OBJECTS
+from payments.services.reconcile.runs import EVENTS, OBJECTS, left_by
 from payments.webhooks import HANDLERS
 
-DIFFERENCES_REMAIN, A_RUN_FAILED = 1, 2
+SOMETHING_IS_LEFT, A_RUN_FAILED = 1, 2
 
 
 class Command(BaseCommand):
@@ -21,7 +23,7 @@ class Command(BaseCommand):
     help = (
         "Read Stripe's events of the last 30 days that never arrived, and compare every customer, subscription, invoice, payment, "
         "refund and dispute with its row. Without --heal, differences of rows are only reported. Exit code 0: nothing is left to "
-        "do; 1: differences remain; 2: a run failed."
+        "do; 1: differences remain, objects failed or were being written, or lists could not be read; 2: a run failed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -45,7 +47,7 @@ class Command(BaseCommand):
         if not accounts:
             raise CommandError("There is no Stripe key for this project and mode.")
         kinds = [options["kind"]] if options["kind"] else [EVENTS, OBJECTS]
-        remain, failed = 0, 0
+        left, failed = 0, 0
         for project_id, mode in accounts:
             for kind in kinds:
                 wish = Wish(
@@ -58,16 +60,23 @@ class Command(BaseCommand):
                 )
                 self._say(f"{project_id} {mode}: {kind}")
                 try:
-                    run = reconcile(project_id=project_id, mode=mode, wish=wish, tell=self._say)
+                    runs = reconcile(project_id=project_id, mode=mode, wish=wish, tell=self._say)
                 except ApiError as error:
                     failed += 1
                     self.stderr.write(f"{project_id} {mode} {kind}: {error.detail}")
                 else:
-                    remain += run.differences - run.healed
+                    left += self._say_what_is_left(f"{project_id} {mode} {kind}", runs)
         if failed:
             raise CommandError(f"{failed} runs failed.", returncode=A_RUN_FAILED)
-        if remain:
-            raise CommandError(f"{remain} differences remain.", returncode=DIFFERENCES_REMAIN)
+        if left:
+            raise CommandError(f"{left} runs left something to do.", returncode=SOMETHING_IS_LEFT)
+
+    def _say_what_is_left(self, name: str, runs: Iterable[ReconcileRun]) -> int:
+        """Return how many of some runs have not done everything, and say what of."""
+        leftovers = [left for left in map(left_by, runs) if left]
+        for left in leftovers:
+            self.stderr.write(f"{name}: {'; '.join(left)}")
+        return len(leftovers)
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)

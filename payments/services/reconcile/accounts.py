@@ -43,15 +43,21 @@ def usable_accounts(*, project_id: uuid.UUID | None = None, mode: str = "") -> l
 
 def follow_account(*, project_id: uuid.UUID, mode: str) -> Followed:
     """Open an account for a run. Raises: StripeNotConfigured (404), DecryptionError."""
-    row = StripeCredentials.objects.for_project(project_id).usable().filter(mode=mode).exclude(secret_key="").first()
+    rows = StripeCredentials.objects.for_project(project_id).usable().filter(mode=mode).exclude(secret_key="")
+    row = rows.with_sharing().first()
     if row is None:
         raise StripeNotConfigured()
-    others = StripeCredentials.objects.usable().filter(mode=mode, stripe_account_id=row.stripe_account_id)
-    is_shared = bool(row.stripe_account_id) and others.exclude(project=project_id).exists()
-    events = WebhookEvent.objects.for_project(project_id).filter(mode=mode, source="webhook")
+    is_shared: bool = row.account_is_shared  # type: ignore[attr-defined]
+    return Followed(project_id, mode, account_of(row), is_shared, _followed_since(row))
+
+
+def _followed_since(row: StripeCredentials) -> dt.datetime | None:
+    if row.followed_since is not None:
+        return row.followed_since
+    # Saved before that time was kept: the last saving, or a delivery that is older.
+    events = WebhookEvent.objects.for_project(row.project_id).filter(mode=row.mode, source="webhook")
     first = events.aggregate(first=Min("received_at"))["first"]
-    known = [moment for moment in (first, row.configured_at) if moment is not None]
-    return Followed(project_id, mode, account_of(row), is_shared, min(known) if known else None)
+    return min((moment for moment in (first, row.configured_at) if moment is not None), default=None)
 
 
 def ours_among(followed: Followed, found: Sequence[StripeObject]) -> list[StripeObject]:

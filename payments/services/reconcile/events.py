@@ -1,7 +1,7 @@
 """Finds events that were never delivered, in Stripe's own list of the last 30 days, and puts them into the inbox.
 
 Invariant: an event that is stored is processed as if it had been delivered. The cursor moves only past events that are in the
-inbox or of no interest, and is committed page by page.
+inbox or of no interest, and is committed page by page. A search that was told to begin later than the cursor leaves it where it is.
 Source: https://docs.stripe.com/api/events/list
 """
 
@@ -103,7 +103,8 @@ def _walk_backward(followed: Followed, progress: Progress, search: EventSearch) 
             break
     newest = walk.get("newest")
     known_at = cursor.last_event_created_at
-    if newest and not search.dry_run and (known_at is None or unix(known_at) <= newest["created"]):
+    is_newer = newest and (known_at is None or unix(known_at) <= newest["created"])
+    if is_newer and not search.dry_run and _leaves_no_gap(followed, cursor, search):
         _move_cursor(cursor, newest)
 
 
@@ -199,6 +200,13 @@ def _beginning(followed: Followed, cursor: EventCursor, search: EventSearch) -> 
     if cursor.last_event_created_at is not None:
         return max(cursor.last_event_created_at - dt.timedelta(hours=1), oldest)
     return max(followed.since or oldest, oldest)
+
+
+def _leaves_no_gap(followed: Followed, cursor: EventCursor, search: EventSearch) -> bool:
+    """Say whether a search backward has met what was read before, or all that Stripe still has."""
+    oldest = clock.now() - KEPT
+    read_before = cursor.last_event_created_at or followed.since or oldest
+    return search.since is None or search.since <= max(read_before, oldest)
 
 
 def _cursor_of(followed: Followed) -> EventCursor:

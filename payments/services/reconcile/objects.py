@@ -30,7 +30,7 @@ from payments.services.objects.subscription import SUBSCRIPTIONS, collect_subscr
 from payments.services.ownership import Cause, Scope
 from payments.services.reconcile.accounts import Followed, ours_among
 from payments.services.reconcile.compare import FOLLOWING, Difference, Watch, shown, snapshot_of_listed, would_change
-from payments.services.reconcile.runs import Progress, RunLost
+from payments.services.reconcile.runs import BUSY, FAILED, LEFT_OUT, Progress, RunLost
 from payments.services.snapshot import StripeObject, root_of
 from payments.services.sync import Collect, sync_object
 from payments.stripe_api import (
@@ -125,7 +125,7 @@ def sweep_objects(sweep: Sweep, kinds: Sequence[Kind] = KINDS) -> None:
                 _look_for_ours(sweep, kind)
         except StripePermissionMissing as error:
             sweep.progress.tell(f"{kind.path}: left out, {error.detail}")
-            cursors.setdefault("left_out", []).append(kind.path)
+            cursors.setdefault(LEFT_OUT, []).append(kind.path)
         cursors[kind.path] = DONE
         cursors.pop(f"{kind.path}:seen", None)
         sweep.progress.save_page(kind.path, seen=0)
@@ -213,14 +213,15 @@ def _look_at(sweep: Sweep, kind: Kind, object_id: str, listed: StripeObject | No
         if sweep.always or listed is None or _seems_to_differ(sweep, kind, listed):
             _examine(sweep, kind, object_id, listed)
     except (SyncBusy, LeaseLost):
-        # Somebody else is writing it from a fresh read right now: that is what we were about to do.
-        return
+        # Somebody else is writing it from a fresh read right now: that is what we were about to do. Whether it was done, the
+        # next walk sees.
+        sweep.progress.count(BUSY)
     except (RunLost, StripeKeyRejected, StripeUnavailable):
         raise
     except Exception as error:
         logger.exception("reconcile_object_failed project=%s object=%s", sweep.followed.project_id, object_id)
         sweep.progress.tell(f"  {object_id}: {type(error).__name__}")
-        sweep.progress.cursors["failed"] = sweep.progress.cursors.get("failed", 0) + 1
+        sweep.progress.count(FAILED)
 
 
 def _seems_to_differ(sweep: Sweep, kind: Kind, listed: StripeObject) -> bool:
@@ -233,6 +234,7 @@ def _examine(sweep: Sweep, kind: Kind, object_id: str, listed: StripeObject | No
     root = root_of(listed) if listed else ""
     root = root if root and root != object_id else (row or {}).get("stripe_customer_id") or ""
     if not sweep.always and _is_under_way(sweep, object_id, root):
+        sweep.progress.count(BUSY)
         return
     watch = sweep.watch(sweep.heals)
     found = sync_object(
@@ -252,8 +254,7 @@ def _examine(sweep: Sweep, kind: Kind, object_id: str, listed: StripeObject | No
     else:
         sweep.progress.note(differences, healed=sweep.heals)
     if differences and not _is_explained(sweep, object_id, root):
-        cursors = sweep.progress.cursors
-        cursors["unexplained"] = cursors.get("unexplained", 0) + len(differences)
+        sweep.progress.keep_unexplained(differences)
 
 
 def _cause(sweep: Sweep, listed: StripeObject | None, row: Mapping[str, Any] | None) -> Cause:

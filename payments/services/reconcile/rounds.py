@@ -13,7 +13,7 @@ from django.db import connection
 from common.errors import ApiError
 from payments.services.reconcile.accounts import usable_accounts
 from payments.services.reconcile.reconciling import Wish, reconcile
-from payments.services.reconcile.runs import EVENTS, IMPORT, OBJECTS, forget_old_runs, interrupted_runs
+from payments.services.reconcile.runs import EVENTS, FAILED, IMPORT, OBJECTS, forget_old_runs, interrupted_runs
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def reconcile_all_events(*, types: Collection[str]) -> None:
     usable = {(project_id, mode) for project_id, mode, _ in tasks}
     for project_id, mode, kind in interrupted_runs():
         if kind in (OBJECTS, IMPORT) and (project_id, mode) in usable:
-            tasks.append((project_id, mode, Wish(kind, heals=True, seconds_max=SECONDS_MAX)))
+            tasks.append((project_id, mode, Wish(kind, heals=True, seconds_max=SECONDS_MAX, only_goes_on=True)))
     _run_all(tasks)
     forget_old_runs()
 
@@ -52,12 +52,12 @@ def _run_all(tasks: list[Task]) -> None:
 def _run_one(task: Task) -> None:
     project_id, mode, wish = task
     try:
-        run = reconcile(project_id=project_id, mode=mode, wish=wish)
-        if run.differences:
-            logger.warning(
-                "reconciled project=%s mode=%s kind=%s seen=%s differences=%s healed=%s",
-                project_id, mode, wish.kind, run.seen, run.differences, run.healed,
-            )  # fmt: skip
+        for run in reconcile(project_id=project_id, mode=mode, wish=wish):
+            if run.differences or run.cursors.get(FAILED):
+                logger.warning(
+                    "reconciled project=%s mode=%s kind=%s seen=%s differences=%s healed=%s failed=%s",
+                    project_id, mode, wish.kind, run.seen, run.differences, run.healed, run.cursors.get(FAILED, 0),
+                )  # fmt: skip
     except ApiError as error:
         logger.warning("reconcile_failed project=%s mode=%s kind=%s error=%s", project_id, mode, wish.kind, error.code)
     except Exception:

@@ -5,6 +5,7 @@ whose process died is taken over when its lease has ended, and goes on from that
 """
 
 import datetime as dt
+import hashlib
 import json
 import time
 import uuid
@@ -30,6 +31,11 @@ ERROR_CHARS = 1000
 RUNS_KEPT = dt.timedelta(days=90)
 EMPTY_RUNS_KEPT = dt.timedelta(days=3)
 Status = ReconcileRun.Status
+# What a run keeps beside its cursors: objects that failed, objects that somebody else was writing, lists that the key may not read,
+# and differences that no event explains, each as its key and what people read.
+FAILED, BUSY, LEFT_OUT, UNEXPLAINED = "failed", "busy", "left_out", "not_explained"
+# So many differences are put before people one by one; the others together.
+UNEXPLAINED_MAX = 50
 
 
 class RunInProgress(Conflict):
@@ -99,6 +105,21 @@ class Progress:
                 f"  {one.object_type} {one.object_id} {one.field or 'as a whole'}: {_short(one.ours)} → {_short(one.stripes)}"
             )
 
+    def count(self, what: str) -> None:
+        """Count an object that was not dealt with; committed with the next page."""
+        self.cursors[what] = self.cursors.get(what, 0) + 1
+
+    def keep_unexplained(self, differences: Iterable[Difference]) -> None:
+        """Keep differences for people: the first ones each, the others as a number and a key that their order does not change."""
+        kept = self.cursors.setdefault(UNEXPLAINED, {"each": [], "more": 0, "more_key": 0})
+        for one in differences:
+            key = key_of(one)
+            if len(kept["each"]) < UNEXPLAINED_MAX:
+                kept["each"].append([key, f"{one.object_type} {one.object_id}", one.field or "as a whole"])
+            else:
+                kept["more"] += 1
+                kept["more_key"] ^= int(key[:12], 16)
+
     def keep(self) -> None:
         """Prolong the lease when it is time to. Raises: RunLost."""
         if time.monotonic() - self._renewed_at > RENEW_SECONDS:
@@ -132,9 +153,17 @@ class Progress:
 
 
 def begin_run(
-    *, project_id: uuid.UUID, mode: str, kind: str, dry_run: bool, since: Any, tell: Callable[[str], None]
+    *,
+    project_id: uuid.UUID,
+    mode: str,
+    kind: str,
+    dry_run: bool,
+    since: dt.datetime | None,
+    without_effects: bool = False,
+    effects_from: dt.datetime | None = None,
+    tell: Callable[[str], None],
 ) -> Progress:
-    """Open a run, or go on with one that was interrupted. Raises: RunInProgress (409).
+    """Open a run, or go on with one that was interrupted, as that one was started. Raises: RunInProgress (409).
 
     A run that only looks is always a new one: it writes nothing but its report.
     """
@@ -147,7 +176,15 @@ def begin_run(
             raise RunInProgress()
         tell(f"Going on with the run of {run.started_at:%Y-%m-%d %H:%M} after {run.seen} objects.")
         return Progress(run, tell, _seen_before=run.seen)
-    run = ReconcileRun(project_id=project_id, mode=mode, kind=kind, dry_run=dry_run, since=since)
+    run = ReconcileRun(
+        project_id=project_id,
+        mode=mode,
+        kind=kind,
+        dry_run=dry_run,
+        since=since,
+        without_effects=without_effects,
+        effects_from=effects_from,
+    )
     try:
         with transaction.atomic():
             run.save(force_insert=True)
@@ -204,6 +241,27 @@ def forget_old_runs() -> int:
     unread = Q(differences=0, status=Status.DONE, started_at__lt=Now() - EMPTY_RUNS_KEPT)
     gone, _ = old.filter(Q(started_at__lt=Now() - RUNS_KEPT) | unread).delete()
     return gone
+
+
+def left_by(run: ReconcileRun) -> list[str]:
+    """Say for people what a run has left to do; empty when nothing is left."""
+    remain, cursors = run.differences - run.healed, run.cursors
+    found = [f"{remain} differences remain"] if remain else []
+    if cursors.get(FAILED):
+        found.append(f"{cursors[FAILED]} objects failed")
+    if cursors.get(BUSY):
+        found.append(f"{cursors[BUSY]} objects were being written by somebody else")
+    if cursors.get(LEFT_OUT):
+        found.append(f"not read: {', '.join(cursors[LEFT_OUT])}")
+    if run.status == Status.RUNNING:
+        found.append("not finished")
+    return found
+
+
+def key_of(one: Difference) -> str:
+    """Return what tells one difference from others: the object, the field, and what Stripe says."""
+    said = json.dumps([one.object_type, one.object_id, one.field, one.stripes], sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _take_over(run: ReconcileRun) -> bool:
