@@ -129,7 +129,8 @@ def test_grace_over_two_unpaid_invoices_is_derived_anew(lived: Life) -> None:
     deliver(shop, events_of(shop))
     (row,) = Subscription.objects.for_project(shop.project)
     unpaid = Invoice.objects.for_project(shop.project).filter(status="open").order_by("finalized_at")
-    assert unpaid.count() == 2 and row.past_due_since == unpaid[0].finalized_at is not None
+    assert unpaid.count() == 2 and row.past_due_since is not None
+    assert row.past_due_since == unpaid[0].finalized_at
     rebuild(shop)
     assert runs(shop).get().differences == 0
     for wrong in (unpaid[1].finalized_at, row.past_due_since - dt.timedelta(days=9)):
