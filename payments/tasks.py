@@ -16,7 +16,7 @@ from django.db import connection
 from payments.services import invariants, rollups
 from payments.services.card_expiry import tell_of_expiring_cards
 from payments.services.endpoint_rounds import look_after_endpoints
-from payments.services.inbox import EventGroup, lease_due_groups, renew_leases
+from payments.services.inbox import EventGroup, follow_ignored_events, lease_due_groups, renew_leases
 from payments.services.intents import reconcile_open_intents
 from payments.services.leases import purge_old_leases
 from payments.services.processing import process_group
@@ -32,10 +32,13 @@ THREADS = 8
 LOOK_AGAIN_SECONDS = 0.25
 RUN_SECONDS_MAX = 300
 HOUSEKEEPING_SECONDS = 60.0
+# How often, and when a worker starts, events are looked for that a release before this one has ignored.
+FOLLOW_SECONDS = 600.0
 
 _running = threading.Lock()
 _asked_again = threading.Event()
 _kept_house_at: float | None = None
+_followed_at: float | None = None
 
 
 @shared_task(name="payments.tasks.process_due_events", acks_late=False, ignore_result=True)
@@ -53,7 +56,7 @@ def process_due_events() -> None:
 @shared_task(name="payments.tasks.sweep_events", acks_late=False, ignore_result=True)
 def sweep_events() -> None:
     """Own recovery: find due rows, also those of workers that died and of messages that were lost. Safe to run anywhere."""
-    global _kept_house_at
+    global _kept_house_at, _followed_at
     process_due_events()
     now = time.monotonic()
     if _kept_house_at is None or now - _kept_house_at > HOUSEKEEPING_SECONDS:
@@ -61,6 +64,17 @@ def sweep_events() -> None:
         purge_old_leases()
         reconcile_intents()
         look_after_webhook_endpoints()
+    if _followed_at is None or now - _followed_at > FOLLOW_SECONDS:
+        _followed_at = now
+        follow_what_was_ignored()
+
+
+@shared_task(name="payments.tasks.follow_what_was_ignored", acks_late=False, ignore_result=True)
+def follow_what_was_ignored() -> None:
+    """Make events due whose type the release before did not follow: its workers may have run beside ours."""
+    found = follow_ignored_events(types=HANDLERS)
+    if found:
+        log.info("ignored_events_followed", count=found)
 
 
 @shared_task(name="payments.tasks.reconcile_intents", acks_late=False, ignore_result=True)

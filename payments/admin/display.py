@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -10,11 +11,28 @@ from common.logs import redact
 from payments.services.snapshot import without_client_secrets
 
 
+def without_buyers_links(value: Any) -> Any:
+    """Return a copy whose `url`s say no more than the host: whoever opens a checkout's or portal's page acts for the buyer."""
+    if isinstance(value, dict):
+        return {key: _hidden(inner) if key == "url" else without_buyers_links(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_buyers_links(inner) for inner in value]
+    return value
+
+
+def _hidden(address: Any) -> Any:
+    if not isinstance(address, str) or not address.startswith(("https://", "http://")):
+        return without_buyers_links(address)
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/[hidden]"
+
+
 def pretty_json(value: Any) -> SafeString | str:
-    """Show JSON without the secrets that Stripe puts into some objects."""
+    """Show JSON without the secrets that Stripe puts into some objects, and without pages that act for a buyer."""
     if value is None:
         return "-"
-    text = redact(json.dumps(without_client_secrets(value), indent=2, sort_keys=True, ensure_ascii=False))
+    shown = without_buyers_links(without_client_secrets(value))
+    text = redact(json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False))
     return format_html('<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', text)
 
 

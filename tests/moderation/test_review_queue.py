@@ -199,6 +199,18 @@ def test_dead_effects_are_replayed_once_and_logged(acme: Project) -> None:
     assert replay_rows(OutboxRow.objects.for_project(acme)) == 0
 
 
+def test_a_mails_page_that_acts_for_the_buyer_is_shown_as_its_host_only(acme: Project) -> None:
+    row = dead_row(acme)
+    link = "https://checkout.stripe.com/c/pay/cs_test_CANARYpage#fid"
+    context = {"url": link, "reason": "expired", "plan_name": "Maker", "steps": [{"url": link}]}
+    payload = {"template": "checkout_retry", "to": None, "context": context}
+    OutboxRow.objects.filter(pk=row.pk).update(payload=payload, result={"url": link})
+    for client in (sign_in(project=acme, role=Role.OWNER), sign_in(superuser=True)):
+        shown = client.get(page(OutboxRow, "change", row.pk)).content.decode()
+        assert "CANARY" not in shown and "Maker" in shown
+        assert shown.count("https://checkout.stripe.com/[hidden]") == 3
+
+
 @pytest.mark.parametrize("model", [ReviewItem, OutboxRow, ActionLog])
 def test_a_developer_sees_their_own_projects_rows_only(acme: Project, other_project: Project, model: Any) -> None:
     Project.objects.filter(pk=other_project.pk).update(name="Somebody Elses Secret Name")
