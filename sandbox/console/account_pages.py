@@ -19,7 +19,7 @@ NAME_LENGTH_MAX = 200
 RECENT = 10
 # Answers that hold a secret which is shown this once.
 SHOWS_SECRET = "roll"
-LABELS = {action.name: action.label for action in ACTIONS}
+LABELS = {(action.object_type, action.name): action.label for action in ACTIONS}
 
 
 def add_routes(pages: Blueprint, dispatcher: Dispatcher) -> None:
@@ -98,7 +98,7 @@ def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
     def show_object(account: str, mode: str, object_id: str) -> ResponseReturnValue:
         with store.read() as tx:
             place = place_of(tx, account, mode)
-            return _object_page(tx, place, object_id, done=LABELS.get(request.args.get("done", "")))
+            return _object_page(tx, place, object_id, pressed=request.args.get("done", ""))
 
     @pages.post("/accounts/<account>/<mode>/objects/<object_id>/<action>")
     def act(account: str, mode: str, object_id: str, action: str) -> ResponseReturnValue:
@@ -114,16 +114,17 @@ def _add_objects(pages: Blueprint, dispatcher: Dispatcher) -> None:
                 return _object_page(tx, place, object_id, error=error.message), error.http_status
         if action == SHOWS_SECRET:
             with store.read() as tx:
-                return _object_page(tx, place, object_id, done=LABELS[action], secret=result["secret"])
+                return _object_page(tx, place, object_id, pressed=action, secret=result["secret"])
         return redirect(place.url("show_object", object_id=object_id, done=action), 303)
 
 
-def _object_page(tx: Tx, place: Place, object_id: str, **notes: Any) -> str:
+def _object_page(tx: Tx, place: Place, object_id: str, *, pressed: str = "", **notes: Any) -> str:
     found = views.find_object(tx, place.ctx, object_id)
     if found is None:
         raise StripeError(f"There is no {object_id} in this account and mode.", http_status=404)
     obj, is_deleted = found
     is_event = obj["object"] == "event"
+    label = LABELS.get((obj["object"], pressed))
     return place.page(
         "object",
         "events" if is_event else "objects",
@@ -135,5 +136,6 @@ def _object_page(tx: Tx, place: Place, object_id: str, **notes: Any) -> str:
         events=[] if is_event else views.events_about(tx, place.ctx, object_id),
         deliveries=redelivery.list_deliveries(tx, place.account, event_id=object_id) if is_event else [],
         list_url=url_for("console.list_objects", account=place.account, mode=place.mode, type=obj["object"]),
+        done=f"Done: {label}." if label else None,
         **notes,
     )
