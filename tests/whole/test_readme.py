@@ -37,7 +37,8 @@ def test_the_walk_through_runs_as_it_is_written(live_service: Any, sandbox: Any)
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    checkout_url, subscription, status = done.stdout.strip().splitlines()
+    webhook_status, checkout_url, subscription, status = done.stdout.strip().splitlines()
+    assert webhook_status == "managed"
     assert "/c/pay/cs_test_" in checkout_url
     assert subscription == "null"
     assert '"tier":"free"' in status.replace(" ", "")
