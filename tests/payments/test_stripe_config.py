@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from common import clock
 from payments.models import StripeConfig, StripeCredentials
+from payments.services.reconcile.accounts import follow_account
 from payments.services.stripe_config import KEY_FIELDS
 from projects.models import Project, Role
 from tests.conftest import Sandbox, SandboxAccount
@@ -355,3 +356,24 @@ def test_webhook_urls_work_before_any_config(owner: Developer, project: Project,
         "test_webhook_url": f"{base}/test",
         "live_webhook_url": f"{base}/live",
     }
+
+
+def test_saving_keys_again_does_not_move_since_when_the_account_is_followed(
+    owner: Developer, project: Project, account: SandboxAccount, sandbox: Sandbox
+) -> None:
+    def row() -> StripeCredentials:
+        return StripeCredentials.objects.for_project(project).get()
+
+    owner.put(config_path(project), keys_of_test_mode(account))
+    first = row()
+    assert first.followed_since is not None
+    owner.put(config_path(project), {"test_secret_key": account.test_secret_key})
+    again = row()
+    assert again.configured_at != first.configured_at and again.followed_since == first.followed_since
+    assert follow_account(project_id=project.pk, mode="test").since == first.followed_since
+    other = sandbox.create_account("Another")
+    key = {"test_secret_key": other.test_secret_key}
+    assert owner.put(config_path(project), key).status_code == 422
+    assert row().followed_since == first.followed_since
+    assert owner.put(config_path(project), key | {"confirm_account_change": True}).status_code == 200
+    assert (row().followed_since or first.followed_since) > first.followed_since, "another account is another beginning"
