@@ -15,6 +15,7 @@ from config.embedded import find_postgres
 from tests.servers import CACHE, ROOT, database_name
 
 COMMAND_SECONDS = 120
+OF_THE_SCHEMA = ("--", "*/migrations/*.py")
 # Run by the release before, with its own models: a project wired to an account, and a user with a token.
 MAKE_A_SHOP = """
 import json, sys
@@ -33,9 +34,24 @@ print(json.dumps({"project_id": str(project.pk), "access_token": user.access_tok
 
 
 def find_commit() -> str:
-    """Name the commit before the newest change of the schema; empty where the history is not there."""
-    newest = _git("log", "-1", "--format=%H", "--", "*/migrations/*.py")
-    return _git("rev-parse", "--verify", "--quiet", f"{newest}^") if newest else ""
+    """Name the commit before the first change of the schema since the last release; empty where the history is not there.
+
+    The last release is RELEASE_BEFORE (a tag, branch or commit), else the newest tag. Without either it cannot be told, and the
+    newest change of the schema is taken for the only one.
+    """
+    release = os.environ.get("RELEASE_BEFORE") or _git("describe", "--tags", "--abbrev=0", "HEAD^")
+    if release:
+        # A name that is not known is returned as it is: to check it out fails, where to find nothing would skip the test.
+        return _before_the_first(_git("log", "--format=%H", f"{release}..HEAD", *OF_THE_SCHEMA)) or release
+    return _before_the_first(_git("log", "-1", "--format=%H", *OF_THE_SCHEMA))
+
+
+def _before_the_first(newest_first: str) -> str:
+    return _commit(f"{newest_first.split()[-1]}^") if newest_first else ""
+
+
+def _commit(name: str) -> str:
+    return _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
 
 
 def _git(*arguments: str) -> str:
