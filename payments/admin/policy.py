@@ -16,6 +16,7 @@ from common.errors import FieldError
 from payments.admin.display import pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import BillingPolicy, Subscription, SubscriptionChange
+from payments.models.policy import default_entitled_statuses
 from payments.services.billing_policy import (
     ENTITLEABLE,
     FIELDS,
@@ -28,6 +29,15 @@ from projects.admin_scope import ProjectScopedAdmin
 from projects.models import Role
 
 SHOWN_CHANGES = 20
+HELP_TEXTS = {
+    "grace_hours": "How long access goes on after a failed renewal, from the oldest invoice that is unpaid. 0: not at all.",
+    "full_refund_revokes": "A refund of the whole payment takes away what it bought, unless whoever refunds says otherwise.",
+    "dispute_revokes": "When a payment that the cardholder's bank questions takes away what it bought.",
+    "billing_address_collection": "Checkout always asks for the address; tax is worked out from it.",
+    "tax_id_collection": "Checkout lets businesses enter a tax id, which Stripe puts on their invoices.",
+    "automatic_tax": "Stripe works out the tax. Set up Stripe Tax in the account first: without it checkouts are refused.",
+    "allow_promotion_codes": "Checkout has a field for promotion codes made in the Stripe account.",
+}
 
 
 class BillingPolicyForm(forms.ModelForm):
@@ -36,12 +46,14 @@ class BillingPolicyForm(forms.ModelForm):
     entitled_statuses = forms.MultipleChoiceField(
         choices=[(status, status.replace("_", " ")) for status in ENTITLEABLE],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        initial=default_entitled_statuses,
         help_text="past_due gives access for the hours of grace and is not named here.",
     )
 
     class Meta:
         model = BillingPolicy
         fields = ["project", *FIELDS]
+        help_texts = HELP_TEXTS
 
     def clean_entitled_statuses(self) -> list[str]:
         """Refuse what the API refuses."""
@@ -71,6 +83,7 @@ class BillingPolicyAdmin(ProjectScopedAdmin):
     list_display = ["project", "grace_hours", "full_refund_revokes", "dispute_revokes", "automatic_tax", "updated_at"]
     list_select_related = ["project"]
     search_fields = ["project__name", "project__slug"]
+    list_before_template = "payments/admin/billing_policy_intro.html"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody: a policy is changed, and each change is in the log."""

@@ -50,7 +50,7 @@ class BillingPolicy(models.Model):
         verbose_name_plural = "Billing policies"
 
     def __str__(self) -> str:
-        return f"Billing policy of {self.project_id}"
+        return f"Billing policy of {self.project}"
 
 
 class TrialQuerySet(models.QuerySet["Trial"]):

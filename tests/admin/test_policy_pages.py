@@ -1,5 +1,6 @@
 """The admin of billing policies and of subscriptions' history."""
 
+import re
 import uuid
 from typing import Any
 
@@ -67,6 +68,22 @@ def test_a_subscriptions_page_says_why_it_is_so() -> None:
     assert "status: active → past_due" in page and "customer.subscription.updated" in page
     listed = client.get(reverse("admin:payments_subscriptionchange_changelist") + f"?q={row.stripe_subscription_id}")
     assert "status: active → past_due" in listed.content.decode()
+
+
+def test_the_pages_explain_themselves_and_begin_with_the_defaults() -> None:
+    project = create_project()
+    client, _ = sign_in(project, Role.DEVELOPER)
+    listing = reverse("admin:payments_billingpolicy_changelist")
+    assert "the defaults apply" in client.get(listing).content.decode()
+    form = client.get(reverse("admin:payments_billingpolicy_add")).content.decode()
+    ticked = re.findall(r'name="entitled_statuses" value="(\w+)"[^>]*\schecked[\s>]', form)
+    assert ticked == ["active", "trialing"]
+    for said in ("Stripe Tax", "takes away what it bought", "promotion codes made in", "enter a tax id"):
+        assert said in form
+    policy = BillingPolicy.objects.create(project=project, entitled_statuses=["active"])
+    shown = client.get(change_page(policy)).content.decode()
+    assert f"Billing policy of {project.name}" in shown
+    assert re.findall(r'name="entitled_statuses" value="(\w+)"[^>]*\schecked[\s>]', shown) == ["active"]
 
 
 # Refuses
