@@ -27,10 +27,11 @@ from payments.models import BillingPolicy, Dispute, Invoice, Refund, Transaction
 from payments.services.objects.refund import KEEP, REVOKE
 from payments.services.refunds import (
     REASON_CHARS,
-    REFUNDABLE_STATUSES,
     RefundRequest,
+    check_refund,
     refundable_cents,
     request_refund,
+    why_not_refundable,
 )
 
 GOOD, WAITING, BAD = "success", "warning", "danger"
@@ -75,8 +76,11 @@ class RefundForm(forms.Form):
         left = money_text(refundable_cents(payment), payment.currency)
         self.fields["amount"].help_text = f"At most {left}. Left blank: all of it."
         self.fields["reason"].help_text = "Kept in the action log."
+        self.fields["access"].help_text = _what_the_policy_does(payment)
         if payment.subscription_id is None:
             del self.fields["cancel_subscription"]
+        else:
+            self.fields["access"].help_text += " Taken away without canceling, the subscription goes on billing."
 
     def clean_amount(self) -> Decimal | None:
         """Refuse what the currency cannot express."""
@@ -161,9 +165,11 @@ class TransactionAdmin(ReadOnlyAdmin):
             return redirect
         if not self.has_view_permission(request, payment):
             raise PermissionDenied
-        form = RefundForm(payment, request.POST or None, initial=_suggestion(payment))
+        form = RefundForm(payment, request.POST or None, initial={"request": uuid.uuid4()})
         meant = request.method == "POST" and form.is_valid()
-        if meant and request.POST.get("confirmed") == "yes" and self._request_refund(request, payment, form):
+        if meant and request.POST.get("confirmed") != "yes":
+            _check(payment, form)
+        elif meant and self._request_refund(request, payment, form):
             return HttpResponseRedirect(reverse("admin:payments_transaction_change", args=[payment.pk]))
         return self._refund_page(request, payment, form, confirming=meant and form.is_valid())
 
@@ -192,11 +198,12 @@ class TransactionAdmin(ReadOnlyAdmin):
             "payment": payment,
             "paid": money_text(payment.amount_cents, payment.currency),
             "left": money_text(left, payment.currency),
-            "refundable": payment.status in REFUNDABLE_STATUSES and left > 0,
+            "why_not": why_not_refundable(payment),
             "form": form,
             "wanted": wanted,
             "amount": money_text(amount, payment.currency),
             "takes_away": wanted is not None and wanted.access == REVOKE,
+            "bills_on": wanted is not None and payment.subscription_id is not None and not wanted.cancel_subscription,
             "media": self.media + form.media,
         }
         return TemplateResponse(request, "payments/admin/refund.html", context)
@@ -271,7 +278,15 @@ class DisputeAdmin(ReadOnlyAdmin):
         return money_text(row.amount_cents, row.currency)
 
 
-def _suggestion(payment: Transaction) -> dict[str, Any]:
-    """Begin with what the project's policy does to a full refund."""
+def _check(payment: Transaction, form: RefundForm) -> None:
+    """Show at the form what the request itself would be refused for, before anybody confirms it."""
+    try:
+        check_refund(payment=payment, request=form.to_request())
+    except ApiError as error:
+        form.refuse(error)
+
+
+def _what_the_policy_does(payment: Transaction) -> str:
     policy = BillingPolicy.objects.for_project(payment.project_id).first() or BillingPolicy()
-    return {"access": REVOKE if policy.full_refund_revokes else KEEP, "request": uuid.uuid4()}
+    does = "is taken away" if policy.full_refund_revokes else "is kept"
+    return f"By the project's policy it {does} after a full refund; what is chosen here goes before the policy."

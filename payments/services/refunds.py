@@ -69,6 +69,29 @@ def refundable_cents(payment: Transaction) -> int:
     return payment.amount_cents - payment.refunded_amount_cents - sum(asked)
 
 
+def why_not_refundable(payment: Transaction) -> str:
+    """Say why nothing of a payment can be given back, or nothing when some of it can."""
+    if payment.status not in REFUNDABLE_STATUSES:
+        return f"A payment that is {payment.get_status_display().lower()} cannot be refunded."
+    if payment.payment_intent_id == payment.stripe_invoice_id:
+        return "This invoice was paid outside Stripe, and is refunded there."
+    disputes = Dispute.objects.for_project(payment.project_id).filter(transaction=payment)
+    if disputes.filter(status__in=BLOCKING_DISPUTES).exists():
+        return "The cardholder's bank disputes this payment; Stripe refuses refunds of it."
+    if refundable_cents(payment) <= 0:
+        return "All of this payment was refunded, or is about to be."
+    return ""
+
+
+def check_refund(*, payment: Transaction, request: RefundRequest) -> None:
+    """Refuse what `request_refund` would refuse, and change nothing.
+
+    Raises: NotRefundable (409), FieldError (422) for the amount, the access, the cancellation or the reason.
+    """
+    _checked_amount(payment, request)
+    _subscription_to_cancel(payment, request)
+
+
 def request_refund(*, payment: Transaction, request: RefundRequest, actor: User) -> OutboxRow:
     """Commit a refund to be made, with its line in the action log; the same request a second time changes nothing.
 
@@ -147,20 +170,10 @@ def _checked_amount(payment: Transaction, request: RefundRequest) -> int:
         raise FieldError("reason", msg=f"Say why, in at most {REASON_CHARS} characters: it is kept in the action log.")
     if request.access not in (KEEP, REVOKE):
         raise FieldError("access", msg=f"Choose {KEEP} or {REVOKE}.")
-    if payment.status not in REFUNDABLE_STATUSES:
-        raise NotRefundable(f"A payment that is {payment.status} cannot be refunded.")
-    if payment.payment_intent_id == payment.stripe_invoice_id:
-        raise NotRefundable("This invoice was paid outside Stripe, and is refunded there.")
-    if (
-        Dispute.objects.for_project(payment.project_id)
-        .filter(transaction=payment, status__in=BLOCKING_DISPUTES)
-        .exists()
-    ):
-        raise NotRefundable("The cardholder's bank disputes this payment; Stripe refuses refunds of it.")
+    if why_not := why_not_refundable(payment):
+        raise NotRefundable(why_not)
     left = refundable_cents(payment)
     amount = left if request.amount_cents is None else request.amount_cents
-    if left <= 0:
-        raise NotRefundable("All of this payment was refunded, or is about to be.")
     if not 0 < amount <= left:
         raise FieldError(
             "amount_cents", msg=f"Give an amount above zero and at most {money_text(left, payment.currency)}."

@@ -1,5 +1,6 @@
 """Refunds that staff ask for: checked, logged, made once whatever goes wrong between us and Stripe, and asked twice first."""
 
+import re
 import uuid
 from typing import Any
 
@@ -23,7 +24,7 @@ from payments.stripe_api import StripeRefused, StripeUnavailable
 from projects.models import Project, Role
 from tests.cast import AppUser, Developer, add_member, create_developer
 from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret
-from tests.payments.rows import create_payment
+from tests.payments.rows import create_dispute, create_payment, create_subscription
 from tests.payments.shop import Shop, at_once
 
 
@@ -310,6 +311,53 @@ def test_the_page_says_what_is_wrong(acme: Any, changes: dict[str, str], shown: 
     client, _ = staff(superuser=True)
     answer = client.post(page(payment), form(confirmed="yes", **changes))
     assert answer.status_code == 200 and shown in answer.content.decode()
+    assert not requests_of(payment).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"amount": "0"}, "Give an amount above zero"),
+        ({"amount": "-1"}, "Give an amount above zero"),
+        ({"amount": "10.01"}, "at most 10.00 USD"),
+        ({"reason": "  "}, "required"),
+        ({"access": ""}, "required"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anybody_is_asked_to_confirm(
+    acme: Any, changes: dict[str, str], shown: str
+) -> None:
+    payment = create_payment(acme)
+    client, _ = staff(superuser=True)
+    answer = client.post(page(payment), form(**changes)).content.decode()
+    (name,) = changes
+    at_the_field = answer.split(f'name="{name}"')[-1]
+    assert shown in at_the_field and 'name="confirmed"' not in answer
+
+
+def test_the_form_chooses_nothing_and_tells_that_a_subscription_goes_on_billing(acme: Any) -> None:
+    client, _ = staff(superuser=True)
+    once = client.get(page(create_payment(acme))).content.decode()
+    assert 'name="access"' in once and not re.search(r'name="access"[^>]*\schecked[\s>]', once)
+    assert "goes on billing" not in once
+    row = create_subscription(acme)
+    payment = create_payment(acme, subscription=row, end_user=row.end_user)
+    assert "goes on billing" in client.get(page(payment)).content.decode()
+    assert "not canceled: it goes on billing" in client.post(page(payment), form(access="revoke")).content.decode()
+    kept = client.post(page(payment), form(access="keep")).content.decode()
+    assert "Refund 2.50 USD?" in kept and "goes on billing" not in kept
+
+
+@pytest.mark.parametrize("confirmed", ["", "yes"])
+def test_a_disputed_payments_page_says_why_and_has_no_form(acme: Any, confirmed: str) -> None:
+    payment = create_payment(acme)
+    create_dispute(payment)
+    client, _ = staff(superuser=True)
+    for answer in (client.get(page(payment)), client.post(page(payment), form(confirmed=confirmed))):
+        shown = answer.content.decode()
+        assert (
+            "Stripe refuses refunds of it" in shown and 'name="reason"' not in shown and "can be refunded." not in shown
+        )
     assert not requests_of(payment).exists()
 
 
