@@ -15,7 +15,7 @@ from moderation.models import ActionLog, ReviewItem
 from moderation.services.review import REASON_CHARS_MAX, decide_review_item
 from notifications.models import OutboxRow
 from payments.admin.actions import ProjectActionsAdmin
-from payments.admin.display import pretty_json
+from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from projects.models import Project, Role
 
@@ -105,7 +105,7 @@ class ReviewItemAdmin(StaffActionsAdmin):
                 request,
                 title="Decide about review items",
                 action=action,
-                question=f"{len(chosen)} pending items will be marked as {status.label.lower()}:",
+                question=f"{counted(len(chosen), 'pending item')} will be marked as {status.label.lower()}:",
                 rows=chosen,
                 ask_reason=True,
                 problem=f"Say why, in at most {REASON_CHARS_MAX} characters." if confirmed else "",
@@ -117,7 +117,7 @@ class ReviewItemAdmin(StaffActionsAdmin):
                 count += 1
             except ApiError as refusal:
                 messages.warning(request, f"{item}: {refusal.detail}")
-        messages.success(request, f"{count} items {status.label.lower()}.")
+        messages.success(request, f"{counted(count, 'item')} {status.label.lower()}.")
         return None
 
 
@@ -151,12 +151,12 @@ class OutboxRowAdmin(StaffActionsAdmin):
         """Carry dead letters out again, after a confirmation. Each is replayed once, however often this is pressed."""
         chosen = list(self.actionable(request, queryset).filter(status="dead").order_by("created_at")[:ROWS_MAX])
         if request.POST.get("confirmed") != "yes":
-            question = f"{len(chosen)} dead letters will be carried out again:"
+            question = f"{counted(len(chosen), 'dead letter')} will be carried out again:"
             return self.ask_first(
                 request, title="Replay effects", action="replay_selected", question=question, rows=chosen
             )
         count = replay_effects(rows=chosen, actor=_actor(request))
-        messages.success(request, f"{count} effects will be carried out again.")
+        messages.success(request, f"{counted(count, 'effect')} will be carried out again.")
         return None
 
 

@@ -36,6 +36,11 @@ def pretty_json(value: Any) -> SafeString | str:
     return format_html('<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', text)
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun: 1 event, 2 events."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def link(address: str) -> SafeString | str:
     """Link to an address of Stripe's; anything that is no web address is shown as text."""
     if not address.startswith(("https://", "http://")):

@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from accounts.models import User
 from payments.admin.actions import ProjectActionsAdmin
-from payments.admin.display import pretty_json
+from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import MirrorFailure, SyncLease, WebhookEvent
 from payments.nudge import nudge_worker
@@ -96,8 +96,11 @@ class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
         """Send events through again, after a confirmation. Each is replayed once, however often this is pressed."""
         rows = self.actionable(request, queryset)
         chosen = list(rows.filter(status__in=["dead", "ignored"]).order_by("received_at")[:REPLAY_MAX])
+        if not chosen:
+            messages.warning(request, "None of the chosen events is dead or ignored; nothing was replayed.")
+            return None
         if request.POST.get("confirmed") != "yes":
-            question = f"{len(chosen)} dead or ignored events will be processed again:"
+            question = f"{counted(len(chosen), 'dead or ignored event')} will be processed again:"
             return self.ask_first(
                 request, title="Replay events", action="replay_selected", question=question, rows=chosen
             )
@@ -113,7 +116,7 @@ class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
         for event in chosen:
             self.log_change(request, event, "Replayed.")
         nudge_worker()
-        messages.success(request, f"{count} events will be processed again.")
+        messages.success(request, f"{counted(count, 'event')} will be processed again.")
         return None
 
 

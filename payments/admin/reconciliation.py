@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from payments.admin.display import pretty_json
+from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import Drift, ReconcileRun
 
@@ -39,7 +39,8 @@ class ReconcileRunAdmin(ReadOnlyAdmin):
         if not row.differences:
             return "-"
         address = f"{reverse('admin:payments_drift_changelist')}?{urlencode({'q': str(row.pk)})}"
-        return format_html('<a href="{}">{} differences, {} healed</a>', address, row.differences, row.healed)
+        differences = counted(row.differences, "difference")
+        return format_html('<a href="{}">{}, {} healed</a>', address, differences, row.healed)
 
     @display(description="Where each list has come to")
     def came_to(self, row: ReconcileRun) -> SafeString | str:

@@ -408,6 +408,11 @@ def test_dead_events_are_replayed_after_a_confirmation() -> None:
     assert asked.status_code == 200
     assert f'value="{dead.pk}"' in asked.content.decode()
     assert f'value="{done.pk}"' not in asked.content.decode()
+    assert "1 dead or ignored event will be" in asked.content.decode()
+    for more in ({}, {"confirmed": "yes"}):
+        assert replay(client, done, **more).status_code == 302
+        listed = client.get(url(WebhookEvent, "changelist")).content.decode()
+        assert "None of the chosen events is dead or ignored; nothing was replayed." in listed
     assert status_of(dead) == "dead"
     client.get(f"{url(WebhookEvent, 'changelist')}?action=replay_selected&confirmed=yes")
     assert status_of(dead) == "dead"

@@ -165,7 +165,10 @@ def test_a_moderator_and_a_developer_of_the_project_decide_with_a_reason(acme: P
         assert "Say why" in press(client, item, f"{status}_selected", confirmed="yes", reason=" ").content.decode()
         item.refresh_from_db()
         assert item.status == "pending"
+        assert "1 pending item will" in asked.content.decode()
         assert press(client, item, f"{status}_selected", confirmed="yes", reason="Because.").status_code == 302
+        done = {"approve": "1 item approved.", "dismiss": "1 item dismissed."}[status]
+        assert done in client.get(page(ReviewItem)).content.decode()
         item.refresh_from_db()
         assert (item.status, item.note) == ({"approve": "approved", "dismiss": "dismissed"}[status], "Because.")
     assert ActionLog.objects.for_project(acme).count() == 2

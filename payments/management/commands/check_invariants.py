@@ -25,5 +25,5 @@ class Command(BaseCommand):
         for violation in found:
             self.stdout.write(str(violation))
         if found:
-            raise CommandError(f"{len(found)} violations.")
-        self.stdout.write(f"{options['only'] or 'I1 to I8'} hold.")
+            raise CommandError(f"{len(found)} violation{'' if len(found) == 1 else 's'}.")
+        self.stdout.write(f"{options['only']} holds." if options["only"] else "I1 to I8 hold.")

@@ -36,6 +36,12 @@ class Command(BaseCommand):
             if not rows.exists():
                 raise CommandError(f"The project has no {options['mode']} event {options['event_id']}.")
         count = replay_events(rows)
+        if count == 0 and options["event_id"] and (event := rows.first()):
+            status = event.get_status_display().lower()
+            self.stdout.write(
+                f"0 events due again: {event.event_id} is {status}, and only dead or ignored events are replayed."
+            )
+            return
         self.stdout.write(f"{count} event{'' if count == 1 else 's'} due again.")
 
 
