@@ -126,6 +126,8 @@ def logging_config(*, level: str = "INFO") -> dict[str, Any]:
             "django.server": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "INFO"},
+            # Two lines a call at INFO, between the lines of a command's report.
+            "stripe": {"level": "INFO" if level == "DEBUG" else "WARNING"},
             "asyncio": {"level": "WARNING"},
         },
     }

@@ -20,7 +20,8 @@ from payments.models import StripeCredentials
 from payments.services import rate_budget
 
 # At DEBUG the library logs whole answers, and the answer that creates a webhook endpoint holds its signing secret.
-logging.getLogger("stripe").setLevel(logging.INFO)
+_library_logger = logging.getLogger("stripe")
+_library_logger.setLevel(max(logging.INFO, _library_logger.level))
 stripe.enable_telemetry = False
 logger = logging.getLogger(__name__)
 

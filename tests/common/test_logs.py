@@ -98,6 +98,18 @@ def test_what_a_user_sends_cannot_forge_a_line(lines: StringIO) -> None:
     assert json.loads(written)["level"] == "info"
 
 
+@pytest.mark.parametrize(("level", "written"), [("INFO", False), ("DEBUG", True)])
+def test_each_call_to_stripe_is_a_line_only_when_debugging_and_its_bodies_never_are(level: str, written: bool) -> None:
+    logger = logging.getLogger("stripe")
+    before = logger.level
+    try:
+        logger.setLevel(logging_config(level=level)["loggers"]["stripe"]["level"])
+        assert logger.isEnabledFor(logging.INFO) is written
+        assert logger.isEnabledFor(logging.WARNING) and not logger.isEnabledFor(logging.DEBUG)
+    finally:
+        logger.setLevel(before)
+
+
 @given(st.text(max_size=200))
 def test_redaction_never_fails_and_changes_nothing_twice(text: str) -> None:
     once = redact(text)

@@ -13,6 +13,7 @@ from payments.services.reconcile.accounts import usable_accounts
 from payments.services.reconcile.reconciling import KINDS, Wish, reconcile
 from payments.services.reconcile.runs import EVENTS, OBJECTS, left_by
 from payments.webhooks import HANDLERS
+from projects.models import Project
 
 SOMETHING_IS_LEFT, A_RUN_FAILED = 1, 2
 
@@ -48,6 +49,7 @@ class Command(BaseCommand):
             raise CommandError("There is no Stripe key for this project and mode.")
         kinds = [options["kind"]] if options["kind"] else [EVENTS, OBJECTS]
         left, failed = 0, 0
+        slugs = dict(Project.objects.filter(pk__in=[key for key, _ in accounts]).values_list("pk", "slug"))
         for project_id, mode in accounts:
             for kind in kinds:
                 wish = Wish(
@@ -58,14 +60,15 @@ class Command(BaseCommand):
                     heals=options["heal"],
                     without_effects=options["no_effects"],
                 )
-                self._say(f"{project_id} {mode}: {kind}")
+                name = f"{slugs[project_id]} {mode}"
+                self._say(f"{name}: {kind}")
                 try:
                     runs = reconcile(project_id=project_id, mode=mode, wish=wish, tell=self._say)
                 except ApiError as error:
                     failed += 1
-                    self.stderr.write(f"{project_id} {mode} {kind}: {error.detail}")
+                    self.stderr.write(f"{name} {kind}: {error.detail}")
                 else:
-                    left += self._say_what_is_left(f"{project_id} {mode} {kind}", runs)
+                    left += self._say_what_is_left(f"{name} {kind}", runs)
         if failed:
             raise CommandError(f"{failed} runs failed.", returncode=A_RUN_FAILED)
         if left:
