@@ -1,5 +1,6 @@
 """Stripe's side of a webhook in tests: events as the sandbox made them, signed and delivered by hand, in any order."""
 
+import datetime as dt
 import hashlib
 import hmac
 import json
@@ -11,6 +12,7 @@ import httpx
 from django.db.models.functions import Now
 from django.test import Client
 
+from common import clock
 from payments.models import StripeConfig, StripeCredentials, WebhookEvent
 from payments.secret_cache import forget_secrets
 from payments.tasks import process_due_events
@@ -35,6 +37,12 @@ def set_webhook_secret(project: Project, mode: str = "test", secret: str = SECRE
     row.save()
     forget_secrets(project.pk)
     return row
+
+
+def keys_were_saved(project: Project, mode: str) -> None:
+    """Date the saving of a project's keys before everything that happens: from there on its account is followed."""
+    rows = StripeCredentials.objects.for_project(project).filter(mode=mode)
+    rows.update(configured_at=clock.now() - dt.timedelta(hours=1))
 
 
 def signature(body: bytes, secret: str = SECRET, *, timestamp: float | None = None) -> str:

@@ -1,10 +1,10 @@
 """Fixtures of the scenarios."""
 
-from typing import TYPE_CHECKING
+import pytest
 
 from tests.payments.conftest import shop
 
-if TYPE_CHECKING:
-    pass
+# What differs is shown as it is for a test's own assertions.
+pytest.register_assert_rewrite("tests.scenarios.against_stripe")
 
 __all__ = ["shop"]
