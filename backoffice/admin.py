@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -17,9 +19,14 @@ from notifications.models import OutboxRow
 from payments.admin.actions import ProjectActionsAdmin
 from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
+from payments.models import Dispute
 from projects.models import Project, Role
 
 ROWS_MAX = 1000
+TO_DECIDE = (
+    "Approve: the report is right and was dealt with. Dismiss: nothing needs doing. Either closes the item with your reason in the "
+    "action log, and changes nothing at Stripe; both are actions of the list."
+)
 REVIEW_COLORS = {"Pending": "warning", "Approved": "success", "Dismissed": "default"}
 OUTBOX_COLORS = {
     "Pending": "warning", "Processing": "info", "Done": "success", "Dead letter": "danger", "Skipped": "default",
@@ -71,7 +78,7 @@ class ReviewItemAdmin(StaffActionsAdmin):
     search_fields = ["title", "subject", "cause_key", "project__name", "end_user__external_id"]
     date_hierarchy = "created_at"
     exclude = ["details"]
-    readonly_fields = ["shown_details"]
+    readonly_fields = ["shown_subject", "to_decide", "shown_details"]
     actions = ["approve_selected", "dismiss_selected"]
 
     @display(description="Status", ordering="status", label=REVIEW_COLORS)
@@ -83,6 +90,22 @@ class ReviewItemAdmin(StaffActionsAdmin):
     def shown_details(self, row: ReviewItem) -> SafeString | str:
         """Show what is known, without secrets."""
         return pretty_json(row.details)
+
+    @display(description="Page of the subject")
+    def shown_subject(self, row: ReviewItem) -> SafeString | str:
+        """Link a dispute to its page; anything else is named above."""
+        if row.kind != ReviewItem.Kind.DISPUTE:
+            return "-"
+        rows = Dispute.objects.for_project(row.project_id).filter(mode=row.mode, stripe_dispute_id=row.subject)
+        key = rows.values_list("pk", flat=True).first()
+        if key is None:
+            return "-"
+        return format_html('<a href="{}">{}</a>', reverse("admin:payments_dispute_change", args=[key]), row.subject)
+
+    @display(description="To decide")
+    def to_decide(self, row: ReviewItem) -> str:
+        """Say what the two answers mean, and where they are given."""
+        return TO_DECIDE
 
     @admin.action(description="Approve", permissions=["act"])
     def approve_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:

@@ -16,9 +16,10 @@ from moderation.services.action_log import log_action
 from moderation.services.review import AlreadyDecided, decide_review_item, open_review_item
 from notifications.models import OutboxRow
 from notifications.services.running import replay_rows
+from payments.models import Dispute
 from projects.models import Membership, Project, Role
 from tests.cast import Developer
-from tests.payments.rows import create_end_user
+from tests.payments.rows import create_dispute, create_end_user, create_payment
 from tests.payments.shop import at_once
 
 
@@ -172,6 +173,17 @@ def test_a_moderator_and_a_developer_of_the_project_decide_with_a_reason(acme: P
         item.refresh_from_db()
         assert (item.status, item.note) == ({"approve": "approved", "dismiss": "dismissed"}[status], "Because.")
     assert ActionLog.objects.for_project(acme).count() == 2
+
+
+def test_an_items_page_says_what_the_answers_mean_and_leads_to_its_dispute(acme: Project) -> None:
+    dispute = create_dispute(create_payment(acme))
+    client = sign_in(project=acme, role=Role.DEVELOPER)
+    found = open_item(acme, subject=dispute.stripe_dispute_id)
+    html = client.get(page(ReviewItem, "change", found.pk)).content.decode()
+    assert "Approve: the report is right" in html and page(Dispute, "change", dispute.pk) in html
+    elsewhere = open_item(acme, mode="live", subject=dispute.stripe_dispute_id)
+    other = client.get(page(ReviewItem, "change", elsewhere.pk))
+    assert other.status_code == 200 and page(Dispute, "change", dispute.pk) not in other.content.decode()
 
 
 def test_who_may_only_read_decides_and_replays_nothing(acme: Project, other_project: Project) -> None:
