@@ -12,7 +12,7 @@ def disputed(sandbox: Any) -> tuple[World, list[dict[str, Any]]]:
     world = create_world(sandbox)
     world.buyers[0].buy()
     world.buyers[0].dispute()
-    return world, world.events()
+    return world, world.events("test")
 
 
 def take(world: World, events: list[dict[str, Any]]) -> None:
@@ -37,16 +37,16 @@ def test_a_dispute_finds_the_project_of_its_payment(sandbox: Any) -> None:
 def test_its_end_finds_it_too(sandbox: Any) -> None:
     world, events = disputed(sandbox)
     take(world, events)
-    control(world.shop, f"disputes/{world.objects('disputes')[0]['id']}/close", outcome="lost")
-    take(world, [event for event in world.events() if event["type"] == "charge.dispute.closed"])
+    control(world.shop, f"disputes/{world.objects('test', 'disputes')[0]['id']}/close", outcome="lost")
+    take(world, [event for event in world.events("test") if event["type"] == "charge.dispute.closed"])
     assert Dispute.objects.for_project(world.projects[0]).get().status == "lost"
 
 
 def test_a_payment_of_nobody_known_is_nobodys(sandbox: Any) -> None:
     world = create_world(sandbox)
-    card = {"payment_method": "pm_card_visa", "confirm": "true", "return_url": "https://app.example/"}
-    world.api("POST", "payment_intents", amount=700, currency="usd", **card)
-    take(world, world.events())
+    card: dict[str, Any] = {"payment_method": "pm_card_visa", "confirm": "true", "return_url": "https://app.example/"}
+    world.shop.api("POST", "payment_intents", amount=700, currency="usd", **card)
+    take(world, world.events("test"))
     for project in world.projects:
         assert not Transaction.objects.for_project(project).exists()
         left = WebhookEvent.objects.for_project(project).exclude(status="ignored").values_list("type", flat=True)
@@ -55,12 +55,12 @@ def test_a_payment_of_nobody_known_is_nobodys(sandbox: Any) -> None:
 
 def test_a_payment_that_names_a_project_is_its_alone(sandbox: Any) -> None:
     world = create_world(sandbox)
-    card = {"payment_method": "pm_card_visa", "confirm": "true", "return_url": "https://app.example/"}
-    named = {"metadata[project_id]": str(world.projects[1].pk)}
-    world.api("POST", "payment_intents", amount=700, currency="usd", **card, **named)
+    card: dict[str, Any] = {"payment_method": "pm_card_visa", "confirm": "true", "return_url": "https://app.example/"}
+    named: dict[str, Any] = {"metadata[project_id]": str(world.projects[1].pk)}
+    world.shop.api("POST", "payment_intents", amount=700, currency="usd", **card, **named)
     # The charge carries its intent's metadata; a dispute of it carries none.
-    charge = world.objects("charges")[0]["id"]
+    charge = world.objects("test", "charges")[0]["id"]
     control(world.shop, f"charges/{charge}/dispute")
-    take(world, [event for event in world.events() if event["type"] == "charge.dispute.created"])
+    take(world, [event for event in world.events("test") if event["type"] == "charge.dispute.created"])
     assert not Dispute.objects.for_project(world.projects[0]).exists()
     assert Dispute.objects.for_project(world.projects[1]).get().amount_cents == 700
