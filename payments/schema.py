@@ -192,7 +192,9 @@ class ConfigSerializer(serializers.Serializer[Any]):
     live_account_id = text()
     test_last_event_at = moment()
     live_last_event_at = moment()
-    test_webhook_status = text(help_text="managed when this service looks after the endpoint, by_hand, or what is wrong.")
+    test_webhook_status = text(
+        help_text="managed when this service looks after the endpoint, by_hand, or what is wrong."
+    )
     live_webhook_status = text()
     test_webhook_error = text(help_text="What is wrong with the endpoint, and what mends it.")
     live_webhook_error = text()
