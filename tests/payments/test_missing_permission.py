@@ -40,7 +40,12 @@ def test_events_that_need_no_missing_permission_are_processed_beside_those_that_
     waiting = stored(shop.project).filter(status="pending")
     assert {event.wait_reason for event in waiting} == {"config_error"}
     # Whatever pays an invoice reads the invoice too.
-    assert {event.type.partition(".")[0] for event in waiting} == {"charge", "invoice", "invoice_payment", "payment_intent"}
+    assert {event.type.partition(".")[0] for event in waiting} == {
+        "charge",
+        "invoice",
+        "invoice_payment",
+        "payment_intent",
+    }
     assert {event.attempts for event in waiting} == {0}
     assert not stored(shop.project).filter(status="dead").exists()
 
