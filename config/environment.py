@@ -70,7 +70,7 @@ def read_mail_settings(env: environ.Env, name: str, *, unsent_dir: Path) -> dict
         is_good = False
     if not is_good:
         raise ImproperlyConfigured(
-            f"{name} must be smtp+tls://user:password@host:587, smtps://…, smtp://… or consolemail://."
+            f"{name} must be smtp+tls://USER@host:587 with a password, smtps://…, smtp://… or consolemail://."
         )
     found: dict[str, Any] = env.email_url(name)
     found["EMAIL_PORT"] = found["EMAIL_PORT"] or default_ports[parts.scheme] or 25

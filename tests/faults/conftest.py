@@ -7,7 +7,7 @@ After every case that passed the invariants are checked, while what the case sta
 import os
 from collections.abc import Iterator
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -36,7 +36,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Check the invariants at the end of a case, before its fixtures put things right again."""
     yield
-    projects = [item.funcargs[name] for name in ("acme", "other_project") if name in getattr(item, "funcargs", {})]
+    fixtures: dict[str, Any] = getattr(item, "funcargs", {})
+    projects = [fixtures[name] for name in ("acme", "other_project") if name in fixtures]
     if projects:
         from .sender import check_invariants_of
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 CONNECTIONS = 8
 COPIES = 5
-NEW_SECRET = "whsec_" + "fedcba9876543210" * 2
+NEW_SECRET = "whsec_" + "fedcba9876543210" * 2  # pragma: allowlist secret
 # How long a process may go by a secret that was replaced, and a moment.
 KNOWN_SECONDS = 8
 
