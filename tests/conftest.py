@@ -21,7 +21,6 @@ pytest_plugins = ["tests.cast", "tests.live"]
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 NEEDS_NO_DATABASE = ("tests/sandbox/",)
-LONG_FILES = ("tests/scenarios/", "tests/whole/", "tests/faults/", "tests/reconcile/", "tests/browser/")
 SANDBOX_START_SECONDS = 30
 
 
@@ -35,12 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Stand-in tests need no database: mark them, so that their runs start nothing. The long files begin first."""
+    """Stand-in tests need no database: mark them, so that their runs start nothing."""
     for item in items:
         if item.nodeid.startswith(NEEDS_NO_DATABASE):
             item.add_marker(pytest.mark.no_db)
-    # Files are dealt out to the workers in this order: a long one that came last would keep one worker busy alone.
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG_FILES))
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,9 @@ def is_still_wanted(row: CheckoutSession) -> bool:
     if row.request.get("mode") != "subscription":
         return True
     others = Subscription.objects.for_project(row.project_id).in_mode(row.mode).filter(end_user=row.end_user_id)
-    return not others.filter(status__in=("active", "trialing"), created_at__gte=row.created_at).exists()
+    # Stripe tells whole seconds: what was bought in the second in which this session was opened came after it.
+    since = row.created_at.replace(microsecond=0)
+    return not others.filter(status__in=("active", "trialing"), created_at__gte=since).exists()
 
 
 def _shape(row: CheckoutSession) -> dict[str, Any]:

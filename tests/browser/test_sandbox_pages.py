@@ -192,7 +192,7 @@ def test_a_demo_by_hand_on_the_control_page(sandbox: Any, account: Any, api: Api
     page.get_by_role("button", name="Find").click()
     keep_screenshot(page, "control-object")
     page.get_by_role("button", name="Fail its renewal").click()
-    expect(page.get_by_role("status")).to_have_text("Fail its renewal")
+    expect(page.get_by_role("status")).to_have_text("Done: Fail its renewal.")
     expect(page.get_by_text("past due")).to_be_visible()
 
     page.get_by_role("link", name="Faults").click()

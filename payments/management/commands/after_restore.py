@@ -58,7 +58,7 @@ class Command(BaseCommand):
                     failed += 1
                     self.stderr.write(f"{project_id} {mode} {wish.kind}: {error.detail}")
                 else:
-                    for text in (text for run in runs for text in left_by(run)):
+                    for text in (text for run in runs for text in left_by(run, workers_follow=True)):
                         left += 1
                         self.stderr.write(f"{project_id} {mode} {wish.kind}: {text}")
         if failed:

@@ -243,13 +243,16 @@ def forget_old_runs() -> int:
     return gone
 
 
-def left_by(run: ReconcileRun) -> list[str]:
-    """Say for people what a run has left to do; empty when nothing is left."""
+def left_by(run: ReconcileRun, *, workers_follow: bool = False) -> list[str]:
+    """Say for people what a run has left to do; empty when nothing is left.
+
+    With `workers_follow`, what waits in the inbox is not counted: the workers that are started next have it.
+    """
     remain, cursors = run.differences - run.healed, run.cursors
     found = [f"{remain} differences remain"] if remain else []
     if cursors.get(FAILED):
         found.append(f"{cursors[FAILED]} objects failed")
-    if cursors.get(BUSY):
+    if cursors.get(BUSY) and not workers_follow:
         found.append(f"{cursors[BUSY]} objects were being written by somebody else")
     if cursors.get(LEFT_OUT):
         found.append(f"not read: {', '.join(cursors[LEFT_OUT])}")
