@@ -89,7 +89,8 @@ class Buyer:
             self.customer_id = ensure_customer(
                 project=self.project, mode=self.mode, end_user=self.end_user
             ).stripe_customer_id
-            self.use_card("pm_card_visa")
+        # A card that paid a checkout belongs to that subscription alone, so that a customer has no default yet.
+        self.use_card("pm_card_visa")
         metadata = {f"metadata[{key}]": value for key, value in user_metadata(self.project, self.end_user).items()}
         wanted = {"customer": self.customer_id, "items[0][price]": self.price(MAKER)} | metadata
         self.subscription_id = self.api("POST", "subscriptions", **wanted)["id"]
