@@ -150,11 +150,34 @@ def open_to_everything(project: Any) -> None:
     project.save()
 
 
+def dead_letter_of(project: Any) -> Any:
+    """Leave an event of the project dead."""
+    from payments.models import WebhookEvent
+
+    event_id = f"evt_{uuid.uuid4().hex}"
+    facts = {"event_id": event_id, "type": "customer.updated", "payload": {}, "status": "dead"}
+    return WebhookEvent.objects.create(project=project, mode="test", **facts)
+
+
+def key_bodies(account: Any, webhook_secret: str, *, email: str, refresh_token: str) -> dict[str, Any]:
+    """What the bodies about signing in and about keys may hold."""
+    return {
+        "email": email,
+        "password": cast.PASSWORD,
+        "refresh_token": refresh_token,
+        "secret_key": account.test_secret_key,
+        "test_secret_key": account.test_secret_key,
+        "live_secret_key": account.live_secret_key,
+        "test_publishable_key": account.test_publishable_key,
+        "test_webhook_secret": webhook_secret,
+    }
+
+
 @pytest.fixture
 def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server: Any, charlie: Any) -> Iterator[World]:
     """Acme with keys, a plan that Dana bought, a member, a key, a client."""
     from entitlements.models import Plan, PlanPrice
-    from payments.models import Subscription, WebhookEvent
+    from payments.models import Subscription
     from projects.models import ApiKey
     from projects.services.identity_providers import put_identity_provider
 
@@ -167,14 +190,6 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
     plan = Plan.objects.create(project=acme, code="pro", name="Pro")
     PlanPrice.objects.create(project=acme, plan=plan, mode="test", stripe_price_id=other_price, amount_cents=2000)
     session = buy(shop, dana, price)["session_id"]
-    dead = WebhookEvent.objects.create(
-        project=acme,
-        mode="test",
-        event_id=f"evt_{uuid.uuid4().hex}",
-        type="customer.updated",
-        payload={},
-        status="dead",
-    )
     open_to_everything(acme)
     put_identity_provider(project=acme, fields=PROVIDER)
     made = alice.client.post(
@@ -184,16 +199,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
         "/api/v1/auth/login", {"email": alice.user.email, "password": cast.PASSWORD}, content_type="application/json"
     )
     key = ApiKey.objects.for_project(acme).latest("created_at")
-    keys = {
-        "email": charlie.user.email,
-        "password": cast.PASSWORD,
-        "refresh_token": login.json()["refresh_token"],
-        "secret_key": account.test_secret_key,
-        "test_secret_key": account.test_secret_key,
-        "live_secret_key": account.live_secret_key,
-        "test_publishable_key": account.test_publishable_key,
-        "test_webhook_secret": secret,
-    }
+    keys = key_bodies(account, secret, email=charlie.user.email, refresh_token=login.json()["refresh_token"])
     world = World(
         tokens={
             "developerToken": alice.access_token,
@@ -210,7 +216,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
             "client_id": made.json()["client_id"],
             "session_id": session,
             "subscription_id": str(Subscription.objects.for_project(acme).get().pk),
-            "event_id": str(dead.pk),
+            "event_id": str(dead_letter_of(acme).pk),
             "mode": "test",
         },
         body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER},
