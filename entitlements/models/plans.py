@@ -3,11 +3,13 @@
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from common.ids import uuid7
 from common.modes import MODE_CHOICES
 from projects.models import Project
+
+EMPTY_OBJECT = Value({}, output_field=models.JSONField())
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):
@@ -18,6 +20,18 @@ class PlanQuerySet(models.QuerySet["Plan"]):
     def named(self, code: str) -> "PlanQuerySet":
         """Find a plan by its code or one of its aliases (`agency` = `unlimited`)."""
         return self.filter(Q(code=code) | Q(aliases__contains=[code]))
+
+    def free_of(self, project: Project | uuid.UUID) -> "Plan | None":
+        """Return what somebody without a paid plan is on; None when the project has no free plan."""
+        return self.filter(project=project, free=True).order_by("rank", "code").first()
+
+
+class BudgetDuration(models.TextChoices):
+    """How often a compute budget begins anew, in LiteLLM's words; each is aligned to UTC days, weeks or months."""
+
+    DAY = "1d", "Daily"
+    WEEK = "7d", "Weekly"
+    MONTH = "30d", "Monthly"
 
 
 class Plan(models.Model):
@@ -33,6 +47,20 @@ class Plan(models.Model):
     free = models.BooleanField(default=False)
     # Days of trial that a first checkout of this plan gives; 0 = none.
     trial_days = models.PositiveSmallIntegerField(default=0, db_default=0)
+    # What the app may switch on, by name: {"runs": "priority", "export": true}. This service only hands it on.
+    features = models.JSONField(default=dict, db_default=EMPTY_OBJECT, blank=True)
+    # Limits. 0 = nothing at all; null = no limit, which only makes sense where it is written down on purpose.
+    credits_per_day = models.PositiveIntegerField(default=0, db_default=0)
+    credits_per_period = models.PositiveIntegerField(default=0, db_default=0)
+    token_budget = models.PositiveBigIntegerField(default=0, db_default=0, null=True, blank=True)
+    file_size_mb = models.PositiveIntegerField(null=True, blank=True)
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    # In US cents, for model calls behind a LiteLLM proxy; renewed every `compute_budget_duration`.
+    compute_budget_cents = models.PositiveBigIntegerField(default=0, db_default=0, null=True, blank=True)
+    compute_budget_duration = models.CharField(
+        max_length=8, choices=BudgetDuration.choices, default=BudgetDuration.MONTH, db_default="30d"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PlanQuerySet.as_manager()

@@ -1,0 +1,6 @@
+"""The entitlements tables, one noun a file."""
+
+from entitlements.models.holdings import Entitlement
+from entitlements.models.plans import Plan, PlanPrice
+
+__all__ = ["Entitlement", "Plan", "PlanPrice"]
