@@ -1,5 +1,6 @@
 """Fixtures of every test: the database, the sandbox that stands in for Stripe, and the cast."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -13,11 +14,15 @@ from typing import Any
 
 import httpx
 import pytest
+from httpx._transports import default as httpx_transport
 
 from config.embedded import die_with_parent, free_port, stop_process
 from tests.servers import create_run_database
 
 pytest_plugins = ["tests.cast", "tests.live"]
+
+# Each one-shot call of httpx reads the system's certificates anew, which took a third of the suite's time; loopback needs none.
+httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_context)  # type: ignore[assignment]
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 NEEDS_NO_DATABASE = ("tests/sandbox/",)

@@ -2,11 +2,18 @@
 
 import uuid
 
+import pytest
 from pytest import MonkeyPatch
 
 from payments.services import shared_webhook
 from projects.models import Project
 from tests.payments.actors import config_path, create_developer, create_project
+
+
+@pytest.fixture(autouse=True)
+def room_at_the_address() -> None:
+    """Other tests' projects share the address too, and it has its bound."""
+    Project.objects.filter(shared_webhook=True).update(shared_webhook=False)
 
 
 def test_a_project_with_a_secret_of_its_own_may_take_part() -> None:
