@@ -22,7 +22,7 @@ from tests.servers import create_run_database
 pytest_plugins = ["tests.cast", "tests.live"]
 
 # Each one-shot call of httpx reads the system's certificates anew, which took a third of the suite's time; loopback needs none.
-httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_context)  # type: ignore[assignment]
+httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_context)
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 NEEDS_NO_DATABASE = ("tests/sandbox/",)
