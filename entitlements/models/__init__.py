@@ -1,6 +1,7 @@
 """The entitlements tables, one noun a file."""
 
 from entitlements.models.holdings import Entitlement
+from entitlements.models.packs import CreditPack, CreditPackPrice
 from entitlements.models.plans import Plan, PlanPrice
 
-__all__ = ["Entitlement", "Plan", "PlanPrice"]
+__all__ = ["CreditPack", "CreditPackPrice", "Entitlement", "Plan", "PlanPrice"]

@@ -8,12 +8,15 @@ from payments.models.intents import CheckoutSession, StripeIntent
 from payments.models.mirror import MirrorFailure
 from payments.models.money import Dispute, Invoice, Refund
 from payments.models.policy import BillingPolicy, Trial
+from payments.models.purchases import CreditClawback, CreditPurchase
 from payments.models.reconciliation import Drift, EventCursor, ReconcileRun
 from payments.models.rollups import RevenueDay, RevenueDelta, SubscriptionGauge, SubscriptionGaugeDelta
 
 __all__ = [
     "BillingPolicy",
     "CheckoutSession",
+    "CreditClawback",
+    "CreditPurchase",
     "Dispute",
     "Drift",
     "EventCursor",

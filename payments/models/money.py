@@ -94,6 +94,8 @@ class Refund(models.Model):
     failure_reason = models.CharField(max_length=64, blank=True)
     # Whether it takes away what was bought: as staff chose (metadata `access` = keep or revoke), else by the project's policy.
     revokes_access = models.BooleanField(default=False)
+    # That choice itself, "" when nobody made one: credits that were bought go back in proportion unless they are to be kept.
+    access_choice = models.CharField(max_length=8, blank=True, default="", db_default="")
     created_at = models.DateTimeField()
     synced_at = models.DateTimeField(null=True, blank=True)
 

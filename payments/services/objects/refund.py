@@ -65,6 +65,7 @@ def _row_of(scope: Scope, refund: StripeObject, snapshot: Snapshot, *, revokes: 
         reason=(refund.get("reason") or "")[:64],
         failure_reason=(refund.get("failure_reason") or "")[:64],
         revokes_access=revokes,
+        access_choice=_choice_of(refund),
         created_at=from_unix(refund.get("created")) or clock.now(),
         synced_at=clock.now(),
     )
@@ -97,10 +98,16 @@ def _revokes(refund: StripeObject, policy: BillingPolicy, *, completes: bool) ->
     """Say whether a refund takes away what was bought: as somebody chose, else as the project's policy has it."""
     if refund.get("status") not in LIVE_REFUND_STATUSES:
         return False
-    choice = (refund.get("metadata") or {}).get(ACCESS_KEY)
-    if choice in (KEEP, REVOKE):
-        return bool(choice == REVOKE)
+    choice = _choice_of(refund)
+    if choice:
+        return choice == REVOKE
     return policy.full_refund_revokes and completes
+
+
+def _choice_of(refund: StripeObject) -> str:
+    """Return what whoever refunded chose about access, "" when nobody chose."""
+    choice = (refund.get("metadata") or {}).get(ACCESS_KEY)
+    return str(choice) if choice in (KEEP, REVOKE) else ""
 
 
 def _tell(scope: Scope, changed: Sequence[Refund]) -> None:
