@@ -23,7 +23,11 @@ class PlanQuerySet(models.QuerySet["Plan"]):
 
     def free_of(self, project: Project | uuid.UUID) -> "Plan | None":
         """Return what somebody without a paid plan is on; None when the project has no free plan."""
-        return self.filter(project=project, free=True).order_by("rank", "code").first()
+        return self.filter(project=project, free=True, archived=False).order_by("rank", "code").first()
+
+    def on_offer(self) -> "PlanQuerySet":
+        """Leave out what nobody new can be on: internal and archived plans."""
+        return self.filter(internal=False, archived=False)
 
 
 class BudgetDuration(models.TextChoices):
@@ -45,6 +49,8 @@ class Plan(models.Model):
     rank = models.IntegerField(default=0)
     internal = models.BooleanField(default=False)
     free = models.BooleanField(default=False)
+    # Not sold any more. Whoever is on it stays on it, and its prices still say so.
+    archived = models.BooleanField(default=False, db_default=False)
     # Days of trial that a first checkout of this plan gives; 0 = none.
     trial_days = models.PositiveSmallIntegerField(default=0, db_default=0)
     # What the app may switch on, by name: {"runs": "priority", "export": true}. This service only hands it on.
@@ -77,6 +83,10 @@ class PlanPriceQuerySet(models.QuerySet["PlanPrice"]):
     def for_project(self, project: Project | uuid.UUID) -> "PlanPriceQuerySet":
         """Keep one project's prices."""
         return self.filter(project=project)
+
+    def on_sale(self) -> "PlanPriceQuerySet":
+        """Keep what can be bought: active, and known to Stripe. A price that is only declared waits for `setup_stripe`."""
+        return self.filter(active=True).exclude(stripe_price_id="", lookup_key="")
 
 
 class PlanPrice(models.Model):
