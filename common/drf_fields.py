@@ -41,6 +41,15 @@ class StrictBooleanField(serializers.BooleanField):
         return bool(data)
 
 
+class WholeNumberField(serializers.IntegerField):
+    """A JSON integer: no text, no fraction, no exponent, no boolean."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class OneOfField(serializers.ChoiceField):
     """One of a few words. What was given instead is not repeated: people paste keys into the wrong field."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from common.clock import from_unix
-from common.drf_fields import OneOfField, PlainCharField, PlainEmailField, StrictBooleanField
+from common.drf_fields import OneOfField, PlainCharField, PlainEmailField, StrictBooleanField, WholeNumberField
 from payments.schema import PaymentSerializer, SubscriptionSerializer, moment, text
 from payments.services.checkout import PAYMENT, SUBSCRIPTION
 from payments.services.portal import FLOWS
@@ -29,15 +29,6 @@ TRIAL_HELP = (
 PRORATION_BEHAVIORS = ["create_prorations", "none", "always_invoice"]
 UNIX_MAX = 253_402_300_799
 INTERVALS = ["month", "year"]
-
-
-class WholeNumberField(serializers.IntegerField):
-    """A JSON integer: no text, no fraction, no exponent, no boolean."""
-
-    def to_internal_value(self, data: Any) -> int:
-        if type(data) is not int:
-            self.fail("invalid")
-        return super().to_internal_value(data)
 
 
 class MomentField(serializers.DateTimeField):

@@ -4,8 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from common.drf_fields import OneOfField, PlainCharField, StrictBooleanField
-from payments.bodies import WholeNumberField
+from common.drf_fields import OneOfField, PlainCharField, StrictBooleanField, WholeNumberField
 from payments.models import BillingPolicy, SubscriptionChange
 from payments.schema import ListSerializer, moment, text
 from payments.services.billing_policy import ENTITLEABLE, GRACE_HOURS_MAX

@@ -7,8 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
-from common.drf_fields import PlainCharField, StrictBooleanField
-from payments.bodies import WholeNumberField
+from common.drf_fields import PlainCharField, StrictBooleanField, WholeNumberField
 from payments.models import WebhookEvent
 from payments.schema import ListSerializer, moment, text
 from payments.services.dead_letters import IDS_MAX, redacted_body
