@@ -48,6 +48,7 @@ class Entitlement(models.Model):
     granted_period_start = models.DateTimeField(null=True, blank=True)
     # Raised whenever something is taken away, so that entitlement tokens made before are worth nothing.
     epoch = models.PositiveIntegerField(default=0)
+    epoch_raised_at = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -58,9 +59,21 @@ class Entitlement(models.Model):
             models.UniqueConstraint(fields=["project", "mode", "end_user"], name="entitlement_once_per_user"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="entitlement_mode"),
         ]
+        indexes = [
+            models.Index(
+                fields=["project", "mode", "epoch_raised_at"],
+                condition=Q(epoch_raised_at__isnull=False),
+                name="entitlement_epochs",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.end_user_id} ({self.mode})"
+
+    @property
+    def is_given(self) -> bool:
+        """Whether somebody gave the plan by hand; no subscription changes it then."""
+        return self.active and not self.subscription_id
 
     def holds_at(self, moment: dt.datetime) -> bool:
         """Say whether the plan holds at a moment."""
