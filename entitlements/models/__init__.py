@@ -13,6 +13,7 @@ from entitlements.models.ledger import (
 )
 from entitlements.models.packs import CreditPack, CreditPackPrice
 from entitlements.models.plans import Plan, PlanPrice
+from entitlements.models.tokens import MarkKind, TokenMark, TokenPeriod, TokenUse
 from entitlements.models.usage import Meter, PlanQuota, UsageCharge, UsageEvent, UsagePeriod, UsageTotal
 
 __all__ = [
@@ -27,11 +28,15 @@ __all__ = [
     "CreditTransaction",
     "CreditWallet",
     "Entitlement",
+    "MarkKind",
     "Meter",
     "Plan",
     "PlanPrice",
     "PlanQuota",
     "ProvisionedUser",
+    "TokenMark",
+    "TokenPeriod",
+    "TokenUse",
     "UsageCharge",
     "UsageEvent",
     "UsagePeriod",
