@@ -20,6 +20,7 @@ urlpatterns = [
     path("", include("accounts.urls")),
     path("", include("projects.urls")),
     path("", include("payments.urls")),
+    path("", include("entitlements.urls")),
     path("", include("config.public_urls")),
 ]
 if settings.DEMO:

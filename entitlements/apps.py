@@ -5,3 +5,14 @@ class EntitlementsConfig(AppConfig):
     name = "entitlements"
     verbose_name = "Entitlements"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register what apps below ask for by name."""
+        from entitlements.services.provisioning import LITELLM, note_dead_letter, provision_user
+        from entitlements.services.provisioning_sweep import follow_appearance
+        from notifications.services.outbox import register_dead_letter_notice, register_executor
+        from projects.appearance import register_listener
+
+        register_executor(LITELLM, provision_user)
+        register_dead_letter_notice(note_dead_letter)
+        register_listener(follow_appearance)

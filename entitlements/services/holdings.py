@@ -15,6 +15,7 @@ from django.db import connection
 from common import clock
 from common.locks import HOLDINGS
 from entitlements.models import Entitlement, Plan
+from entitlements.services import provisioning
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Holding:
 
 # What is told of a change: the row as it was written, the plan that holds now, and the moment. Each is idempotent by its own key.
 Follower = Callable[[Entitlement, Plan | None, dt.datetime], None]
-FOLLOWERS: tuple[Follower, ...] = ()
+FOLLOWERS: tuple[Follower, ...] = (provisioning.follow_plan,)
 
 STATE = tuple(field.name for field in fields(Standing))
 WRITTEN = (*STATE, "epoch", "epoch_raised_at", "changed_at")

@@ -1,0 +1,7 @@
+"""Paths of what paying gives: one file a noun, included here."""
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("entitlements.connections_urls")),
+]
