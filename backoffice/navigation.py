@@ -25,6 +25,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("payments.Dispute", "Disputes", "gavel"),
             ("payments.CheckoutSession", "Checkout sessions", "shopping_cart"),
             ("payments.Trial", "Trials", "hourglass_top"),
+            ("payments.CreditPurchase", "Credits bought", "shopping_bag"),
         ],
     ),
     (
@@ -46,6 +47,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("projects.IdentityProvider", "Identity providers", "badge"),
             ("entitlements.Plan", "Plans", "sell"),
             ("entitlements.PlanPrice", "Plan prices", "price_change"),
+            ("entitlements.CreditPack", "Credit packs", "inventory_2"),
         ],
     ),
     (

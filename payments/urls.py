@@ -8,4 +8,5 @@ urlpatterns = [
     path("", include("payments.server_urls")),
     path("", include("payments.developer_urls")),
     path("", include("payments.policy_urls")),
+    path("", include("payments.credit_urls")),
 ]

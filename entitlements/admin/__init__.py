@@ -1,5 +1,5 @@
 """The entitlements' pages in the admin, one noun a file."""
 
-from entitlements.admin import plans
+from entitlements.admin import packs, plans
 
-__all__ = ["plans"]
+__all__ = ["packs", "plans"]

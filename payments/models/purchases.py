@@ -11,6 +11,9 @@ from entitlements.models import CreditPack
 from payments.models.intents import CheckoutSession
 from projects.models import EndUser, Project
 
+# How a session's metadata says that it sells credits.
+CREDIT_PURCHASE = "credit_purchase"
+
 
 class CreditPurchaseQuerySet(models.QuerySet["CreditPurchase"]):
     def for_project(self, project: Project | uuid.UUID) -> "CreditPurchaseQuerySet":

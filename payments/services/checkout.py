@@ -15,7 +15,9 @@ from typing import Any
 from common.errors import ApiError, Conflict, NotFound
 from common.strict_jwt import is_identifier
 from entitlements.models import Plan
+from entitlements.services.packs import PackOrder, sells_a_pack
 from payments.models import BillingPolicy, CheckoutSession, Subscription
+from payments.models.purchases import CREDIT_PURCHASE
 from payments.services.checkout_effects import CAME_BACK, forgo_retry_mail
 from payments.services.checkout_rows import (
     TRIAL_DAYS,
@@ -38,6 +40,7 @@ from payments.services.prices import (
     find_buyable_plan,
     plan_of_price,
     price_id_of_plan,
+    price_of_order,
     priced,
     retrieve_sellable_price,
 )
@@ -89,6 +92,8 @@ class Purchase:
     promo_code: str = ""
     trial: bool = False
     plan_field: str = "plan"
+    # A credit pack, which brings its own price: no request names one.
+    order: PackOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, pur
         customer = ensure_customer(project=project, mode=mode, end_user=end_user)
         request = _session_request(project, end_user, purchase, offer, customer.stripe_customer_id)
         try:
-            return _open(account, project, mode, end_user, request, one_only=one_only)
+            return _open(account, project, mode, end_user, request, one_only=one_only, order=purchase.order)
         except StripeObjectMissing as error:
             if error.param != "customer" or last_try:
                 raise _as_refusal(error) from None
@@ -173,6 +178,8 @@ def _offer(account: StripeAccount, project: Project, mode: str, end_user: EndUse
 def _checked_price(
     account: StripeAccount, project: Project, mode: str, purchase: Purchase
 ) -> tuple[dict[str, Any], Plan | None]:
+    if purchase.order is not None:
+        return price_of_order(account=account, project=project, mode=mode, order=purchase.order), None
     plan = None
     price_id = purchase.price_id
     if purchase.plan:
@@ -182,6 +189,9 @@ def _checked_price(
     wanted = RECURRING if purchase.mode == SUBSCRIPTION else ONE_TIME
     if price.get("type") != wanted:
         raise PriceDoesNotFit(f"Mode {purchase.mode} needs a {wanted} price; this one is {price.get('type')}.")
+    if purchase.mode == PAYMENT and sells_a_pack(project=project, mode=mode, stripe_price=price):
+        # Paid here it would give nothing.
+        raise PriceDoesNotFit("This price sells a credit pack; buy it with POST /api/v1/payments/credits/purchase.")
     return price, plan or plan_of_price(project=project, mode=mode, price=price)
 
 
@@ -189,11 +199,11 @@ def _session_request(
     project: Project, end_user: EndUser, purchase: Purchase, offer: Offer, customer_id: str
 ) -> dict[str, Any]:
     """Write the call's parameters. What the caller says about itself never replaces what we say."""
-    metadata = {**purchase.metadata, **user_metadata(project, end_user), "type": purchase.mode}
+    metadata = {**purchase.metadata, **user_metadata(project, end_user), **_sold(purchase)}
     request: dict[str, Any] = {
         "mode": purchase.mode,
         "customer": customer_id,
-        "line_items": [priced(offer.price, purchase.quantity)],
+        "line_items": [priced(offer.price, purchase.order.quantity if purchase.order else purchase.quantity)],
         "success_url": purchase.success_url,
         "cancel_url": purchase.cancel_url,
         "metadata": metadata,
@@ -209,6 +219,14 @@ def _session_request(
     elif offer.policy.allow_promotion_codes:
         request["allow_promotion_codes"] = True
     return request
+
+
+def _sold(purchase: Purchase) -> dict[str, str]:
+    """Say in metadata what a session sells. What it gives is read from our own row of it, never from here."""
+    order = purchase.order
+    if order is None:
+        return {"type": purchase.mode}
+    return {"type": CREDIT_PURCHASE, "credit_pack": order.pack.code, "credits": str(order.credits)}
 
 
 def _collected(policy: BillingPolicy) -> dict[str, Any]:
@@ -229,7 +247,14 @@ def _collected(policy: BillingPolicy) -> dict[str, Any]:
 
 
 def _open(
-    account: StripeAccount, project: Project, mode: str, end_user: EndUser, request: dict[str, Any], *, one_only: bool
+    account: StripeAccount,
+    project: Project,
+    mode: str,
+    end_user: EndUser,
+    request: dict[str, Any],
+    *,
+    one_only: bool,
+    order: PackOrder | None = None,
 ) -> CheckoutSession:
     """Return the open session of this purchase: wait for, take over or replace another one, bounded by patience."""
     # A trial is one per user, so that a checkout with one replaces the checkout before it too.
@@ -238,7 +263,9 @@ def _open(
     mine = CheckoutSession.objects.for_project(project).filter(mode=mode, end_user=end_user, purchase_key=key)
     give_up_at = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < give_up_at:
-        row = insert_session(project=project, mode=mode, end_user=end_user, purchase_key=key, request=request)
+        row = insert_session(
+            project=project, mode=mode, end_user=end_user, purchase_key=key, request=request, order=order
+        )
         if row is not None:
             return create_at_stripe(account, row)
         row = mine.filter(status__in=UNFINISHED).first()

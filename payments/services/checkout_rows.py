@@ -12,7 +12,8 @@ from django.db.models.functions import Now
 
 from common.clock import from_unix
 from common.ids import uuid7
-from payments.models import CheckoutSession
+from entitlements.services.packs import PackOrder
+from payments.models import CheckoutSession, CreditPurchase
 from payments.services.checkout_effects import REPLACED, forgo_retry_mail
 from payments.services.intent_rows import ERROR_CHARS, CallInProgress, StripeObject, carry_out, is_free, lease_end
 from payments.services.trials import TrialUsed, free_trial, reserve_trial
@@ -79,9 +80,15 @@ def has_trial(request: dict[str, Any]) -> bool:
 
 
 def insert_session(
-    *, project: Project, mode: str, end_user: EndUser, purchase_key: str, request: dict[str, Any]
+    *,
+    project: Project,
+    mode: str,
+    end_user: EndUser,
+    purchase_key: str,
+    request: dict[str, Any],
+    order: PackOrder | None = None,
 ) -> CheckoutSession | None:
-    """Commit a held row for a new session with its trial; None when one of this purchase is open already.
+    """Commit a held row for a new session with its trial or credits; None when one of this purchase is open already.
 
     Raises: TrialUsed (400).
     """
@@ -100,9 +107,28 @@ def insert_session(
             )
             if has_trial(request):
                 reserve_trial(row)
+            if order is not None:
+                note_purchase(row, order)
             return row
     except IntegrityError:
         return None
+
+
+def note_purchase(row: CheckoutSession, order: PackOrder) -> CreditPurchase:
+    """Write down what a checkout of credits sells, as the pack is now: this is what is given once it is paid."""
+    return CreditPurchase.objects.create(
+        project_id=row.project_id,
+        mode=row.mode,
+        end_user_id=row.end_user_id,
+        checkout_session=row,
+        pack=order.pack,
+        pack_code=order.pack.code,
+        pack_name=order.pack.name,
+        quantity=order.quantity,
+        credits=order.credits,
+        amount_cents=order.amount_cents,
+        currency=order.currency,
+    )
 
 
 def take_session(row: CheckoutSession) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 from common.errors import ApiError, FieldError
 from entitlements.models import Plan, PlanPrice
+from entitlements.services.packs import PackOrder
 from payments.stripe_api import StripeAccount, StripeRefused
 from projects.models import Project
 
@@ -57,6 +58,8 @@ def priced(price: dict[str, Any], quantity: int) -> dict[str, Any]:
 
     Source: https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items-quantity
     """
+    if "price_data" in price:
+        return {"price_data": price["price_data"], "quantity": quantity}
     metered = (price.get("recurring") or {}).get("usage_type") == "metered"
     return {"price": price["id"]} if metered else {"price": price["id"], "quantity": quantity}
 
@@ -77,9 +80,32 @@ def price_id_of_plan(*, account: StripeAccount, plan: Plan, mode: str, interval:
     sold = rows.order_by("-created_at", "-id").first()
     if sold is None:
         raise PriceNotFound(f"The plan {plan.code} has no {interval}ly price in {mode} mode.")
-    if sold.stripe_price_id:
-        return sold.stripe_price_id
-    found = account.list("prices", {"lookup_keys": [sold.lookup_key], "active": True, "limit": 1})["data"]
+    return sold.stripe_price_id or _find_price_id(account, sold.lookup_key, f"plan {plan.code}")
+
+
+def price_of_order(*, account: StripeAccount, project: Project, mode: str, order: PackOrder) -> dict[str, Any]:
+    """Return the Stripe price that sells a credit pack, or one that is made by the checkout itself when the pack names none.
+
+    Raises: PriceNotFound, PriceDoesNotFit (400) when Stripe would charge something else than the pack says, StripeFailure.
+    Source: https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items-price_data
+    """
+    sold, pack = order.price, order.pack
+    if not sold.stripe_price_id and not sold.lookup_key:
+        made = {
+            "currency": sold.currency,
+            "unit_amount": sold.amount_cents,
+            "product_data": {"name": pack.name},
+        }
+        return {"type": ONE_TIME, "product": "", "price_data": made}
+    price_id = sold.stripe_price_id or _find_price_id(account, sold.lookup_key, f"credit pack {pack.code}")
+    price = retrieve_sellable_price(account=account, project=project, mode=mode, price_id=price_id)
+    if (price.get("unit_amount"), price.get("currency")) != (sold.amount_cents, sold.currency):
+        raise PriceDoesNotFit(f"Stripe charges another price than the credit pack {pack.code} says.")
+    return price
+
+
+def _find_price_id(account: StripeAccount, lookup_key: str, what: str) -> str:
+    found = account.list("prices", {"lookup_keys": [lookup_key], "active": True, "limit": 1})["data"]
     if not found:
-        raise PriceNotFound(f"Stripe has no active price with the lookup key of the plan {plan.code}.")
+        raise PriceNotFound(f"Stripe has no active price with the lookup key of the {what}.")
     return str(found[0]["id"])

@@ -12,6 +12,7 @@ from typing import Any
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripePermissionMissing, StripeRefused
 
 StripeObject = dict[str, Any]
+SESSIONS = "checkout/sessions"
 # Who holds one of these can act on a payment in a browser; support and reports have no use for it.
 DROPPED_KEYS = frozenset({"client_secret", "secret"})
 
@@ -103,6 +104,22 @@ class Snapshot:
             self._invoices[payment_intent_id] = id_of(found[0].get("invoice")) if found else ""
         return self._invoices[payment_intent_id]
 
+    def read_session_of(self, payment_intent_id: str) -> None:
+        """Take in the checkout session that a PaymentIntent was made by, unless it was read; nothing when the key may not ask.
+
+        Raises: StripeFailure.  Source: https://docs.stripe.com/api/checkout/sessions/list
+        """
+        for (name, session_id), known in self._read.items():
+            if name == SESSIONS and known and id_of(known.get("payment_intent")) == payment_intent_id:
+                self.objects[name, session_id] = known
+                return
+        try:
+            found = self.account.list(SESSIONS, {"payment_intent": payment_intent_id, "limit": 1})["data"]
+        except StripePermissionMissing:
+            return
+        for session in found:
+            self.note(SESSIONS, session)
+
     def read_upcoming(self, subscription_id: str) -> StripeObject | None:
         """Return the invoice of a subscription's next renewal as it would be now; None when there will be none, or when the
         key may not ask. Raises: StripeFailure.
@@ -136,7 +153,7 @@ def id_of(reference: Any) -> str:
 
 
 def root_of(found: StripeObject) -> str:
-    """Say what the sync lease of an object is taken on: its customer, else the payment, else the object itself.
+    """Say what the sync lease of an object is taken on: its customer, else the payment or the invoice, else the object itself.
 
     A price is written together with its product and the product's other prices.
     """
@@ -144,4 +161,10 @@ def root_of(found: StripeObject) -> str:
         return str(found["id"])
     if found.get("object") == "price":
         return id_of(found.get("product")) or str(found.get("id") or "")
-    return id_of(found.get("customer")) or id_of(found.get("payment_intent")) or str(found.get("id") or "")
+    named = (id_of(found.get(name)) for name in ("customer", "payment_intent", "invoice"))
+    return next((root for root in named if root), str(found.get("id") or ""))
+
+
+def names_no_customer(root: str) -> bool:
+    """Say whether a root is a payment or an invoice, whose customer only shows when it is read."""
+    return root.startswith(("pi_", "in_"))

@@ -125,6 +125,9 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", f"{USER}/resume-subscription"): Row("end_user", body={}),
     ("POST", f"{USER}/preview-update"): Row("end_user", body={"new_price_id": "price_x"}),
     ("POST", f"{USER}/update-subscription"): Row("end_user", body={"new_price_id": "price_x"}),
+    # Credits: an end user's own account, or that of a user whom the server names.
+    ("GET", f"{P}/credits/packs"): Row("end_user_or_server"),
+    ("POST", f"{P}/credits/purchase"): Row("end_user_or_server", body={"pack": "small"}),
     # Servers.
     ("POST", "checkout/{app}"): Row("server", body={"user_id": "u", "email": "u@example.com", "tier": "pro"}),
     ("POST", "portal/{app}"): Row("server", body={"user_id": "u"}),
@@ -162,6 +165,12 @@ ROWS: dict[tuple[str, str], Row] = {
         {"kind": "hs256", "issuer": "https://idp.example", "audience": "app", "hs256_secret": "s" * 40},
     ),
     ("DELETE", f"{PROJECT}/identity-provider"): Row("developer", True, "developer"),
+    ("GET", f"{PROJECT}/connections/litellm"): Row("developer", True),
+    ("PUT", f"{PROJECT}/connections/litellm"): Row(
+        "developer", True, "developer", {"base_url": "https://litellm.example", "master_key": "m" * 20}
+    ),
+    ("DELETE", f"{PROJECT}/connections/litellm"): Row("developer", True, "developer"),
+    ("POST", f"{PROJECT}/connections/litellm/check"): Row("developer", True, "developer"),
     # Sign-in.
     ("POST", "api/v1/auth/register"): Row("public"),
     ("POST", "api/v1/auth/login"): Row("public"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from entitlements.models import Plan, PlanPrice
+from entitlements.models import CreditPack, CreditPackPrice, Plan, PlanPrice
 from payments.models import WebhookEvent
 from payments.services.webhook_endpoints import check_endpoint
 from projects.models import IdempotencyRecord, Project
@@ -22,6 +22,7 @@ EXCEPTIONS = {
     f"{DEV}/validate-credentials": "reads Stripe, stores nothing; with the key its body would leave a digest of a secret",
     f"{USER}/customer-portal": MOVES_NOTHING,
     f"{USER}/preview-update": MOVES_NOTHING,
+    f"{PROJECT}/connections/litellm/check": "asks the proxy, and may not answer what it said before",
     f"{P}/portal": MOVES_NOTHING,
     "portal/{app}": MOVES_NOTHING,
 }
@@ -54,6 +55,7 @@ def send(
 ) -> Callable[[str, dict[str, Any], str], Any]:
     """Call a row's path as the caller that it is for."""
     callers = {"developer": alice.headers, "end_user": dana.headers, "server": acme_server.headers}
+    callers["end_user_or_server"] = dana.headers
 
     def post(path: str, body: dict[str, Any], key: str) -> Any:
         row: Row = ROWS["POST", path]
@@ -79,6 +81,12 @@ def sell_plan(shop: Shop) -> Plan:
     return plan
 
 
+def sell_pack(shop: Shop) -> str:
+    pack = CreditPack.objects.create(project=shop.project, code="small", name="Small", credits=100)
+    CreditPackPrice.objects.create(project=shop.project, pack=pack, mode="test", amount_cents=500)
+    return pack.code
+
+
 def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[str, Any]:
     """Make what the path is called with so that it succeeds."""
     if path.endswith("roll-secret"):
@@ -87,6 +95,8 @@ def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[
         buy(shop, dana, shop.price(1000))
     if path.endswith(("update-subscription", "preview-update")):
         return {"new_price_id": shop.price(2000)}
+    if path.endswith("credits/purchase"):
+        return {"pack": sell_pack(shop)}
     if path.endswith("checkout-session"):
         return checkout_body(shop.price(1000))
     if "checkout" in path:

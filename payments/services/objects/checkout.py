@@ -16,10 +16,9 @@ from payments.services.objects.payment import PAYMENT_INTENTS
 from payments.services.objects.payment_intent import collect_payment_intent
 from payments.services.objects.subscription import collect_subscription
 from payments.services.ownership import Scope
-from payments.services.snapshot import Snapshot, StripeObject, id_of
+from payments.services.snapshot import SESSIONS, Snapshot, StripeObject, id_of
 from payments.services.trials import free_trial
 
-SESSIONS = "checkout/sessions"
 Status = CheckoutSession.Status
 FULFILLED_STATUSES = ("paid", "no_payment_required")
 FAILED_INTENT_STATUSES = ("requires_payment_method", "canceled")

@@ -6,6 +6,7 @@ Invariant: the row follows the retrieved intent; a charge alone makes none, it o
 from common import clock
 from common.clock import from_unix
 from payments.models import Transaction
+from payments.models.purchases import CREDIT_PURCHASE
 from payments.services.objects.invoice import collect_invoice
 from payments.services.objects.payment import (
     CHARGES,
@@ -33,12 +34,16 @@ STATUS_OF_INTENT = {
 
 
 def collect_payment_intent(snapshot: Snapshot, payment_intent_id: str) -> StripeObject | None:
-    """Read a PaymentIntent with its latest charge, and the invoice that it pays. Raises: StripeFailure.
+    """Read a PaymentIntent with its latest charge, and the invoice that it pays or the session that sold credits by it.
 
-    Source: https://docs.stripe.com/api/payment_intents/retrieve
+    Raises: StripeFailure.  Source: https://docs.stripe.com/api/payment_intents/retrieve
     """
     found = read_payment_intent(snapshot, payment_intent_id)
     if found is None or payment_intent_id in snapshot.invoice_of_payment:
+        return found
+    if (found.get("metadata") or {}).get("type") == CREDIT_PURCHASE:
+        # Whichever event comes first gives the credits, also when the session's own never comes.
+        snapshot.read_session_of(payment_intent_id)
         return found
     invoice_id = id_of(found.get("invoice")) or snapshot.read_paid_invoice_id(payment_intent_id)
     if invoice_id:

@@ -1,0 +1,51 @@
+"""Credits that were bought, and what refunds and disputes took back of them."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+from unfold.decorators import display
+
+from common.money import money_text
+from payments.admin.read_only import ReadOnlyAdmin
+from payments.models import CreditClawback, CreditPurchase
+from projects.admin_scope import ReadOnlyMixin
+
+
+class CreditClawbackInline(ReadOnlyMixin, TabularInline):
+    """What went back, by which refund or dispute."""
+
+    model = CreditClawback
+    fields = ["cause", "credits", "taken", "debt", "created_at", "restored_at"]
+    extra = 0
+    hide_title = True
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As on the purchase."""
+        return bool(self.admin_site._registry[CreditPurchase].has_view_permission(request, obj))
+
+
+@admin.register(CreditPurchase)
+class CreditPurchaseAdmin(ReadOnlyAdmin):
+    list_display = [
+        "pack_name",
+        "quantity",
+        "credits",
+        "price",
+        "end_user",
+        "granted_at",
+        "created_at",
+        "mode",
+        "project",
+    ]
+    list_filter = ["mode", "granted_at", "created_at"]
+    list_select_related = ["project", "end_user"]
+    search_fields = ["pack_code", "payment_intent_id", "end_user__external_id", "checkout_session__stripe_session_id"]
+    date_hierarchy = "created_at"
+    inlines = [CreditClawbackInline]
+
+    @display(description="Price", ordering="amount_cents")
+    def price(self, row: CreditPurchase) -> str:
+        """Show the price of all of it, before discounts and taxes."""
+        return money_text(row.amount_cents, row.currency)
