@@ -1,0 +1,110 @@
+"""Closes periods that are over: what was used beyond the quotas becomes charges, and an effect that bills them.
+
+Invariant: a period is closed once, under its row's lock, with its charges and its effect in one transaction; who counts usage holds
+the same row, so that nothing is counted in a closed period and nothing is left out of the charges.
+"""
+
+import datetime as dt
+import logging
+import uuid
+
+from django.db import transaction
+
+from common import clock
+from common.ids import uuid7
+from entitlements.models import UsageCharge, UsagePeriod
+from entitlements.services.quotas import Standing, quotas_of
+from entitlements.services.usage import used_in
+from entitlements.services.usage_periods import GRACE
+from notifications.services.outbox import record_effect
+from projects.models import Project
+
+logger = logging.getLogger(__name__)
+
+# The kind of effect that bills a period; the payments app carries it out.
+USAGE_BILL = "usage_bill"
+CLOSED_AT_ONCE_MAX = 500
+TOO_LITTLE = "It comes to less than half of the smallest coin."
+LATE = "Includes usage that was reported after its own period was closed."
+
+Method = UsageCharge.Method
+Status = UsageCharge.Status
+
+
+def close_ended_periods(*, moment: dt.datetime | None = None, limit: int = CLOSED_AT_ONCE_MAX) -> int:
+    """Close what is over and past its grace, oldest first; returns how many. Two rounds at once share the work."""
+    now = moment or clock.now()
+    closed = 0
+    while closed < limit:
+        with transaction.atomic():
+            rows = UsagePeriod.objects.filter(closed_at__isnull=True, ends_at__lte=now - GRACE)
+            # Billed to nobody any more: a deleted project's periods stay as they are.
+            rows = rows.filter(project__in=Project.objects.existing())
+            due = rows.order_by("ends_at").select_for_update(skip_locked=True, of=("self",)).first()
+            if due is None:
+                return closed
+            close_period(due, now)
+        closed += 1
+    logger.warning("More than %s periods of usage were over; the next round closes the others.", limit)
+    return closed
+
+
+def close_period(period: UsagePeriod, now: dt.datetime) -> list[UsageCharge]:
+    """Close a period that the caller holds in its transaction, and record what bills its charges."""
+    charges = [charge for charge in (_charge(period, one) for one in _standings(period)) if charge is not None]
+    UsageCharge.objects.bulk_create(charges)
+    period.closed_at = now
+    period.save(update_fields=["closed_at"])
+    if any(charge.status == Status.PENDING for charge in charges):
+        record_effect(
+            project_id=period.project_id,
+            mode=period.mode,
+            kind=USAGE_BILL,
+            effect_key=f"{USAGE_BILL}:{period.pk}",
+            payload={"period_id": str(period.pk)},
+            end_user_id=period.end_user_id,
+            cause=f"usage until {period.ends_at:%Y-%m-%d}",
+            # One end user's bills go out in order, and one at a time.
+            lane=f"{USAGE_BILL}:{period.end_user_id}",
+        )
+    return charges
+
+
+def charges_to_bill(*, project_id: uuid.UUID, mode: str, period_id: uuid.UUID) -> list[UsageCharge]:
+    """Return a closed period's charges that are not billed yet, in the order of a bill."""
+    rows = UsageCharge.objects.for_project(project_id).filter(mode=mode, period_id=period_id, status=Status.PENDING)
+    return list(rows.select_related("meter", "period", "end_user").order_by("meter__code"))
+
+
+def _standings(period: UsagePeriod) -> list[Standing]:
+    quotas = quotas_of(period.plan)
+    billable = bool(period.subscription_id)
+    return [
+        Standing(total.meter, quotas.get(total.meter_id), total.used, billable, total.late) for total in used_in(period)
+    ]
+
+
+def _charge(period: UsagePeriod, standing: Standing) -> UsageCharge | None:
+    """Return what one meter costs; None when nothing is owed: within the quota, without one, or nobody pays for the period."""
+    if not standing.billable or not standing.overage or not standing.unit_amount or standing.included is None:
+        return None
+    meter = standing.meter
+    method = Method.METER_EVENT if meter.stripe_event_name else Method.INVOICE_ITEM
+    too_little = method == Method.INVOICE_ITEM and standing.amount_cents == 0
+    return UsageCharge(
+        id=uuid7(),
+        project_id=period.project_id,
+        mode=period.mode,
+        end_user_id=period.end_user_id,
+        period=period,
+        meter=meter,
+        used=standing.used,
+        included=standing.included,
+        overage=standing.overage,
+        unit_amount=standing.unit_amount,
+        amount_cents=standing.amount_cents,
+        currency=meter.currency,
+        method=method,
+        status=Status.WAIVED if too_little else Status.PENDING,
+        note=TOO_LITTLE if too_little else LATE if standing.late else "",
+    )

@@ -1,0 +1,242 @@
+"""How much of each meter a plan includes, how far somebody is, and whether they may go on.
+
+A meter without a quota is neither limited nor billed. Beyond what is included usage is billed where a subscription pays for the
+period, and refused past the quota's block: 110 % unless the quota says otherwise.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any
+
+from django.db import transaction
+
+from common.errors import FieldError
+from common.ids import uuid7
+from entitlements.models import Meter, Plan, PlanQuota, UsagePeriod, UsageTotal
+from entitlements.models.usage import QUANTITY_PLACES, RATE_DIGITS, RATE_PLACES, TOTAL_DIGITS
+from entitlements.services.meters import DEFAULT_METERS, find_meters
+from entitlements.services.usage_periods import Span, look_at_period
+
+WARN_AT_PERCENT = (95, 80)
+BLOCK_AT_PERCENT = 110
+BLOCK_PERCENT_MAX = 100_000
+UNLIMITED = "unlimited"
+QUOTA_KEYS = ("included", "block_at_percent", "unit_amount")
+NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far an end user is with one meter in a period. `quota` None = the plan has none; `billable` = somebody pays for the rest.
+
+    Units: `amount_cents` and `unit_amount` are minor units of the meter's currency.
+    """
+
+    meter: Meter
+    quota: PlanQuota | None
+    used: Decimal
+    billable: bool
+    late: Decimal = NOTHING
+
+    @property
+    def included(self) -> Decimal | None:
+        """What the plan includes; None without a limit."""
+        return self.quota.included if self.quota else None
+
+    @property
+    def remaining(self) -> Decimal | None:
+        """What is left of it; None without a limit."""
+        return None if self.included is None else max(self.included - self.used, NOTHING)
+
+    @property
+    def percent(self) -> Decimal | None:
+        """How much of it is used, to two decimals, rounded down: 79.999 is not 80. None without a limit, and of nothing."""
+        if not self.included:
+            return None
+        return (self.used * 100 / self.included).quantize(Decimal("0.01"), ROUND_DOWN)
+
+    @property
+    def overage(self) -> Decimal:
+        """What was used beyond it."""
+        return NOTHING if self.included is None else max(self.used - self.included, NOTHING)
+
+    @property
+    def unit_amount(self) -> Decimal:
+        """What a unit beyond it costs."""
+        if self.quota is not None and self.quota.unit_amount is not None:
+            return self.quota.unit_amount
+        return self.meter.unit_amount
+
+    @property
+    def amount_cents(self) -> int:
+        """What all of it costs, rounded half up once."""
+        return rounded(self.overage * self.unit_amount) if self.billable else 0
+
+    def after(self, quantity: Decimal) -> "Standing":
+        """Return where they would be after using more."""
+        return Standing(self.meter, self.quota, self.used + quantity, self.billable, self.late)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Say whether this is further than the quota lets anybody go."""
+        if self.quota is None or self.included is None or self.quota.block_at_percent is None:
+            return False
+        return self.used * 100 > self.included * self.quota.block_at_percent
+
+    @property
+    def warning_percent(self) -> int | None:
+        """Name the highest mark that is reached: 80 or 95; None below, and without a limit."""
+        if self.included is None or not self.used:
+            return None
+        return next((mark for mark in WARN_AT_PERCENT if self.used * 100 >= self.included * mark), None)
+
+
+def rounded(amount: Decimal) -> int:
+    """Round an exact amount in minor units half up."""
+    return int(amount.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+class UnknownMeter(FieldError):
+    """422: the project counts no such thing."""
+
+    def __init__(self, *loc: str | int) -> None:
+        usual = ", ".join(DEFAULT_METERS)
+        super().__init__(*loc, msg=f"This project has no such meter. The usual ones are {usual}.")
+
+
+def can_execute(
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, meter_code: str, quantity: Decimal, moment: dt.datetime
+) -> tuple[Standing, Standing]:
+    """Say where an end user is with a meter and where they would be after using more; nothing is reserved.
+
+    Raises: UnknownMeter (422).
+    """
+    meter = find_meters(project_id=project_id, codes=[meter_code]).get(meter_code)
+    if meter is None:
+        raise UnknownMeter("body", "meter")
+    period, span = look_at_period(project_id=project_id, mode=mode, end_user_id=end_user_id, moment=moment)
+    (now,) = standings(project_id=project_id, mode=mode, period=period, span=span, meters=[meter])
+    return now, now.after(quantity)
+
+
+def standings(
+    *, project_id: uuid.UUID, mode: str, period: UsagePeriod | None, span: Span, meters: list[Meter]
+) -> list[Standing]:
+    """Tell how far an end user is with each of these meters. Two queries."""
+    totals: dict[uuid.UUID, UsageTotal] = {}
+    if period is not None:
+        rows = UsageTotal.objects.for_project(project_id).filter(mode=mode, period=period, meter__in=meters)
+        totals = {row.meter_id: row for row in rows}
+    quotas = quotas_of(span.plan)
+    return [
+        Standing(
+            meter,
+            quotas.get(meter.pk),
+            totals[meter.pk].used if meter.pk in totals else NOTHING,
+            billable=bool(span.subscription_id),
+            late=totals[meter.pk].late if meter.pk in totals else NOTHING,
+        )
+        for meter in meters
+    ]
+
+
+def quotas_of(plan: Plan | None) -> dict[uuid.UUID, PlanQuota]:
+    """Return a plan's quotas by meter. One query."""
+    if plan is None:
+        return {}
+    return {row.meter_id: row for row in PlanQuota.objects.for_project(plan.project_id).filter(plan=plan)}
+
+
+def read_quotas(*, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return a plan's quotas in the words of `set_quotas`, by the meter's code, exact numbers as texts."""
+    rows = (
+        PlanQuota.objects.for_project(plan.project_id).filter(plan=plan).select_related("meter").order_by("meter__code")
+    )
+    return {row.meter.code: _words(row.included, row.block_at_percent, row.unit_amount) for row in rows}
+
+
+def set_quotas(*, plan: Plan, quotas: Mapping[str, Any]) -> None:
+    """Make these a plan's quotas, and the only ones. They hold from now on, also for periods that are running.
+
+    Each is a number, or a table with `included` (a number or "unlimited"), `block_at_percent` (110 unless given; "never") and
+    `unit_amount` (minor units per unit; the meter's unless given).  Raises: FieldError (422) that names the meter and the key.
+    """
+    wanted = {code: checked_quota(code, value) for code, value in quotas.items()}
+    meters = find_meters(project_id=plan.project_id, codes=wanted)
+    for code in wanted:
+        if code not in meters:
+            raise UnknownMeter("quotas", code)
+    with transaction.atomic():
+        rows = PlanQuota.objects.for_project(plan.project_id).filter(plan=plan)
+        rows.exclude(meter__code__in=wanted).delete()
+        PlanQuota.objects.bulk_create(
+            [
+                PlanQuota(id=uuid7(), project_id=plan.project_id, plan=plan, meter=meters[code], **values)
+                for code, values in wanted.items()
+            ],
+            update_conflicts=True,
+            unique_fields=["project", "plan", "meter"],
+            update_fields=list(QUOTA_KEYS),
+        )
+
+
+def checked_quota(code: str, value: Any) -> dict[str, Any]:
+    """Read one quota as people write it. Raises: FieldError (422) that names the meter and the key."""
+    given = dict(value) if isinstance(value, Mapping) else {"included": value}
+    unknown = sorted(set(given) - set(QUOTA_KEYS))
+    if unknown:
+        raise FieldError("quotas", code, unknown[0], msg=f"Give {', '.join(QUOTA_KEYS)}.")
+    if "included" not in given:
+        raise FieldError("quotas", code, "included", msg='Give a number, or "unlimited".', type="missing")
+    included: Decimal | None = None
+    if given["included"] != UNLIMITED:
+        included = _exact(given["included"], TOTAL_DIGITS, QUANTITY_PLACES, "quotas", code, "included")
+    block = given.get("block_at_percent", BLOCK_AT_PERCENT)
+    if block == "never":
+        block = None
+    elif type(block) is not int or not 100 <= block <= BLOCK_PERCENT_MAX:
+        raise FieldError("quotas", code, "block_at_percent", msg='Give a whole number from 100 on, or "never".')
+    rate = given.get("unit_amount")
+    if rate is not None:
+        rate = _exact(rate, RATE_DIGITS, RATE_PLACES, "quotas", code, "unit_amount")
+    return {"included": included, "block_at_percent": block, "unit_amount": rate}
+
+
+def quota_in_words(value: Any) -> dict[str, Any]:
+    """Write a quota that somebody gave as `read_quotas` writes those that are stored, to compare the two."""
+    given = checked_quota("quota", value)
+    return _words(given["included"], given["block_at_percent"], given["unit_amount"])
+
+
+def _words(included: Decimal | None, block: int | None, rate: Decimal | None) -> dict[str, Any]:
+    words: dict[str, Any] = {
+        "included": UNLIMITED if included is None else plain(included),
+        "block_at_percent": "never" if block is None else block,
+    }
+    return words if rate is None else {**words, "unit_amount": plain(rate)}
+
+
+def plain(number: Decimal) -> str:
+    """Write an exact number without an exponent or zeros that say nothing."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exact(value: Any, digits: int, places: int, *loc: str) -> Decimal:
+    """Read a number that must be exact: an integer, a text, or a Decimal; a float is none."""
+    message = f"Give a number from 0 on with at most {places} decimals; one with decimals as a text."
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise FieldError(*loc, msg=message)
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise FieldError(*loc, msg=message) from None
+    exponent = number.as_tuple().exponent
+    if not number.is_finite() or number < 0 or not isinstance(exponent, int):
+        raise FieldError(*loc, msg=message)
+    if number >= Decimal(10) ** (digits - places) or number != number.quantize(Decimal(1).scaleb(-places)):
+        raise FieldError(*loc, msg=message)
+    return number
