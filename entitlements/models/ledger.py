@@ -97,7 +97,8 @@ class CreditAccount(models.Model):
     entries_count = models.BigIntegerField(default=0)
     # A lot that has something left. Spending looks at these only, however many lots there were.
     is_open = models.GeneratedField(
-        expression=Q(kind__in=["plan_daily", "plan_periodic", "bonus", "purchased"], balance__gt=0),
+        # The stubs do not know that a condition will do.
+        expression=Q(kind__in=["plan_daily", "plan_periodic", "bonus", "purchased"], balance__gt=0),  # type: ignore[arg-type]
         output_field=models.BooleanField(),
         db_persist=True,
     )
