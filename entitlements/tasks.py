@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from entitlements.services.overage import close_ended_periods
 from entitlements.services.provisioning_sweep import sweep_all
 
 
@@ -9,3 +10,9 @@ from entitlements.services.provisioning_sweep import sweep_all
 def sweep_provisioning() -> None:
     """Compare what users are to have at LiteLLM with what they have."""
     sweep_all()
+
+
+@shared_task(name="entitlements.tasks.close_usage_periods", acks_late=False, ignore_result=True)
+def close_usage_periods() -> None:
+    """Turn what was used beyond the plans into charges, where a period is over: while the renewal's invoice is a draft."""
+    close_ended_periods()

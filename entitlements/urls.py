@@ -4,4 +4,5 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("entitlements.connections_urls")),
+    path("", include("entitlements.usage_urls")),
 ]

@@ -15,7 +15,7 @@ from django.db import connection
 from common import clock
 from common.locks import HOLDINGS
 from entitlements.models import Entitlement, Plan
-from entitlements.services import provisioning
+from entitlements.services import provisioning, usage_periods
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Holding:
 
 # What is told of a change: the row as it was written, the plan that holds now, and the moment. Each is idempotent by its own key.
 Follower = Callable[[Entitlement, Plan | None, dt.datetime], None]
-FOLLOWERS: tuple[Follower, ...] = (provisioning.follow_plan,)
+FOLLOWERS: tuple[Follower, ...] = (provisioning.follow_plan, usage_periods.follow_plan)
 
 STATE = tuple(field.name for field in fields(Standing))
 WRITTEN = (*STATE, "epoch", "epoch_raised_at", "changed_at")

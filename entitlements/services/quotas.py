@@ -26,6 +26,7 @@ BLOCK_PERCENT_MAX = 100_000
 UNLIMITED = "unlimited"
 QUOTA_KEYS = ("included", "block_at_percent", "unit_amount")
 NOTHING = Decimal(0)
+SMALLEST = Decimal(1).scaleb(-QUANTITY_PLACES)
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,41 @@ class Standing:
         return self.used * 100 > self.included * self.quota.block_at_percent
 
     @property
+    def is_full(self) -> bool:
+        """Say whether the smallest bit more would be refused."""
+        return self.after(SMALLEST).is_blocked
+
+    @property
     def warning_percent(self) -> int | None:
         """Name the highest mark that is reached: 80 or 95; None below, and without a limit."""
         if self.included is None or not self.used:
             return None
         return next((mark for mark in WARN_AT_PERCENT if self.used * 100 >= self.included * mark), None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where somebody is with a meter, and where they would be after using more."""
+
+    now: Standing
+    after: Standing
+    span: Span
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """Tell what the highest mark means that would be reached: a word for machines, and a sentence."""
+        after, mark = self.after, self.after.warning_percent
+        if after.is_blocked:
+            assert after.quota is not None
+            return [
+                ("quota_exceeded", f"Use past {after.quota.block_at_percent} % of what the plan includes is refused.")
+            ]
+        if mark is None:
+            return []
+        if after.overage:
+            what = "is billed" if after.billable else "goes beyond the plan"
+            return [("quota_exceeded", f"All that the plan includes is used; {plain(after.overage)} {what}.")]
+        return [(f"quota_{mark}", f"{mark} % of what the plan includes is used.")]
 
 
 def rounded(amount: Decimal) -> int:
@@ -109,7 +140,7 @@ class UnknownMeter(FieldError):
 
 def can_execute(
     *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, meter_code: str, quantity: Decimal, moment: dt.datetime
-) -> tuple[Standing, Standing]:
+) -> Verdict:
     """Say where an end user is with a meter and where they would be after using more; nothing is reserved.
 
     Raises: UnknownMeter (422).
@@ -119,7 +150,7 @@ def can_execute(
         raise UnknownMeter("body", "meter")
     period, span = look_at_period(project_id=project_id, mode=mode, end_user_id=end_user_id, moment=moment)
     (now,) = standings(project_id=project_id, mode=mode, period=period, span=span, meters=[meter])
-    return now, now.after(quantity)
+    return Verdict(now, now.after(quantity), span)
 
 
 def standings(

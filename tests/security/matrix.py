@@ -128,6 +128,12 @@ ROWS: dict[tuple[str, str], Row] = {
     # Credits: an end user's own account, or that of a user whom the server names.
     ("GET", f"{P}/credits/packs"): Row("end_user_or_server"),
     ("POST", f"{P}/credits/purchase"): Row("end_user_or_server", body={"pack": "small"}),
+    # Metered usage: the same two.
+    ("POST", f"{P}/usage/events"): Row(
+        "end_user_or_server", body={"meter": "searches", "quantity": "2", "idempotency_key": "one"}
+    ),
+    ("GET", f"{P}/usage/summary"): Row("end_user_or_server"),
+    ("POST", f"{P}/usage/can-execute"): Row("end_user_or_server", body={"meter": "searches"}),
     # Servers.
     ("POST", "checkout/{app}"): Row("server", body={"user_id": "u", "email": "u@example.com", "tier": "pro"}),
     ("POST", "portal/{app}"): Row("server", body={"user_id": "u"}),

@@ -25,6 +25,7 @@ EXCEPTIONS = {
     f"{PROJECT}/connections/litellm/check": "asks the proxy, and may not answer what it said before",
     f"{P}/portal": MOVES_NOTHING,
     "portal/{app}": MOVES_NOTHING,
+    f"{P}/usage/can-execute": "only answers: nothing is counted or kept back by asking",
 }
 # What their answers show is shown once: a repeat is told so.
 SHOWN_ONCE = {"api/v1/auth/clients", f"{PROJECT}/api-keys", f"{PROJECT}/end-user-tokens"}
