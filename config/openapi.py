@@ -129,6 +129,21 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
         }
 
 
+class EndUserOrServerScheme(OpenApiAuthenticationExtension):
+    """Either an end user's token or a project's API key. Both are described where they stand alone."""
+
+    target_class = "projects.authentication.EndUserOrServerAuthentication"
+    name: list[str] = []
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        """Say that one of the two is enough."""
+        return [{EndUserScheme.name: []}, {ApiKeyScheme.name: []}]
+
+    def get_security_definition(self, auto_schema: Any) -> list[Schema]:
+        """Describe nothing besides."""
+        return []
+
+
 class PaymentsSchemaGenerator(SchemaGenerator):
     """Generates the document once per process: it depends on the code alone."""
 

@@ -160,6 +160,43 @@ SHAPES: dict[str, Shape] = {
         "stripe_subscription_id": "string?", "plan_active": "boolean", "plan_expires": "time?",
         "current_period_end": "time?",
     },
+    "UsageEvents": {
+        "user_id": "string?", "events": "[UsageEvent]?", "meter": "string?", "quantity": "any?",
+        "idempotency_key": "string(1..255)?", "timestamp": "any?", "metadata": "object?",
+    },
+    "UsageEvent": {
+        "meter": "string(1..64)", "quantity": "any?", "idempotency_key": "string(1..255)", "timestamp": "any?",
+        "metadata": "object?",
+    },
+    "UsageCounted": {"accepted": "integer", "duplicates": "integer", "events": "[UsageOutcome]"},
+    "UsageOutcome": {
+        "idempotency_key": "string", "status": "string{accepted,duplicate}", "late": "boolean", "differs": "boolean",
+    },
+    "UsageSummary": {
+        "plan": "string?", "period_start": "time", "period_end": "time", "billable": "boolean", "meters": "[MeterUsage]",
+        "overage_totals": "[Amount]", "charges": "[UsageCharge]",
+    },
+    "Amount": {"currency": "string", "amount_cents": "integer"},
+    "MeterUsage": {
+        "meter": "string", "name": "string", "unit": "string", "used": "string", "included": "string?",
+        "remaining": "string?", "percent": "any?", "block_at_percent": "integer?", "warning_percent": "integer?",
+        "blocked": "boolean", "overage": "string", "unit_amount": "string", "overage_amount_cents": "integer",
+        "currency": "string", "late": "string", "billed_as": "string{invoice_item,meter_event}",
+    },
+    "UsageCharge": {
+        "period_start": "time", "period_end": "time", "meter": "string", "used": "string", "included": "string",
+        "overage": "string", "unit_amount": "string", "amount_cents": "integer", "currency": "string",
+        "status": "string{pending,billed,waived}", "billed_as": "string{invoice_item,meter_event}",
+        "invoice_id": "string?", "note": "string?",
+    },
+    "CanExecute": {"user_id": "string?", "meter": "string(1..64)", "quantity": "any?"},
+    "MayExecute": {
+        "allowed": "boolean", "reason": "any?", "meter": "string", "quantity": "string", "used": "string",
+        "included": "string?", "remaining": "string?", "percent": "any?", "block_at_percent": "integer?",
+        "warnings": "[QuotaWarning]", "overage": "string", "overage_amount_cents": "integer", "currency": "string",
+        "period_end": "time",
+    },
+    "QuotaWarning": {"code": "string{quota_80,quota_95,quota_exceeded}", "message": "string"},
     "MintToken": {
         "user_id": "string(..255)", "email": "string?", "ttl_seconds": "integer(..86400)=900", "test_only": "boolean?",
     },
@@ -184,8 +221,10 @@ STRIPE = f"{PAYMENTS}/stripe"
 OF_PROJECT = f"{STRIPE}/projects/{{project_id}}"
 PAGING: Shape = {"page": "integer(1..)=1?", "page_size": "integer(1..100)=50?", "cursor": "string?"}
 ONE_MODE: Shape = {"test_mode": "boolean=true?"}
+OF_USER: Shape = {"user_id": "string?"}
 FILTERS: Shape = {"project_id": "uuid?", "test_mode": "boolean?", "status": "string?"}
 DEVELOPER, END_USER, SERVER, ANYBODY = "developerToken", "endUserToken", "projectApiKey", ""
+EITHER = f"{END_USER} {SERVER}"
 # method, path, whose token, query, body, status, answer
 ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
     ("get", f"{PAYMENTS}/subscriptions", DEVELOPER, FILTERS | PAGING, None, "200", "Subscriptions+"),
@@ -225,6 +264,9 @@ ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
     ("post", f"{STRIPE}/cancel-subscription", END_USER, ONE_MODE, "Cancel", "200", "CancelAnswer"),
     ("post", f"{STRIPE}/update-subscription", END_USER, ONE_MODE, "Update", "200", "UpdateAnswer"),
     ("post", f"{STRIPE}/resume-subscription", END_USER, ONE_MODE, None, "200", "CancelAnswer"),
+    ("post", f"{PAYMENTS}/usage/events", EITHER, ONE_MODE, "UsageEvents", "200", "UsageCounted"),
+    ("get", f"{PAYMENTS}/usage/summary", EITHER, ONE_MODE | OF_USER, None, "200", "UsageSummary"),
+    ("post", f"{PAYMENTS}/usage/can-execute", EITHER, ONE_MODE, "CanExecute", "200", "MayExecute"),
     ("post", "/checkout/{app}", SERVER, {}, "ServerCheckout", "200", "CheckoutAnswer"),
     ("post", "/portal/{app}", SERVER, {}, "ServerPortal", "200", "PortalAnswer"),
     ("get", "/status/{app}/{user_id}", SERVER, {}, None, "200", "Status"),
@@ -363,7 +405,7 @@ def test_an_endpoint_is_documented_as_the_contract_has_it(
             problems.append("answer: null or not is wrong")
         problems += problems_of_shape(document, schema, SHAPES[answer.rstrip("?")], "answer", exact=True)
     assert status in operation["responses"]
-    assert [name for one in operation.get("security", []) for name in one] == ([token] if token else [])
+    assert [name for one in operation.get("security", []) for name in one] == token.split()
     assert problems == []
 
 
