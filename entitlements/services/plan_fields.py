@@ -30,7 +30,8 @@ FEATURE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 CURRENCY = re.compile(r"[a-z]{3}")
 # Printable ASCII without spaces: what Stripe's ids and lookup keys are made of.
 STRIPE_NAME = re.compile(r"[!-~]+")
-PRICE_ID = re.compile(r"[A-Za-z0-9_]{1,255}")
+# Shown to everybody who looks at the plans, so that a key in the wrong place must not pass.
+LOOKS_LIKE_A_KEY = re.compile(r"(sk|rk|pk|ak|whsec)_")
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,10 @@ def problem_of_price(name: str, value: Any) -> str | None:
         return None if value in INTERVALS else f"Give one of: {', '.join(INTERVALS)}."
     if name == "active":
         return None if type(value) is bool else "Give true or false."
-    if name == "price_id":
-        fits = isinstance(value, str) and PRICE_ID.fullmatch(value)
-        return None if fits else "Give the id of a price at Stripe, such as price_1N4bXY."
-    fits = isinstance(value, str) and len(value) <= 200 and STRIPE_NAME.fullmatch(value)
-    return None if fits else "Give 1 to 200 characters without spaces."
+    most = 255 if name == "price_id" else 200
+    if not isinstance(value, str) or len(value) > most or not STRIPE_NAME.fullmatch(value):
+        return f"Give 1 to {most} characters without spaces."
+    return "This looks like a key; a price's name is shown to everybody." if LOOKS_LIKE_A_KEY.match(value) else None
 
 
 def _problem_of_limit(limit: Limit, value: Any) -> str | None:

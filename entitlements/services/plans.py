@@ -187,9 +187,9 @@ def drop_plan(*, plan: Plan, actor: User | None) -> bool:
     if not is_referred_to(plan):
         try:
             with transaction.atomic():
-                PlanPrice.objects.filter(plan=plan)._raw_delete(using=None)
                 # Not `delete()`, which would first take the plan away from whoever got it a moment ago.
-                Plan.objects.filter(pk=plan.pk)._raw_delete(using=None)
+                PlanPrice.objects.for_project(plan.project_id).filter(plan=plan)._raw_delete(using=connection.alias)
+                Plan.objects.for_project(plan.project_id).filter(pk=plan.pk)._raw_delete(using=connection.alias)
                 connection.check_constraints()
         except IntegrityError:
             pass

@@ -150,13 +150,19 @@ def validate_credentials(*, secret_key: str, is_test_mode: bool) -> Verdict:
     return Verdict(True, f"The {mode} key works{_on_account(str(account.get('id', '')))}.")
 
 
-def _check_shapes(given: Mapping[str, str]) -> None:
+def problems_of_keys(given: Mapping[str, str]) -> dict[str, str]:
+    """Say by field what is wrong with keys as far as their shape tells; Stripe is not asked."""
     problems = {}
     for name, value in given.items():
         mode, _, field = name.partition("_")
         problem = _shape_problem(field, value, mode)
         if problem:
             problems[name] = problem
+    return problems
+
+
+def _check_shapes(given: Mapping[str, str]) -> None:
+    problems = problems_of_keys(given)
     if problems:
         raise KeysRefused(problems)
 

@@ -83,6 +83,9 @@ def judge_price(row: PlanPrice, price: StripeObject | None, product: StripeObjec
     charged, currency = price.get("unit_amount"), str(price.get("currency") or row.currency)
     # A price by tiers, or by a decimal amount, has no single amount.
     amount = charged if isinstance(charged, int) else row.amount_cents
+    if not row.active and not row.warning and not price.get("active"):
+        # Taken off sale here first: that Stripe says the same is no news.
+        return Verdict(row.amount_cents, row.currency, False, "", "")
     product_off = product is not None and (product.get("deleted") or product.get("active") is False)
     if not price.get("active"):
         return Verdict(row.amount_cents, row.currency, False, INACTIVE, "inactive")
