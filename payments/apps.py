@@ -8,12 +8,14 @@ class PaymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what apps below ask for by name."""
+        from entitlements.services.overage import USAGE_BILL
         from notifications.services.mail import register_billing_address
         from notifications.services.outbox import register_executor
         from payments.services.background_customers import STRIPE_CUSTOMER, make_planned_customer, plan_customer
         from payments.services.recipients import billing_address
         from payments.services.refunds import STRIPE_REFUND, carry_out_refund
         from payments.services.shared_webhook import check_project
+        from payments.services.usage_billing import bill_usage
         from projects.appearance import register_listener
         from projects.shared_webhook import register_check
 
@@ -22,3 +24,4 @@ class PaymentsConfig(AppConfig):
         register_listener(plan_customer)
         register_executor(STRIPE_CUSTOMER, make_planned_customer)
         register_executor(STRIPE_REFUND, carry_out_refund)
+        register_executor(USAGE_BILL, bill_usage)
