@@ -11,6 +11,7 @@ from common import clock
 from common.clock import from_unix
 from payments.models import CheckoutSession
 from payments.services.checkout_effects import record_dead_end
+from payments.services.credit_purchases import FULFILLED_STATUSES, fulfil_purchase
 from payments.services.objects.invoice import collect_invoice
 from payments.services.objects.payment import PAYMENT_INTENTS
 from payments.services.objects.payment_intent import collect_payment_intent
@@ -20,7 +21,6 @@ from payments.services.snapshot import SESSIONS, Snapshot, StripeObject, id_of
 from payments.services.trials import free_trial
 
 Status = CheckoutSession.Status
-FULFILLED_STATUSES = ("paid", "no_payment_required")
 FAILED_INTENT_STATUSES = ("requires_payment_method", "canceled")
 DEAD_ENDS = (Status.EXPIRED, Status.FAILED)
 
@@ -73,6 +73,7 @@ def write_checkout_session(scope: Scope, session_id: str, found: StripeObject | 
             error="",
             updated_at=clock.now(),
         )
+        fulfil_purchase(scope, found)
     if status not in DEAD_ENDS:
         return
     row = rows.select_related("end_user", "project").first()
