@@ -88,12 +88,12 @@ def test_a_code_of_the_other_mode_is_unknown(shop: Shop, dana: Any) -> None:
 
 def test_a_code_that_is_switched_off_used_up_or_out_of_time_says_so(shop: Shop, dana: Any, erin: Any) -> None:
     price_id = shop.price(AMOUNT, interval="")
-    past = make_code(shop, expires_at=int(time.time()) + 1)
+    past = make_code(shop, expires_at=int(time.time()) + 3)
     off = make_code(shop)
     shop.api("POST", f"promotion_codes/{shop.objects('promotion_codes', code=off)[0]['id']}", active="false")
     used = make_code(shop, max_redemptions=1)
     buy(shop, erin, price_id, mode="payment", promo_code=used)
-    wait_until(lambda: not shop.objects("promotion_codes", code=past)[0]["active"], seconds=5, what="an expired code")
+    wait_until(lambda: not shop.objects("promotion_codes", code=past)[0]["active"], seconds=10, what="an expired code")
     for code, reason in ((off, "no longer active"), (used, "used up"), (past, "expired")):
         answer = post(dana, LEAF, checkout_body(price_id, mode="payment", promo_code=code))
         assert (answer.status_code, answer.json()["code"]) == (400, "promo_code_expired"), answer.content

@@ -103,6 +103,8 @@ class World:
             case.headers.pop("X-Project-ID", None)
             if "webhook" in case.path and isinstance(case.body, dict):
                 case.body = an_event() | case.body
+            if case.path.endswith("/webhook-events/replay"):
+                case.body = {"all_dead": True}
             if case.path.endswith("/checkout-session") and isinstance(case.body, dict):
                 case.body |= {"allow_existing_subscription": True, "mode": "subscription"}
                 for name in ("plan", "trial"):
