@@ -63,6 +63,7 @@ app.conf.beat_schedule = {
     "check-invariants": _daily(3, 50, "payments.tasks.check_invariants"),
     "sweep-provisioning": _every(300, "entitlements.tasks.sweep_provisioning"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),
+    "prune-token-marks": _every(3600, "entitlements.tasks.prune_token_marks"),
     "prune-idempotency": _every(3600, "projects.tasks.prune_idempotency"),
 }
 
@@ -91,11 +92,14 @@ class Recovery(bootsteps.StartStopStep):
         """Start sweeping. Raises RuntimeError for a pool of processes, whose children would share our connections."""
         from django.conf import settings
 
+        from entitlements.token_writer import keep_journal_once
+
         if "prefork" in worker.pool_cls.__module__:
             raise RuntimeError("Run the worker with --pool threads (see docs/adr/0007-worker-threads.md).")
         url = settings.REDIS_URL
         self._repeat("sweep", settings.EVENT_SWEEP_SECONDS, app.tasks[SWEEP_TASK])
         self._repeat("outbox", settings.EVENT_SWEEP_SECONDS, app.tasks[OUTBOX_TASK])
+        self._repeat("tokens", settings.TOKEN_JOURNAL_SECONDS, keep_journal_once)
         self._repeat("heartbeat", HEARTBEAT_SECONDS, lambda: heartbeat.beat_heart(url, self.worker_name))
 
     def stop(self, worker: Any) -> None:
@@ -111,7 +115,7 @@ class Recovery(bootsteps.StartStopStep):
         """Stop in a cold shutdown as in a warm one."""
         self.stop(worker)
 
-    def _repeat(self, what: str, interval_seconds: int, action: Callable[[], None]) -> None:
+    def _repeat(self, what: str, interval_seconds: float, action: Callable[[], None]) -> None:
         def run() -> None:
             while not self.stopping.is_set():
                 self._guarded(what, action)

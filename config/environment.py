@@ -29,6 +29,14 @@ def read_number(env: environ.Env, name: str, *, default: Number, at_least: Numbe
     return number
 
 
+def read_word(env: environ.Env, name: str, *, default: str, words: tuple[str, ...]) -> str:
+    """Read one of a few words. Raises ImproperlyConfigured."""
+    word = env.str(name, default=default).strip().lower()
+    if word not in words:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(words)}, not {word[:40]!r}.")
+    return word
+
+
 def read_address(
     env: environ.Env, name: str, *, default: str, schemes: tuple[str, ...] = ("https", "http"), with_path: bool = True
 ) -> str:

@@ -19,6 +19,7 @@ from config.environment import (
     read_log_level,
     read_mail_settings,
     read_number,
+    read_word,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -282,6 +283,12 @@ EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
 # The bodies of events are emptied after so long; Stripe itself lists events for 30 days.
 EVENT_BODY_RETENTION_DAYS = read_number(env, "EVENT_BODY_RETENTION_DAYS", default=90, at_least=1, at_most=3650)
+
+# Token budgets: what happens while Redis is away, and how often what was used is written to PostgreSQL (docs/tokens.md).
+TOKEN_BUDGET_FAIL_MODE: str = read_word(env, "TOKEN_BUDGET_FAIL_MODE", default="closed", words=("closed", "open"))
+TOKEN_JOURNAL_SECONDS = read_number(env, "TOKEN_JOURNAL_SECONDS", default=0.5, at_least=0.05, at_most=1.0)
+# Every process that spends tokens writes the journal, one at a time; tests write it when they say so.
+TOKEN_JOURNAL_THREAD = True
 
 # allauth: the OAuth2 and OpenID provider for developers.
 ACCOUNT_LOGIN_METHODS = {"email"}

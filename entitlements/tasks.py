@@ -4,6 +4,7 @@ from celery import shared_task
 
 from entitlements.services.overage import close_ended_periods
 from entitlements.services.provisioning_sweep import sweep_all
+from entitlements.services.token_journal import prune_marks
 
 
 @shared_task(name="entitlements.tasks.sweep_provisioning", acks_late=False, ignore_result=True)
@@ -16,3 +17,9 @@ def sweep_provisioning() -> None:
 def close_usage_periods() -> None:
     """Turn what was used beyond the plans into charges, where a period is over: while the renewal's invoice is a draft."""
     close_ended_periods()
+
+
+@shared_task(name="entitlements.tasks.prune_token_marks", acks_late=False, ignore_result=True)
+def prune_token_marks() -> None:
+    """Delete idempotency keys and reservations of token budgets that have expired."""
+    prune_marks()

@@ -43,7 +43,7 @@ def idempotent(*, holds_secret: SecretRule = False) -> Callable[[Handler[V, P]],
     def decorate(handler: Handler[V, P]) -> Handler[V, P]:
         @functools.wraps(handler)
         def run(view: V, request: Request, *args: P.args, **kwargs: P.kwargs) -> Response:
-            wanted = _read_request(request)
+            wanted = read_idempotent_request(request)
             if wanted is None:
                 return handler(view, request, *args, **kwargs)
             claim = claim_request(wanted)
@@ -79,7 +79,8 @@ def _carry_out(claim: Claim, handler: Callable[[], Response], *, holds_secret: S
     return response
 
 
-def _read_request(request: Request) -> IdempotentRequest | None:
+def read_idempotent_request(request: Request) -> IdempotentRequest | None:
+    """Read what the header Idempotency-Key stands for; None without one. Raises FieldError (422)."""
     key = request.headers.get(HEADER)
     if key is None:
         return None

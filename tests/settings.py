@@ -18,3 +18,5 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Static files are looked up when one is asked for: scanning them all costs every new test client 50 ms.
 WHITENOISE_AUTOREFRESH = True
+# Tests write the journal of token budgets when they say so; the parts of a live service do it by themselves.
+TOKEN_JOURNAL_THREAD = False

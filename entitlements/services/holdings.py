@@ -15,7 +15,7 @@ from django.db import connection
 from common import clock
 from common.locks import HOLDINGS
 from entitlements.models import Entitlement, Plan
-from entitlements.services import provisioning, usage_periods
+from entitlements.services import provisioning, token_periods, usage_periods
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +54,15 @@ class Holding:
 
 # What is told of a change: the row as it was written, the plan that holds now, and the moment. Each is idempotent by its own key.
 Follower = Callable[[Entitlement, Plan | None, dt.datetime], None]
-FOLLOWERS: tuple[Follower, ...] = (provisioning.follow_plan, usage_periods.follow_plan)
+FOLLOWERS: tuple[Follower, ...] = (token_periods.follow_plan, provisioning.follow_plan, usage_periods.follow_plan)
 
 STATE = tuple(field.name for field in fields(Standing))
 WRITTEN = (*STATE, "epoch", "epoch_raised_at", "changed_at")
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s, hashtext(one)) FROM unnest(%s::text[]) AS users(one)"
+# The same lock for the user of a row that is read anyway: an expression for a query of the table with these columns.
+LOCK_OF_ROW = """pg_advisory_xact_lock(%s, hashtext({table}.project_id::text || ':' || {table}.mode || ':'
+    || {table}.end_user_id::text))::text"""
 
 
 def lock_holdings(*, project_id: uuid.UUID, mode: str, end_user_ids: Sequence[uuid.UUID]) -> None:

@@ -1,0 +1,209 @@
+"""Spend tokens of a budget: each call is one round trip to Redis, and at most the whole budget can be spent.
+
+Invariant: what is used and what is reserved together never exceed the limit, however many calls come at once, except for what was
+reserved before a smaller period began. An account that Redis does not know is read from PostgreSQL first.
+"""
+
+import threading
+import time
+import uuid
+from dataclasses import replace
+
+from django.conf import settings
+
+from common import clock
+from common.errors import Conflict, NotFound, TooManyRequests
+from entitlements.services import token_outage
+from entitlements.services.token_facts import ALL_RESERVED, Ask, Budget, Once
+from entitlements.services.token_journal import facts_of, write_journal
+from entitlements.services.token_periods import current_period
+from entitlements.services.token_store import (
+    ERA,
+    JOURNAL,
+    KEY_KEPT_MS,
+    KEYS_MAX,
+    RESERVATIONS_MAX,
+    AccountKeys,
+    StoreDown,
+    TokenBudgetUnavailable,
+    keys_of,
+    token_store,
+)
+from projects.idempotency import KeyReused
+
+TOKENS_PER_CALL_MAX = 10**12
+RESERVATION_SECONDS = 300
+RESERVATION_SECONDS_MAX = 3600
+# An account is compared with the database this often, so that nothing rests on Redis having been told of a change.
+FRESH_MS = 60_000
+LOADS_MAX = 6
+# What to wait when the next budget depends on a payment that is due.
+RETRY_SECONDS = 60
+OPEN = "open"
+
+
+class TokenBudgetExceeded(TooManyRequests):
+    """429: the period's tokens are used or reserved; `retry_after` says when the next period begins."""
+
+    code = "token_budget_exceeded"
+
+
+class ReservationNotFound(NotFound):
+    """404: no such reservation is open: it was committed, released or has expired, or is somebody else's."""
+
+    code = "reservation_not_found"
+    detail = "No open reservation has this id; it may have been committed, released, or expired."
+
+
+class TooManyReservations(Conflict):
+    """409: too many reservations of one user are open."""
+
+    code = "too_many_reservations"
+    detail = f"{RESERVATIONS_MAX} reservations of this user are open. Commit or release some first."
+
+
+def read_budget(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> Budget:
+    """Say what an end user may still use. Without Redis: as it was journalled, at most a second ago."""
+    ask = Ask(project_id, mode, end_user_id, "check")
+    try:
+        return _facts(ask, _answer(ask))
+    except StoreDown:
+        return token_outage.journalled_budget(**ask.whose)
+
+
+def check_tokens(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, tokens: int) -> tuple[bool, Budget]:
+    """Say whether so many tokens could be used now; nothing is held. Raises: TokenBudgetUnavailable (503)."""
+    ask = Ask(project_id, mode, end_user_id, "check", tokens)
+    try:
+        reply = _answer(ask)
+    except StoreDown as error:
+        if settings.TOKEN_BUDGET_FAIL_MODE != OPEN:
+            raise TokenBudgetUnavailable from error
+        return True, replace(token_outage.journalled_budget(**ask.whose), tokens=tokens)
+    return reply[0] == "ok", _facts(ask, reply)
+
+
+def consume_tokens(
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, tokens: int, once: Once | None = None
+) -> Budget:
+    """Use tokens, once per idempotency key.
+
+    Units: whole tokens, > 0. Raises: TokenBudgetExceeded (429), TokenBudgetUnavailable (503), KeyReused (409).
+    """
+    return _carry_out(Ask(project_id, mode, end_user_id, "consume", tokens, once=once))
+
+
+def reserve_tokens(
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, tokens: int,
+    ttl_seconds: int = RESERVATION_SECONDS, once: Once | None = None,
+) -> Budget:  # fmt: skip
+    """Hold tokens for a call whose cost is not known yet; what is neither committed nor released is free again after its time.
+
+    Units: whole tokens, > 0. Raises: as consume_tokens, and TooManyReservations (409).
+    """
+    return _carry_out(Ask(project_id, mode, end_user_id, "reserve", tokens, str(uuid.uuid4()), ttl_seconds, once))
+
+
+def commit_tokens(
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, reservation_id: uuid.UUID,
+    tokens: int | None = None, once: Once | None = None,
+) -> Budget:  # fmt: skip
+    """Use what was reserved, or as many tokens as it came to; the rest is free again, and more is taken when there is room.
+
+    Units: whole tokens, >= 0. Raises: ReservationNotFound (404), and as consume_tokens; refused, the reservation stays.
+    """
+    used = ALL_RESERVED if tokens is None else tokens
+    return _carry_out(Ask(project_id, mode, end_user_id, "commit", used, str(reservation_id), once=once))
+
+
+def release_tokens(
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, reservation_id: uuid.UUID, once: Once | None = None
+) -> Budget:
+    """Give back what was reserved. Raises: ReservationNotFound (404), TokenBudgetUnavailable (503), KeyReused (409)."""
+    return _carry_out(Ask(project_id, mode, end_user_id, "release", 0, str(reservation_id), once=once))
+
+
+def _carry_out(ask: Ask) -> Budget:
+    try:
+        reply = _answer(ask)
+    except StoreDown as error:
+        if settings.TOKEN_BUDGET_FAIL_MODE != OPEN:
+            raise TokenBudgetUnavailable from error
+        return _without_redis(ask)
+    if reply[0] == "exceeded":
+        raise _exceeded(_facts(ask, reply))
+    if reply[0] == "reused":
+        raise KeyReused
+    if reply[0] == "full":
+        raise TooManyReservations
+    if reply[0] == "unknown":
+        # One that was made while Redis was away is in the database only.
+        return _without_redis(ask, redis_away=False)
+    return _facts(ask, reply)
+
+
+def _without_redis(ask: Ask, *, redis_away: bool = True) -> Budget:
+    carried = token_outage.carry_out(ask, redis_away=redis_away)
+    if carried is None:
+        raise ReservationNotFound
+    return carried
+
+
+def _answer(ask: Ask) -> list[str]:
+    """Ask Redis, and put the account there first when it does not know it. Raises StoreDown."""
+    keys, store, once = keys_of(**ask.whose), token_store(), ask.once
+    names = [keys.budget, keys.reservations, ERA, JOURNAL, keys.answer(once.name if once else ""), keys.idempotency]
+    arguments = [
+        ask.operation, keys.account, clock.now().timestamp(), ask.tokens, ask.reservation_id, ask.ttl_seconds * 1000,
+        once.fingerprint if once else "", once.name if once else "", KEY_KEPT_MS, KEYS_MAX, RESERVATIONS_MAX,
+    ]  # fmt: skip
+    for _ in range(LOADS_MAX):
+        reply: list[str] = store.operate(names, arguments)
+        if reply[0] != "load":
+            return reply
+        _load(ask, keys, reply)
+    raise StoreDown("the account changes each time it is read")
+
+
+# One thread of a process reads an account while the others wait for it; the rest is what loading leaves to the newest figure.
+_loading = [threading.Lock() for _ in range(64)]
+
+
+def _load(ask: Ask, keys: AccountKeys, reply: list[str]) -> None:
+    _, turn, era, why = reply
+    lock = _loading[hash(keys.account) % len(_loading)]
+    if not lock.acquire(blocking=False):
+        with lock:
+            return
+    try:
+        if why == "moved":
+            # What an interrupted era has counted and not yet written is in its journal.
+            write_journal()
+        period = current_period(**ask.whose)
+        facts = facts_of(period, keys, with_marks=why in ("moved", "missing"), **ask.whose)
+        token_store().load(keys, {**facts, "turn": turn, "era": era, "fresh": FRESH_MS})
+    finally:
+        lock.release()
+
+
+def _facts(ask: Ask, reply: list[str]) -> Budget:
+    return Budget.from_text(reply[1], replayed=reply[0] == "again")
+
+
+def _exceeded(budget: Budget) -> TokenBudgetExceeded:
+    moment = clock.now().timestamp()
+    ends = budget.ends_unix
+    wait = int(ends - moment) + 1 if ends is not None and ends > moment else RETRY_SECONDS
+    available = budget.remaining or 0
+    return TokenBudgetExceeded(
+        f"The token budget does not cover this: {budget.tokens} tokens are asked for, {available} are left.",
+        # Nobody who has no budget at all gets one by waiting.
+        action="checkout" if budget.limit == 0 else None,
+        retry_after_seconds=wait,
+        headers={
+            "X-RateLimit-Limit": str(budget.limit),
+            "X-RateLimit-Remaining": str(available),
+            "X-RateLimit-Reset": str(int(time.time()) + wait),
+        },
+        extra={"required": budget.tokens, "available": available},
+    )

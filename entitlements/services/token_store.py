@@ -1,0 +1,171 @@
+"""Token budgets in Redis: names, scripts and the connection. Nothing else knows how a budget lies there.
+
+Invariant: no operation works on what another life of this Redis left behind. A Redis that was started again, perhaps from an old
+snapshot, and a replica that was promoted have no scripts loaded; whoever finds that out names a new era before loading them, and
+an account of another era is read from PostgreSQL again (docs/tokens.md). All keys share one hash tag: one script touches several.
+"""
+
+import hashlib
+import json
+import logging
+import time
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import redis
+from django.conf import settings
+from redis.exceptions import NoScriptError, RedisError
+
+from common.errors import UpstreamUnavailable
+
+logger = logging.getLogger(__name__)
+
+FOLDER = Path(__file__).resolve().parent.parent / "lua"
+ERA = "{tokens}:era"
+JOURNAL = "{tokens}:journal"
+# Who writes the journal at the moment; it ends by itself.
+WRITER = "{tokens}:writer"
+
+KEY_KEPT_MS = 24 * 3600 * 1000
+KEYS_MAX = 10_000
+RESERVATIONS_MAX = 1000
+# Longer than any reservation lives: an account that nobody asks about leaves Redis after so long.
+IDLE_MS = 48 * 3600 * 1000
+# After a failure the next call does not wait for the time-out again: a Redis that hangs must not hold all of the web's threads.
+RETRY_SECONDS = 1.0
+
+
+class TokenBudgetUnavailable(UpstreamUnavailable):
+    """503: the budget cannot be asked now, and TOKEN_BUDGET_FAIL_MODE says that nothing is given then."""
+
+    code = "token_budget_unavailable"
+    detail = "Token budgets cannot be reached now. Try again in a moment."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_seconds=max(1, round(RETRY_SECONDS)))
+
+
+class StoreDown(Exception):
+    """Redis refused, hung or is asleep after doing so; nothing is known about whether the call was carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKeys:
+    """The names of one account's values."""
+
+    account: str
+    budget: str
+    reservations: str
+    idempotency: str
+
+    def answer(self, name: str) -> str:
+        """Name the answer that is kept under an idempotency key."""
+        return f"{{tokens}}:k:{name}"
+
+
+def keys_of(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> AccountKeys:
+    """Name the values of one user's account in one mode."""
+    account = f"{project_id}:{mode}:{end_user_id}"
+    return AccountKeys(account, f"{{tokens}}:a:{account}", f"{{tokens}}:r:{account}", f"{{tokens}}:i:{account}")
+
+
+class TokenStore:
+    """One Redis; every call is answered within REDIS_SOCKET_TIMEOUT_SECONDS or fails."""
+
+    def __init__(self, url: str) -> None:
+        timeout = settings.REDIS_SOCKET_TIMEOUT_SECONDS
+        once = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+        self.client = redis.Redis.from_url(
+            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once, decode_responses=True
+        )
+        self._sources = {
+            name: (FOLDER / f"{name}.lua").read_text() for name in ("token_budget", "token_load", "token_written")
+        }
+        # SHA-1 is Redis' own name for a script; nothing rests on its strength.
+        self._names = {name: _script_name(source) for name, source in self._sources.items()}
+        self._asleep_until = 0.0
+
+    def operate(self, keys: list[str], arguments: list[Any]) -> Any:
+        """Carry out one operation on an account in one round trip. Raises StoreDown."""
+        return self._guarded(lambda: self._run("token_budget", keys, arguments))
+
+    def load(self, account: AccountKeys, facts: dict[str, Any]) -> bool:
+        """Put an account there as the database has it; False when the database has to be asked again. Raises StoreDown."""
+        keys = [account.budget, account.reservations, ERA, JOURNAL, account.idempotency]
+        given = json.dumps(facts | {"new_era": str(uuid.uuid4()), "idle": IDLE_MS, "keep": KEY_KEPT_MS})
+        return bool(self._guarded(lambda: self._run("token_load", keys, [given])))
+
+    def forget(self, account: AccountKeys) -> None:
+        """Make the next call look at the database. Raises StoreDown."""
+
+        def run() -> None:
+            with self.client.pipeline() as pipe:
+                pipe.hincrby(account.budget, "turn", 1)
+                pipe.hset(account.budget, "check_at", 0)
+                pipe.pexpire(account.budget, IDLE_MS)
+                pipe.execute()
+
+        self._guarded(run)
+
+    def may_write(self, writer: str, *, for_ms: int) -> bool:
+        """Take the turn to write the journal, when nobody else has it. Raises StoreDown."""
+        return bool(self._guarded(lambda: self.client.set(WRITER, writer, nx=True, px=for_ms)))
+
+    def journal_page(self, cursor: int, size: int) -> tuple[int, dict[str, str]]:
+        """Return some entries of the journal and where to go on; 0 = that was the last page. Raises StoreDown."""
+        following, page = self._guarded(lambda: self.client.hscan(JOURNAL, cursor, count=size))
+        return int(following), page
+
+    def note_written(self, entries: dict[str, str]) -> None:
+        """Take entries out of the journal that the database has. Raises StoreDown."""
+        flat = [text for entry in entries.items() for text in entry]
+        self._guarded(lambda: self._run("token_written", [JOURNAL], flat))
+
+    def _guarded(self, work: Any) -> Any:
+        if time.monotonic() < self._asleep_until:
+            raise StoreDown("asleep")
+        try:
+            return work()
+        except (RedisError, OSError) as error:
+            self._asleep_until = time.monotonic() + RETRY_SECONDS
+            logger.warning("token_store_failed error=%s", f"{type(error).__name__}: {error}"[:200])
+            raise StoreDown(type(error).__name__) from error
+
+    def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        try:
+            return self.client.evalsha(self._names[script], len(keys), *keys, *arguments)
+        except NoScriptError:
+            self._begin_era()
+            return self.client.evalsha(self._names[script], len(keys), *keys, *arguments)
+
+    def _begin_era(self) -> None:
+        """Name a new era and load the scripts, in this order: no operation runs in between on what was there before."""
+        logger.info("token_store_new_era")
+        self.client.set(ERA, str(uuid.uuid4()))
+        for source in self._sources.values():
+            self.client.script_load(source)
+
+
+def _script_name(source: str) -> str:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+@cache
+def _store(url: str) -> TokenStore:
+    return TokenStore(url)
+
+
+def token_store() -> TokenStore:
+    """Return this process's connections to Redis."""
+    return _store(settings.REDIS_URL)
+
+
+def forget_account(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> None:
+    """Make the next call on an account look at the database; without Redis it does so by itself within FRESH_MS."""
+    try:
+        token_store().forget(keys_of(project_id=project_id, mode=mode, end_user_id=end_user_id))
+    except StoreDown:
+        logger.warning("token_account_not_forgotten project=%s mode=%s", project_id, mode)
