@@ -181,7 +181,7 @@ class Dispatcher:
         if fault.do == "timeout_after_effect":
             self.faults.wait(fault.seconds)
         entry["status"] = response.status_code
-        raise _cut(request)
+        raise cut(request)
 
     def _refusal(self, error: StripeError, ctx: Context | None) -> Response:
         response = _json_text(_dump(_with_log_url(error.body(), ctx)), error.http_status)
@@ -195,12 +195,12 @@ class Dispatcher:
             raise error_of(fault, livemode=ctx.livemode)
         if fault.do == "hang":
             self.faults.wait(fault.seconds)
-            raise _cut(request)
+            raise cut(request)
         if fault.do == "reset":
-            raise _cut(request)
+            raise cut(request)
 
 
-def _cut(request: Request) -> ConnectionDropped:
+def cut(request: Request) -> ConnectionDropped:
     """Reset the peer's connection, so that it sees neither an answer nor an orderly end."""
     connection = request.environ.get("werkzeug.socket")
     if connection is not None:

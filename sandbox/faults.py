@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -93,7 +94,8 @@ def _number(wanted: dict[str, Any], name: str, default: float) -> float:
 class Faults:
     """The rules in force; they end with the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, checked_do: Callable[[str], str] = _checked_do) -> None:
+        self._checked_do = checked_do
         self._lock = threading.Lock()
         self._rules: list[Fault] = []
         self._next_id = 1
@@ -104,7 +106,7 @@ class Faults:
         unknown = set(wanted) - FIELDS
         if unknown:
             raise FaultRefused(f"unknown field {sorted(unknown)[0]}")
-        do = _checked_do(str(wanted.get("do", "")))
+        do = self._checked_do(str(wanted.get("do", "")))
         if not isinstance(wanted.get("match"), str) or not wanted["match"]:
             raise FaultRefused("match must be 'METHOD /path' ('*' stands for anything)")
         if wanted.get("mode") not in (None, "test", "live"):
