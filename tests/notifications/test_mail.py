@@ -26,7 +26,7 @@ from tests.payments.rows import create_end_user, stripe_id
 
 TEMPLATES = (
     "payment_confirmed", "receipt", "payment_failed", "action_required", "subscription_canceled", "trial_ending",
-    "checkout_retry", "card_expiring", "renewal_notice",
+    "checkout_retry", "card_expiring", "renewal_notice", "credits_purchased", "credits_low",
 )  # fmt: skip
 FULL: dict[str, Any] = {
     "plan_name": "Maker & Co",
@@ -47,6 +47,10 @@ FULL: dict[str, Any] = {
     "card_last4": "4242",
     "expires": "12/2026",
     "renews_at": 1_767_225_600,
+    "credits": 500,
+    "pack_name": "Big & cheap",
+    "credits_left": 4,
+    "url": "https://app.example/more",
 }
 
 
@@ -159,6 +163,8 @@ def test_every_mail_says_what_it_knows_and_bears_what_it_does_not(template: str)
         ("card_expiring", ["Visa", "4242", "12/2026", "1 January 2026"]),
         ("renewal_notice", ["1 January 2026", "12.50 USD"]),
         ("payment_confirmed", ["Maker & Co", "12.50 USD"]),
+        ("credits_purchased", ["500 credits", "Big & cheap", "12.50 USD"]),
+        ("credits_low", ["4 credits", "https://app.example/more"]),
     ],
 )
 def test_what_each_mail_tells(template: str, told: list[str]) -> None:
