@@ -53,23 +53,26 @@ def fulfil_purchase(scope: Scope, session: StripeObject) -> None:
 def _tell(scope: Scope, purchase: CreditPurchase, session: StripeObject) -> None:
     """Record the mail to the buyer and the app's event, each once per session: one statement."""
     cause = scope.cause_of(session["id"])
-    paid = session.get("amount_total")
+    total = session.get("amount_total")
+    paid = total if isinstance(total, int) else purchase.amount_cents
+    currency = str(session.get("currency") or purchase.currency)
     shape = {
+        "session_id": session["id"],
         "pack": purchase.pack_code,
         "quantity": purchase.quantity,
         "credits": purchase.credits,
-        "amount_cents": paid if isinstance(paid, int) else purchase.amount_cents,
-        "currency": str(session.get("currency") or purchase.currency),
+        "amount_cents": paid,
+        "currency": currency,
     }
     told = effect_of(
         scope,
         cause,
         kind=APP_EVENT,
         effect_key=f"app:{PURCHASED_EVENT}:{session['id']}",
-        payload={"type": PURCHASED_EVENT, "data": shape_of(purchase) | shape | {"session_id": session["id"]}},
+        payload={"type": PURCHASED_EVENT, "data": shape_of(purchase) | shape},
         end_user_id=purchase.end_user_id,
     )
-    amount = money_text(shape["amount_cents"], shape["currency"])
+    amount = money_text(paid, currency)
     mail = effect_of(
         scope,
         cause,

@@ -71,7 +71,8 @@ def test_a_pack_may_have_a_price_at_stripe(shop: Shop, dana: AppUser, found_by: 
     price_id = shop.price(500, interval="")
     key = f"small-{uuid.uuid4().hex[:8]}"
     shop.api("POST", f"prices/{price_id}", lookup_key=key)
-    create_pack(shop.project, **{found_by: price_id if found_by == "stripe_price_id" else key})
+    named: dict[str, Any] = {found_by: price_id if found_by == "stripe_price_id" else key}
+    create_pack(shop.project, **named)
     opened = open_purchase(dana, quantity=2)
     lines = shop.api("GET", f"checkout/sessions/{opened['session_id']}/line_items")["data"]
     assert [(line["price"]["id"], line["quantity"], line["amount_total"]) for line in lines] == [(price_id, 2, 1000)]

@@ -179,10 +179,11 @@ def test_metadata_of_another_session_gives_nothing(shop: Shop, dana: AppUser, sa
         "type": "credit_purchase", "credit_pack": "small", "credits": "100000",
     }  # fmt: skip
     for place in (theirs, shop):
-        named = {f"metadata[{name}]": value for name, value in claims.items()}
+        named: dict[str, Any] = {f"metadata[{name}]": value for name, value in claims.items()}
         named |= {f"payment_intent_data[metadata][{name}]": value for name, value in claims.items()}
         line: dict[str, Any] = {"line_items[0][price]": place.price(100, interval=""), "line_items[0][quantity]": 1}
-        urls = {"success_url": SUCCESS_URL, "cancel_url": CANCEL_URL, "client_reference_id": str(uuid7())}
+        urls: dict[str, Any] = {"success_url": SUCCESS_URL, "cancel_url": CANCEL_URL}
+        urls["client_reference_id"] = str(uuid7())
         customer = place.api("POST", "customers")["id"]
         session = place.api("POST", "checkout/sessions", mode="payment", customer=customer, **line, **urls, **named)
         assert place.pay(session["url"]).status_code == 303
