@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from entitlements.services.credit_rounds import end_overdue_reservations
 from entitlements.services.overage import close_ended_periods
 from entitlements.services.provisioning_sweep import sweep_all
 from entitlements.services.token_journal import prune_marks
@@ -23,3 +24,9 @@ def close_usage_periods() -> None:
 def prune_token_marks() -> None:
     """Delete idempotency keys and reservations of token budgets that have expired."""
     prune_marks()
+
+
+@shared_task(name="entitlements.tasks.end_credit_reservations", acks_late=False, ignore_result=True)
+def end_credit_reservations() -> None:
+    """Give credits back whose reservation is over."""
+    end_overdue_reservations()

@@ -4,5 +4,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("entitlements.connections_urls")),
+    path("", include("entitlements.credits_urls")),
     path("", include("entitlements.usage_urls")),
+    path("", include("entitlements.tokens_urls")),
 ]

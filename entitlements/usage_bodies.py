@@ -81,7 +81,7 @@ class NotesField(serializers.Field[dict[str, Any], Any, Any, Any]):
         if not isinstance(data, dict):
             self.fail("not_an_object")
         try:
-            text = json.dumps(data, ensure_ascii=False)
+            text = json.dumps(data, ensure_ascii=False, allow_nan=False)
         except (ValueError, RecursionError):
             self.fail("too_large")
         if len(data) > METADATA_NAMES_MAX or len(text) > METADATA_CHARS_MAX:

@@ -29,7 +29,7 @@ BEGIN
         AND e.active AND (e.active_until IS NULL OR p_at < e.active_until);
     IF NOT FOUND THEN
         SELECT credits_per_day INTO v_amount FROM entitlements_plan
-        WHERE project_id = p_project AND free ORDER BY rank, code LIMIT 1;
+        WHERE project_id = p_project AND free AND NOT archived ORDER BY rank, code LIMIT 1;
     END IF;
     RETURN coalesce(v_amount, 0);
 END

@@ -19,6 +19,7 @@ from django.db import IntegrityError, connection
 from common import clock
 from common.errors import ApiError, Conflict, NotFound
 from entitlements.models import Bucket
+from entitlements.services.credit_notices import LowCredits, tell_of_low_credits
 from projects.idempotency import KeyReused
 
 # Far below what a column holds, so that no sum of them overflows, and exact in every JSON reader.
@@ -187,7 +188,7 @@ def spend_batch(
         raise ValueError("a batch has 1 to 100 spends")
     items = [
         {
-            "key": _checked_key(key if len(spends) == 1 else f"{key}/{place}"),
+            "key": _checked_key(key if len(spends) == 1 else f"{key}·{place}"),
             "amount": _checked_amount(spend.amount),
             "description": spend.description,
             "metadata": dict(spend.metadata),
@@ -196,7 +197,9 @@ def spend_batch(
     ]
     asked = _fingerprint("spend", wallet, [[one.amount, one.description, dict(one.metadata)] for one in spends])
     answers = _call("credit_spend", wallet, [json.dumps(items), asked, at or clock.now(), actor])
-    return [_posted(answer) for answer in answers]
+    posted = [_posted(answer) for answer in answers]
+    _tell_if_low(posted, wallet)
+    return posted
 
 
 def reserve_credits(
@@ -226,6 +229,7 @@ def reserve_credits(
         json.dumps(dict(metadata or {})),
     ]
     posted = _posted(*_call("credit_reserve", wallet, values))
+    _tell_if_low([posted], wallet)
     return Reservation(
         reservation_id=uuid.UUID(posted.details["reservation_id"]),
         amount=int(posted.details["reserved"]),
@@ -388,6 +392,13 @@ def _call(function: str, wallet: Wallet, values: Sequence[Any]) -> list[_Answer]
         if ONCE in str(error):
             raise KeyReused from error
         raise
+
+
+def _tell_if_low(posted: Sequence[Posted], wallet: Wallet) -> None:
+    """Tell, once a day, of credits that ran low. A repeat tells as well, in case the first request died before it could."""
+    for one in posted:
+        if one.made_low:
+            tell_of_low_credits(LowCredits(**wallet, available=one.available, at=one.created_at))
 
 
 def _posted(answer: _Answer) -> Posted:

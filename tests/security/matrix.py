@@ -126,8 +126,22 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", f"{USER}/preview-update"): Row("end_user", body={"new_price_id": "price_x"}),
     ("POST", f"{USER}/update-subscription"): Row("end_user", body={"new_price_id": "price_x"}),
     # Credits: an end user's own account, or that of a user whom the server names.
+    ("GET", f"{P}/credits/balance"): Row("end_user_or_server"),
+    ("GET", f"{P}/credits/history"): Row("end_user_or_server"),
+    ("POST", f"{P}/credits/check"): Row("end_user_or_server", body={"amount": 1}),
+    ("POST", f"{P}/credits/spend"): Row("end_user_or_server", body={"amount": 1}),
+    ("POST", f"{P}/credits/reserve"): Row("end_user_or_server", body={"amount": 1}),
+    ("POST", f"{P}/credits/commit"): Row("end_user_or_server", body={"reservation_id": NOBODY}),
+    ("POST", f"{P}/credits/release"): Row("end_user_or_server", body={"reservation_id": NOBODY}),
     ("GET", f"{P}/credits/packs"): Row("end_user_or_server"),
     ("POST", f"{P}/credits/purchase"): Row("end_user_or_server", body={"pack": "small"}),
+    # Token budgets: the same two.
+    ("GET", f"{P}/tokens/budget"): Row("end_user_or_server"),
+    ("POST", f"{P}/tokens/check"): Row("end_user_or_server", body={"tokens": 1}),
+    ("POST", f"{P}/tokens/consume"): Row("end_user_or_server", body={"tokens": 1}),
+    ("POST", f"{P}/tokens/reserve"): Row("end_user_or_server", body={"tokens": 1}),
+    ("POST", f"{P}/tokens/commit"): Row("end_user_or_server", body={"reservation_id": NOBODY}),
+    ("POST", f"{P}/tokens/release"): Row("end_user_or_server", body={"reservation_id": NOBODY}),
     # Metered usage: the same two.
     ("POST", f"{P}/usage/events"): Row(
         "end_user_or_server", body={"meter": "searches", "quantity": "2", "idempotency_key": "one"}

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from entitlements.models import CreditPack, CreditPackPrice, Plan, PlanPrice
+from entitlements.services import ledger
+from entitlements.services.token_budget import reserve_tokens
 from payments.models import WebhookEvent
 from payments.services.webhook_endpoints import check_endpoint
 from projects.models import IdempotencyRecord, Project
 from tests.cast import AppServer, AppUser, Developer
+from tests.entitlements.tokens import Holder
+from tests.entitlements.tokens import create_plan as create_budget
 from tests.payments.rows import create_plan
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, checkout_body, connect_stripe
 from tests.security.matrix import DEV, PROJECT, ROWS, USER, P, Row
@@ -20,6 +24,8 @@ from tests.security.test_route_matrix import address, call
 MOVES_NOTHING = "neither money nor state moves; a portal link is never stored (ADR 0005)"
 EXCEPTIONS = {
     f"{DEV}/validate-credentials": "reads Stripe, stores nothing; with the key its body would leave a digest of a secret",
+    f"{P}/credits/check": "answers a question, stores nothing",
+    f"{P}/tokens/check": "answers a question, stores nothing",
     f"{USER}/customer-portal": MOVES_NOTHING,
     f"{USER}/preview-update": MOVES_NOTHING,
     f"{PROJECT}/connections/litellm/check": "asks the proxy, and may not answer what it said before",
@@ -29,6 +35,8 @@ EXCEPTIONS = {
 }
 # What their answers show is shown once: a repeat is told so.
 SHOWN_ONCE = {"api/v1/auth/clients", f"{PROJECT}/api-keys", f"{PROJECT}/end-user-tokens"}
+# Kept in Redis with the count that they move, and in PostgreSQL with its journal (docs/tokens.md).
+KEPT_WITH_THE_COUNT = {f"{P}/tokens/{leaf}" for leaf in ("consume", "reserve", "commit", "release")}
 POSTS = sorted(
     path
     for (method, path), row in ROWS.items()
@@ -88,6 +96,23 @@ def sell_pack(shop: Shop) -> str:
     return pack.code
 
 
+def credit_body(path: str, dana: AppUser) -> dict[str, Any]:
+    wallet: Any = {"project_id": dana.end_user.project_id, "mode": "test", "end_user_id": dana.end_user.pk}
+    ledger.grant_credits(**wallet, bucket="bonus", amount=10, key=f"test:{uuid.uuid4()}")
+    if path.endswith(("spend", "reserve")):
+        return {"amount": 3}
+    reserved = ledger.reserve_credits(**wallet, amount=5, key=f"test:{uuid.uuid4()}")
+    return {"reservation_id": str(reserved.reservation_id)}
+
+
+def token_body(path: str, dana: AppUser) -> dict[str, Any]:
+    holder = Holder(dana)
+    holder.buys(create_budget(dana.end_user.project, "tokens", 100))
+    if path.endswith(("consume", "reserve")):
+        return {"tokens": 3}
+    return {"reservation_id": reserve_tokens(**holder.keys, tokens=5).reservation_id}
+
+
 def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[str, Any]:
     """Make what the path is called with so that it succeeds."""
     if path.endswith("roll-secret"):
@@ -98,6 +123,10 @@ def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[
         return {"new_price_id": shop.price(2000)}
     if path.endswith("credits/purchase"):
         return {"pack": sell_pack(shop)}
+    if path.endswith(("credits/spend", "credits/reserve", "credits/commit", "credits/release")):
+        return credit_body(path, dana)
+    if path in KEPT_WITH_THE_COUNT:
+        return token_body(path, dana)
     if path.endswith("checkout-session"):
         return checkout_body(shop.price(1000))
     if "checkout" in path:
@@ -112,7 +141,7 @@ def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[
 
 @pytest.mark.no_db
 def test_every_exception_is_a_route() -> None:
-    assert set(EXCEPTIONS) | SHOWN_ONCE <= set(POSTS)
+    assert set(EXCEPTIONS) | SHOWN_ONCE | KEPT_WITH_THE_COUNT <= set(POSTS)
     assert all(EXCEPTIONS.values())
 
 
@@ -126,8 +155,9 @@ def test_a_key_gets_its_first_answer_and_takes_no_other_body(
     other = send(path, {**body, "another": "body"}, key)
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
     again = send(path, body, key)
-    kept = IdempotencyRecord.objects.get(key=key)
-    if path in SHOWN_ONCE:
+    kept = IdempotencyRecord.objects.filter(key=key).first()
+    assert (kept is None) == (path in KEPT_WITH_THE_COUNT)
+    if path in SHOWN_ONCE and kept is not None:
         assert (again.status_code, again.json()["code"]) == (409, "already_created")
         assert (kept.holds_secret, kept.response_body) == (True, None)
     else:

@@ -1,0 +1,43 @@
+"""Credits that somebody gives or takes by hand, with a reason, in the action log."""
+
+import uuid
+from typing import Unpack
+
+from django.db import transaction
+
+from accounts.models import User
+from common.errors import FieldError
+from entitlements.services import ledger
+from entitlements.services.ledger import AMOUNT_MAX, Posted, Wallet
+from moderation.services.action_log import log_action
+
+REASON_CHARS_MAX = 500
+
+
+def adjust_credits(*, amount: int, reason: str, actor: User, key: str, **wallet: Unpack[Wallet]) -> Posted:
+    """Give bonus credits (amount above zero) or take credits away (below), once per key, and write down who did it and why.
+
+    Raises: FieldError (422) without a reason or amount, InsufficientCredits (402), KeyReused (409).
+    """
+    if not reason.strip() or len(reason) > REASON_CHARS_MAX:
+        raise FieldError("body", "reason", msg=f"Say why, in 1 to {REASON_CHARS_MAX} characters.")
+    if amount == 0 or abs(amount) > AMOUNT_MAX:
+        raise FieldError("body", "amount", msg=f"Give a whole number from 1 to {AMOUNT_MAX}, or the same below zero.")
+    with transaction.atomic():
+        posted = ledger.move_by_hand(**wallet, amount=amount, reason=reason.strip(), actor=actor.email, key=key)
+        if not posted.replayed:
+            log_action(
+                action="credits.adjusted",
+                subject=f"credits:{wallet['end_user_id']}",
+                actor=actor,
+                reason=reason.strip(),
+                project_id=wallet["project_id"],
+                mode=wallet["mode"],
+                details={"amount": amount, "transaction_id": str(posted.transaction_id), "available": posted.available},
+            )
+    return posted
+
+
+def new_key(wallet_id: uuid.UUID) -> str:
+    """Make a key for one adjustment: a form carries it, so that sending it twice adjusts once."""
+    return f"adjust:{wallet_id}:{uuid.uuid4().hex}"
