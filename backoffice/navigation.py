@@ -25,6 +25,8 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("payments.Dispute", "Disputes", "gavel"),
             ("payments.CheckoutSession", "Checkout sessions", "shopping_cart"),
             ("payments.Trial", "Trials", "hourglass_top"),
+            ("entitlements.CreditWallet", "Credits", "toll"),
+            ("entitlements.CreditTransaction", "Ledger of credits", "receipt"),
             ("payments.CreditPurchase", "Credits bought", "shopping_bag"),
         ],
     ),
@@ -48,6 +50,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("entitlements.Plan", "Plans", "sell"),
             ("entitlements.PlanPrice", "Plan prices", "price_change"),
             ("entitlements.CreditPack", "Credit packs", "inventory_2"),
+            ("entitlements.CreditPolicy", "Credit policies", "policy"),
         ],
     ),
     (

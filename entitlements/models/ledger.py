@@ -66,6 +66,7 @@ class CreditWallet(models.Model):
 
     class Meta:
         verbose_name = "Credit wallet"
+        permissions = [("adjust_creditwallet", "Can adjust credits")]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "end_user"], name="credit_wallet_once_per_user"),
             models.CheckConstraint(condition=MODES, name="credit_wallet_mode"),

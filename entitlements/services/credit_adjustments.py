@@ -1,12 +1,13 @@
 """Credits that somebody gives or takes by hand, with a reason, in the action log."""
 
-import uuid
+from collections.abc import Sequence
 from typing import Unpack
 
 from django.db import transaction
 
 from accounts.models import User
 from common.errors import FieldError
+from entitlements.models import CreditPolicy
 from entitlements.services import ledger
 from entitlements.services.ledger import AMOUNT_MAX, Posted, Wallet
 from moderation.services.action_log import log_action
@@ -38,6 +39,14 @@ def adjust_credits(*, amount: int, reason: str, actor: User, key: str, **wallet:
     return posted
 
 
-def new_key(wallet_id: uuid.UUID) -> str:
-    """Make a key for one adjustment: a form carries it, so that sending it twice adjusts once."""
-    return f"adjust:{wallet_id}:{uuid.uuid4().hex}"
+def log_policy_change(*, policy: CreditPolicy, actor: User, changed: Sequence[str]) -> None:
+    """Write down who changed what of a project's policy on credits. Call in the transaction of the change."""
+    names = [name for name in changed if name != "project"]
+    if names:
+        log_action(
+            action="credit_policy.changed",
+            subject=f"project:{policy.project_id}",
+            actor=actor,
+            project_id=policy.project_id,
+            details={name: getattr(policy, name) for name in names},
+        )
