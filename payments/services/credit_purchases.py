@@ -1,7 +1,7 @@
 """What a paid checkout of a credit pack gives: the credits that our own row of it says, once, whatever brings the news.
 
 Invariant: credits are given in the transaction that writes the session, only when nothing is owed for it any more, to the user and
-in the amount that were noted when the checkout was opened. Metadata and amounts at Stripe decide nothing.
+in the amount that were noted when the checkout was opened. Metadata decides nothing (but see credit_recovery.py).
 """
 
 from common import clock
@@ -11,6 +11,7 @@ from entitlements.models import Bucket
 from entitlements.services import ledger
 from payments.models import CreditPurchase
 from payments.services.credit_clawback import derive_clawbacks, shape_of, source_of
+from payments.services.credit_recovery import recover_purchase
 from payments.services.effects import APP_EVENT, MAIL, effect_of
 from payments.services.ownership import Scope
 from payments.services.snapshot import StripeObject, id_of
@@ -30,6 +31,7 @@ def fulfil_purchase(scope: Scope, session: StripeObject) -> None:
         return
     rows = CreditPurchase.objects.for_project(scope.project_id).in_mode(scope.mode).select_related("end_user")
     purchase = rows.filter(checkout_session__stripe_session_id=session["id"]).first()
+    purchase = purchase or recover_purchase(scope, session)
     if purchase is None or purchase.granted_at is not None:
         return
     ledger.grant_credits(

@@ -11,9 +11,11 @@ from django.core.management import call_command
 from common.ids import uuid7
 from entitlements.models import CreditPack
 from entitlements.services import ledger
+from moderation.models import ReviewItem
 from notifications.models import OutboxRow
 from payments.models import CheckoutSession, CreditPurchase, Transaction
 from payments.services.invariants import check_invariants
+from projects.models import EndUser
 from tests.cast import AppUser, create_app_user
 from tests.entitlements.packs import ask_for, buy_pack, create_pack, deliver_new, open_purchase
 from tests.payments.actors import create_project
@@ -191,6 +193,9 @@ def test_metadata_of_another_session_gives_nothing(shop: Shop, dana: AppUser, sa
         assert Transaction.objects.for_project(place.project).get().status == "succeeded"
     assert not CreditPurchase.objects.for_project(shop.project).exists()
     assert (available(dana), keys(shop), keys(theirs)) == (0, [], [])
+    (item,) = ReviewItem.objects.for_project(shop.project).filter(cause_key__startswith="credit_purchase:")
+    assert (item.subject, item.details["credits"]) == (session["id"], "100000")
+    assert not ReviewItem.objects.for_project(other).exists()
 
 
 # Order and replay
@@ -246,6 +251,25 @@ def test_a_restored_database_gives_what_was_paid_since_once_and_without_a_mail(s
         effect_key=f"mail:credits_purchased:{opened['session_id']}"
     )
     assert (available(dana), [row.status for row in rows]) == (100, ["skipped"])
+
+
+def test_a_checkout_that_the_backup_does_not_know_is_made_good_too(shop: Shop, dana: AppUser) -> None:
+    keys_were_saved(shop.project, "test")
+    create_pack(shop.project)
+    opened = buy_pack(shop, dana, quantity=3)
+    row = bought(shop)
+    EndUser.objects.for_project(shop.project).filter(pk=dana.end_user.pk).delete()
+    back = AppUser(EndUser.objects.create(project=shop.project, external_id=dana.user_id), dana.access_token)
+    assert not CreditPurchase.objects.for_project(shop.project).exists()
+    deliver_new(shop)
+    again = bought(shop)
+    assert (again.checkout_session_id, again.credits, again.amount_cents) == (row.checkout_session_id, 300, 1500)
+    assert again.checkout_session.stripe_session_id == opened["session_id"]
+    assert (again.end_user_id, available(back)) == (back.end_user.pk, 300)
+    refunded = shop.api("POST", "refunds", payment_intent=again.payment_intent_id)
+    deliver_new(shop)
+    assert (available(back), again.clawbacks.get().cause) == (0, refunded["id"])
+    assert check_invariants(project_id=shop.project.pk) == []
 
 
 def test_two_purchases_are_two_grants(shop: Shop, dana: AppUser, erin: AppUser) -> None:
