@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from ..billing import lines
+from ..billing import invoice_totals, lines
 from ..errors import StripeError, invalid, requires
-from ..events import emit
+from ..events import changes, emit
 from ..fields import merged_metadata, required, supported
 from ..lookup import referred
 from ..lookup import retrieve as find_one
@@ -18,10 +19,12 @@ Object = dict[str, Any]
 
 
 def create(tx: Tx, ctx: Context, params: Object) -> Object:
-    """POST /v1/invoiceitems: an amount with a currency, or a one-time price with a quantity."""
+    """POST /v1/invoiceitems: an amount with a currency, or a one-time price with a quantity; on a draft, when one is named."""
     supported(
-        params, {"amount", "currency", "customer", "description", "metadata", "pricing", "quantity", "subscription"}
-    )
+        params,
+        {"amount", "currency", "customer", "description", "invoice", "metadata", "period", "pricing", "quantity",
+         "subscription"},
+    )  # fmt: skip
     customer = existing(tx, ctx, required(params, "customer"))
     quantity = params.get("quantity", 1)
     price: Object | None = None
@@ -37,21 +40,54 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     subscription = params.get("subscription")
     if subscription:
         referred(tx, ctx, "subscription", subscription, "subscription")
+    draft = _draft(tx, ctx, params["invoice"], customer) if params.get("invoice") else None
+    if draft is not None:
+        subscription = ((draft["parent"] or {}).get("subscription_details") or {}).get("subscription")
+    span = params.get("period") or {}
     item = lines.new_item(
         ctx,
         customer=customer["id"],
         amount=amount,
         currency=currency,
         description=params.get("description") or (lines.product_name(tx, ctx, price) if price else None),
-        period=(ctx.now, ctx.now),
+        period=(span.get("start", ctx.now), span.get("end", ctx.now)),
         price=price,
         quantity=quantity,
         subscription=subscription,
         metadata=merged_metadata({}, params.get("metadata")),
         unit_amount_decimal=price["unit_amount_decimal"] if price else None,
     )
+    if draft is not None and draft["currency"] != currency:
+        raise invalid(f"The currency of the invoice item must be that of the invoice: {draft['currency']}.", "currency")
     tx.insert(ctx, item)
     emit(tx, ctx, "invoiceitem.created", item)
+    if draft is not None:
+        item = _put_on_draft(tx, ctx, item, draft, customer)
+    return item
+
+
+def _draft(tx: Tx, ctx: Context, invoice_id: str, customer: Object) -> Object:
+    """Read the invoice that an item is to go on. Raises: StripeError 400 unless it is a draft of the customer's."""
+    invoice = referred(tx, ctx, "invoice", invoice_id, "invoice")
+    if invoice["customer"] != customer["id"]:
+        raise invalid("The invoice belongs to another customer.", "invoice")
+    if invoice["status"] != "draft":
+        raise invalid("You can only add invoice items to a draft invoice.", "invoice")
+    return invoice
+
+
+def _put_on_draft(tx: Tx, ctx: Context, item: Object, invoice: Object, customer: Object) -> Object:
+    before = copy.deepcopy(invoice)
+    line = {**lines.line_of_item(ctx, item), "invoice": invoice["id"]}
+    held = invoice["lines"]
+    held |= {"data": [*held["data"], line], "total_count": held["total_count"] + 1}
+    item = {**item, "invoice": invoice["id"]}
+    tx.save(ctx, item)
+    invoice_totals.total_up(tx, ctx, invoice, customer, list(invoice["discounts"]))
+    tx.save(ctx, invoice)
+    previous = changes(before, invoice)
+    if previous:
+        emit(tx, ctx, "invoice.updated", invoice, previous)
     return item
 
 
