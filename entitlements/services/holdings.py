@@ -15,7 +15,7 @@ from django.db import connection
 from common import clock
 from common.locks import HOLDINGS
 from entitlements.models import Entitlement, Plan
-from entitlements.services import provisioning, token_periods, usage_periods
+from entitlements.services import plan_credits, provisioning, token_periods, usage_periods
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,12 @@ class Holding:
 
 # What is told of a change: the row as it was written, the plan that holds now, and the moment. Each is idempotent by its own key.
 Follower = Callable[[Entitlement, Plan | None, dt.datetime], None]
-FOLLOWERS: tuple[Follower, ...] = (token_periods.follow_plan, provisioning.follow_plan, usage_periods.follow_plan)
+FOLLOWERS: tuple[Follower, ...] = (
+    plan_credits.follow_plan,
+    token_periods.follow_plan,
+    provisioning.follow_plan,
+    usage_periods.follow_plan,
+)
 
 STATE = tuple(field.name for field in fields(Standing))
 WRITTEN = (*STATE, "epoch", "epoch_raised_at", "changed_at")

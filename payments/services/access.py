@@ -31,6 +31,15 @@ class Access:
     plan_expires: dt.datetime | None
 
 
+@dataclass(frozen=True)
+class GrantedAccess:
+    """The same for any moment: whether there is access, up to when if that is certain, and what is told as its end."""
+
+    active: bool
+    until: dt.datetime | None
+    expires: dt.datetime | None
+
+
 DEFAULT_POLICY = AccessPolicy()
 
 
@@ -49,21 +58,27 @@ def access_of(subscription: Subscription, at: dt.datetime, *, policy: AccessPoli
     """
     if policy is None:
         policy = policy_of(subscription.project if subscription.project_id else None)
-    expires = _expires(subscription, policy)
-    if subscription.access_revoked_at is not None:
-        active = False
-    elif subscription.status in policy.entitled_statuses:
-        # Stripe says when such a subscription ends; a late webhook must not lock out somebody who paid.
-        active = True
-    else:
-        active = subscription.status == "past_due" and expires is not None and at < expires
+    granted = granted_access(subscription, policy)
     plan = subscription.plan
     return Access(
         plan_name=plan.name if plan else None,
         plan_code=plan.code if plan else None,
-        plan_active=active,
-        plan_expires=expires,
+        plan_active=granted.active and (granted.until is None or at < granted.until),
+        plan_expires=granted.expires,
     )
+
+
+def granted_access(subscription: Subscription, policy: AccessPolicy) -> GrantedAccess:
+    """Decide what a subscription gives whatever the time is: the end of a grace then needs nobody to look again."""
+    expires = _expires(subscription, policy)
+    if subscription.access_revoked_at is not None:
+        return GrantedAccess(active=False, until=None, expires=expires)
+    if subscription.status in policy.entitled_statuses:
+        # Stripe says when such a subscription ends; a late webhook must not lock out somebody who paid.
+        return GrantedAccess(active=True, until=None, expires=expires)
+    if subscription.status == "past_due" and expires is not None:
+        return GrantedAccess(active=True, until=expires, expires=expires)
+    return GrantedAccess(active=False, until=None, expires=expires)
 
 
 def _expires(subscription: Subscription, policy: AccessPolicy) -> dt.datetime | None:

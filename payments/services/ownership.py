@@ -42,6 +42,10 @@ class Scope:
     # Why this sync runs: of the whole, and where an event names the object, of that object.
     cause: Cause = Cause()
     causes: dict[str, Cause] = field(default_factory=dict)
+    # Whose subscriptions were written or given to them: what they hold is decided anew (payments/services/standing.py).
+    holders: set[uuid.UUID] = field(default_factory=set)
+    # Those of whom this transaction has the lock already.
+    locked_holders: set[uuid.UUID] = field(default_factory=set)
     _customers: dict[str, uuid.UUID | None] = field(default_factory=dict)
     _named: dict[str, uuid.UUID | None] = field(default_factory=dict)
     _subscriptions: dict[str, uuid.UUID | None] = field(default_factory=dict)
@@ -61,6 +65,10 @@ class Scope:
             known = Subscription.objects.for_project(self.project_id).filter(pk=row_id).exists()
             self._subscriptions[subscription_id] = row_id if known else None
         return self._subscriptions.get(subscription_id)
+
+    def note_subscription(self, row: Subscription) -> None:
+        """Remember that a subscription's row was written just now."""
+        self._subscriptions[row.stripe_subscription_id] = row.pk
 
     def user_of(self, found: StripeObject) -> uuid.UUID | None:
         """Return the end user of an object with metadata and a customer; notes a customer that is new here."""
@@ -130,7 +138,8 @@ class Scope:
         subscriptions = Subscription.objects.for_project(self.project_id).in_mode(self.mode)
         payments = Transaction.objects.for_project(self.project_id).in_mode(self.mode)
         invoices = Invoice.objects.for_project(self.project_id).filter(mode=self.mode)
-        subscriptions.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
+        if subscriptions.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id):
+            self.holders.add(user_id)
         payments.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
         invoices.filter(stripe_customer_id=customer_id, end_user__isnull=True).update(end_user_id=user_id)
 

@@ -28,6 +28,7 @@ from payments.services.inbox import (
 from payments.services.leases import Lease, LeaseLost, SyncBusy, end_lease, take_lease, writing_under
 from payments.services.ownership import Cause, Scope, names_project
 from payments.services.snapshot import Snapshot, StripeObject, id_of, root_of
+from payments.services.standing import follow_standings
 from payments.services.sync import Collect, write_mirror, write_snapshot
 from payments.stripe_api import (
     StripeKeyRejected,
@@ -261,6 +262,7 @@ def _write(
     _note_causes(scope, events)
     with writing_under(lease):
         write_snapshot(scope, snapshot)
+        follow_standings(scope, snapshot)
         for event in events:
             handler = handler_of(event, handlers)
             if handler and handler.effects:

@@ -36,6 +36,9 @@ class Rewrite(Watch):
         """Surround the write. Call in its transaction."""
         ids = {scope.row_id(object_id) for _, object_id in snapshot.objects}
         self.before = rows_of(scope, ids)
+        # Also who loses a subscription that Stripe has not: what they hold is decided when this is done.
+        owners = [row["end_user_id"] for (model, _), row in self.before.items() if model is Subscription]
+        scope.holders.update(owner for owner in owners if owner is not None)
         _take_away(self.before)
         yield
         _let_go(self.before, rows_of(scope, ids))

@@ -68,6 +68,8 @@ def derive_revocation(scope: Scope, subscription_ids: Sequence[str]) -> None:
         row.access_revoked_at, row.access_revoked_by = at, cause
         known = scope.cause_of(cause) if cause else None
         write_changed(scope, row, before=before, fields=REVOCATION_FIELDS, cause=known)
+        if row.end_user_id is not None:
+            scope.holders.add(row.end_user_id)
 
 
 def _differing(scope: Scope, row_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, dt.datetime | None, str]]:

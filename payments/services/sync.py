@@ -21,6 +21,7 @@ from payments.services.objects.payment import INVOICES, subscription_id_of
 from payments.services.objects.subscription import SUBSCRIPTIONS, write_subscription
 from payments.services.ownership import Cause, Scope
 from payments.services.snapshot import Snapshot, StripeObject, root_of
+from payments.services.standing import follow_standings
 from payments.services.trials import note_trials
 from payments.stripe_api import stripe_account
 
@@ -67,8 +68,11 @@ def sync_object(
             snapshot = Snapshot(account)
             found = collect(snapshot, object_id)
             if found is None or root_of(found) == root:
-                with writing_under(lease), observer.watching(scope, snapshot) if observer else nullcontext():
-                    write_snapshot(scope, snapshot)
+                with writing_under(lease):
+                    with observer.watching(scope, snapshot) if observer else nullcontext():
+                        write_snapshot(scope, snapshot)
+                    if observer is None or observer.keeps:
+                        follow_standings(scope, snapshot)
                 if observer is None or observer.keeps:
                     write_mirror(lease, scope, snapshot)
                 return found
@@ -79,7 +83,7 @@ def sync_object(
 
 
 def write_snapshot(scope: Scope, snapshot: Snapshot) -> None:
-    """Write a row for everything that was read, parents first. Call inside `writing_under`."""
+    """Write a row for everything that was read, parents first. Call inside `writing_under`, and `follow_standings` after it."""
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("rows that follow Stripe are written under a lease only")
     sessions = snapshot.of_kind(SESSIONS)

@@ -9,17 +9,22 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Case, OuterRef, Q, Subquery, Value, When
+from django.db.models import Case, OuterRef, Q, Subquery, TextField, Value, When
+from django.db.models.expressions import RawSQL
 
 from common import clock
 from common.clock import from_unix
-from entitlements.models import PlanPrice
+from common.locks import HOLDINGS
+from entitlements.models import Entitlement, PlanPrice
+from entitlements.services.holdings import LOCK_OF_ROW
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
 from payments.models import Invoice, Subscription
 from payments.models.billing import ENDED_STATUSES, SubscriptionQuerySet
+from payments.services.access import granted_access, policy_of
 from payments.services.history import Renewal, noted_keys, paid_renewals, state_of, write_changed
 from payments.services.ownership import Scope
+from payments.services.paid_periods import latest_paid_period
 from payments.services.snapshot import Snapshot, StripeObject, id_of
 
 logger = logging.getLogger(__name__)
@@ -70,6 +75,25 @@ def write_subscription(
     noted = (before.noted_renewals or []) if before else []  # type: ignore[attr-defined]
     waiting = [renewal for key, renewal in sorted(renewals.items()) if key not in noted]
     write_changed(scope, row, before=state_before, fields=WRITTEN_FIELDS, renewals=waiting)
+    paid = latest_paid_period([*invoices, found.get("latest_invoice")], period_edge(found, "current_period_start"))
+    _note_holder(scope, row, before, from_unix(paid) if paid else None)
+    scope.note_subscription(row)
+
+
+def _note_holder(scope: Scope, row: Subscription, before: Subscription | None, paid: dt.datetime | None) -> None:
+    """Have decided anew what the user holds, where anything changed that it is made of."""
+    if row.end_user_id is None:
+        return
+    granted = before.granted_period if before else None  # type: ignore[attr-defined]
+    newly_paid = paid is not None and (granted is None or paid > granted)
+    if before is None or newly_paid or _standing_of(row) != _standing_of(before):
+        scope.holders.add(row.end_user_id)
+
+
+def _standing_of(row: Subscription) -> tuple[Any, ...]:
+    policy = policy_of(row.project)
+    periods = (row.current_period_start, row.current_period_end)
+    return (row.end_user_id, row.plan_id, row.status, row.quantity, *periods, granted_access(row, policy))
 
 
 def _row_of(scope: Scope, found: StripeObject, before: Subscription | None) -> Subscription:
@@ -122,9 +146,18 @@ def _row_with_plan(
     """Read the row as it is, the plan that its price now sells and the renewals that were noted: one query."""
     sold = _plans_of(scope, price).filter(project=OuterRef("project"))
     rows = _known(scope, subscription_id)
-    return rows.annotate(
-        sold_plan_id=Subquery(sold.values("plan_id")[:1]), noted_renewals=noted_keys(scope, renewals)
+    holds = Entitlement.objects.for_project(scope.project_id).in_mode(scope.mode).filter(end_user=OuterRef("end_user"))
+    holds = holds.filter(subscription_id=OuterRef("stripe_subscription_id"))
+    row = rows.annotate(
+        sold_plan_id=Subquery(sold.values("plan_id")[:1]),
+        noted_renewals=noted_keys(scope, renewals),
+        granted_period=Subquery(holds.values("granted_period_start")[:1]),
+        # Before what the user's other subscriptions say is read: nobody else decides meanwhile what the user holds.
+        lock=RawSQL(LOCK_OF_ROW.format(table="payments_subscription"), (HOLDINGS,), TextField()),
     ).first()
+    if row is not None and row.end_user_id is not None:
+        scope.locked_holders.add(row.end_user_id)
+    return row
 
 
 def _plans_of(scope: Scope, price: StripeObject) -> Any:
@@ -181,6 +214,8 @@ def _end_missing(scope: Scope, subscription_id: str) -> None:
     row.cancel_at = row.past_due_since = None
     row.cancel_at_period_end = False
     write_changed(scope, row, before=before, fields=WRITTEN_FIELDS)
+    if row.end_user_id is not None:
+        scope.holders.add(row.end_user_id)
 
 
 def _first_item(found: StripeObject) -> StripeObject:
