@@ -31,6 +31,7 @@ from schemathesis.specs.openapi.checks import (
 
 from config.wsgi import application
 from tests import cast
+from tests.entitlements.packs import create_pack
 from tests.payments.deliveries import an_event, set_webhook_secret, signature
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, connect_stripe
 
@@ -136,6 +137,7 @@ def purchase_body(price_id: str, user_id: str) -> dict[str, Any]:
         "user_id": user_id,
         "allow_existing_subscription": True,
         "tier": "pro",
+        "pack": "small",
         "interval": "month",
         "promo_code": None,
         "quantity": 1,
@@ -191,6 +193,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
     price, other_price = shop.price(1000), shop.price(2000)
     plan = Plan.objects.create(project=acme, code="pro", name="Pro")
     PlanPrice.objects.create(project=acme, plan=plan, mode="test", stripe_price_id=other_price, amount_cents=2000)
+    create_pack(acme)
     session = buy(shop, dana, price)["session_id"]
     open_to_everything(acme)
     put_identity_provider(project=acme, fields=PROVIDER)
