@@ -4,15 +4,13 @@ Celery's time limits are not used: workers are threads (docs/adr/0007-worker-thr
 bounded by the time-outs of Stripe's client, the database's statement time-out and the leases.
 """
 
-import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 
 import structlog
 from celery import shared_task
-from django.conf import settings
-from django.db import connection
 
+from common.leased_rounds import LeasedRounds
 from payments.services import invariants, rollups
 from payments.services.card_expiry import tell_of_expiring_cards
 from payments.services.endpoint_rounds import look_after_endpoints
@@ -27,30 +25,37 @@ from payments.webhooks import HANDLERS
 
 log = structlog.get_logger(__name__)
 
-# Groups in work at once per process. Most of a group's time is waiting for Stripe.
-THREADS = 8
-LOOK_AGAIN_SECONDS = 0.25
-RUN_SECONDS_MAX = 300
 HOUSEKEEPING_SECONDS = 60.0
 # How often, and when a worker starts, events are looked for that a release before this one has ignored.
 FOLLOW_SECONDS = 600.0
 
-_running = threading.Lock()
-_asked_again = threading.Event()
 _kept_house_at: float | None = None
 _followed_at: float | None = None
+
+
+def _process(group: EventGroup) -> None:
+    with background_calls():
+        process_group(group, HANDLERS)
+
+
+def _renew(groups: Sequence[EventGroup]) -> None:
+    """Keep groups in hand: a slow Stripe must not make others take them over, and counts against its account's share."""
+    renew_leases(tokens=[group.token for group in groups])
+
+
+_rounds = LeasedRounds[EventGroup](
+    name="events",
+    lease=lambda limit: lease_due_groups(limit=limit),
+    carry_out=_process,
+    renew=_renew,
+    describe=lambda group: {"project": str(group.project_id), "root": group.root},
+)
 
 
 @shared_task(name="payments.tasks.process_due_events", acks_late=False, ignore_result=True)
 def process_due_events() -> None:
     """Process what is due. One run per process at a time: a second call only makes the first one look again."""
-    _asked_again.set()
-    while _asked_again.is_set() and _running.acquire(blocking=False):
-        try:
-            _asked_again.clear()
-            _run_until_idle()
-        finally:
-            _running.release()
+    _rounds.run()
 
 
 @shared_task(name="payments.tasks.sweep_events", acks_late=False, ignore_result=True)
@@ -133,38 +138,3 @@ def reconcile_objects() -> None:
 def check_invariants() -> None:
     """Check what must hold at every moment; what does not is logged and put before the staff."""
     invariants.report_violations(invariants.check_invariants())
-
-
-def _run_until_idle() -> None:
-    """Lease and process until nothing is due, at most THREADS groups at once; new ones are taken up for a bounded time.
-
-    Leases are renewed while their groups are in work: a slow Stripe must not make others take them over, and must count
-    against its account's share for as long as it holds a thread. A dead process renews nothing.
-    """
-    give_up_at = time.monotonic() + RUN_SECONDS_MAX
-    renew_at = time.monotonic() + settings.EVENT_LEASE_SECONDS / 3
-    busy: dict[Future[None], EventGroup] = {}
-    with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="events") as pool:
-        while True:
-            free = THREADS - len(busy) if time.monotonic() < give_up_at else 0
-            for group in lease_due_groups(limit=free) if free else []:
-                busy[pool.submit(_process, group)] = group
-            if not busy:
-                return
-            done, _ = wait(busy, timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                del busy[future]
-            if busy and time.monotonic() >= renew_at:
-                renew_leases(tokens=[group.token for group in busy.values()])
-                renew_at = time.monotonic() + settings.EVENT_LEASE_SECONDS / 3
-
-
-def _process(group: EventGroup) -> None:
-    """Process one group on a thread of its own; what it could not commit comes back when its lease ends."""
-    try:
-        with background_calls():
-            process_group(group, HANDLERS)
-    except Exception:
-        log.exception("group_failed", project=str(group.project_id), root=group.root)
-    finally:
-        connection.close()
