@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
-from django.db import connection, models, transaction
+from django.db import connection, models
 
 from common import clock
+from common.long_statements import long_statements
 from common.modes import LIVE
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
@@ -212,14 +213,9 @@ def _check(name: str, query: str, project_id: uuid.UUID | None) -> list[Violatio
     statement = (
         f"SELECT project_id, mode, text FROM ({query}) AS broken(project_id, mode, text){whose} LIMIT {TOLD_MAX}"  # noqa: S608
     )
-    with transaction.atomic(), connection.cursor() as cursor:
-        # Nobody waits for it, and it reads whole tables: the statement time-out of requests is too short.
-        cursor.execute("SELECT current_setting('statement_timeout')")
-        (before,) = cursor.fetchone()
-        cursor.execute("SET LOCAL statement_timeout = 0")
+    with long_statements() as cursor:
         cursor.execute(statement)
         rows = cursor.fetchall()
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
     return [Violation(name, project, mode or "", text) for project, mode, text in rows]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from common.locks import FOLD_ROLLUPS
+from common.long_statements import long_statements
 from payments.models import RevenueDelta, SubscriptionGaugeDelta
 
 DELTAS_PER_STATEMENT = 10_000
@@ -135,17 +136,11 @@ def find_rollup_differences() -> list[dict[str, Any]]:
     """Compare every day and gauge with its base rows, in one statement each; an empty list means that all are right."""
     found = []
     for statement in (REVENUE_DIFFERENCES, GAUGE_DIFFERENCES):
-        with transaction.atomic(), connection.cursor() as cursor:
-            _take_the_time(cursor)
+        with long_statements() as cursor:
             cursor.execute(statement)
             names = [column.name for column in cursor.description or ()]
             found += [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     return found
-
-
-def _take_the_time(cursor: Any) -> None:
-    """Lift the statement time-out of requests until the transaction ends: nobody waits, and whole tables are read."""
-    cursor.execute("SET LOCAL statement_timeout = 0")
 
 
 def mend_rollups() -> int:
@@ -153,8 +148,7 @@ def mend_rollups() -> int:
 
     Difference and correction are one statement on one snapshot: what is written meanwhile is neither lost nor counted twice.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        _take_the_time(cursor)
+    with long_statements() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FOLD_ROLLUPS])
         cursor.execute(
             f"INSERT INTO {RevenueDelta._meta.db_table} (project_id, mode, currency, day, {_NAMES}) {REVENUE_DIFFERENCES}"
