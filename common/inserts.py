@@ -19,19 +19,21 @@ class Rows:
     unique_fields: Sequence[str] = ()
 
 
-def insert_together(*parts: Rows) -> None:
-    """Insert rows of one or more tables in one statement. Give each row its id; signals and `save` are not called.
+def insert_together(*parts: Rows) -> int:
+    """Insert rows of one or more tables in one statement; returns how many of the last part with rows were written.
 
-    The parts do not see each other's rows; foreign keys among them are checked when all are there.
+    Give each row its id; signals and `save` are not called. The parts do not see each other's rows; foreign keys among them
+    are checked when all are there.
     """
     statements = [_compiled(part) for part in parts if part.of]
     if not statements:
-        return
+        return 0
     *first, (last, last_params) = statements
     named = ", ".join(f"part_{number} AS ({sql})" for number, (sql, _) in enumerate(first))
     params = [param for _, given in first for param in given] + list(last_params)
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
         cursor.execute(f"WITH {named} {last}" if named else last, params)
+        return int(cursor.rowcount)
 
 
 def _compiled(part: Rows) -> tuple[str, tuple[Any, ...]]:

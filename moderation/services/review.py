@@ -4,12 +4,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts.models import User
 from common.errors import Conflict, FieldError
 from common.ids import uuid7
+from common.inserts import Rows, insert_together
 from moderation.models import ReviewItem
 from moderation.services.action_log import log_action
 
@@ -24,14 +25,6 @@ class AlreadyDecided(Conflict):
     detail = "This item was decided already."
 
 
-_INSERT = """
-    INSERT INTO moderation_reviewitem
-        (id, project_id, mode, kind, cause_key, subject, end_user_id, title, details, status, note)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, 'pending', '')
-    ON CONFLICT (project_id, mode, cause_key) DO NOTHING
-"""
-
-
 def open_review_item(
     *,
     project_id: uuid.UUID,
@@ -44,13 +37,18 @@ def open_review_item(
     details: Mapping[str, Any] | None = None,
 ) -> bool:
     """Open an item; False when this cause has one already, open or closed. One statement."""
-    stored = ReviewItem._meta.get_field("details").get_db_prep_save(dict(details or {}), connection)
-    values = [
-        uuid7(), project_id, mode, str(kind), cause_key[:255], subject[:255], end_user_id, title[:255], stored,
-    ]  # fmt: skip
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, values)
-        return bool(cursor.rowcount == 1)
+    item = ReviewItem(
+        id=uuid7(),
+        project_id=project_id,
+        mode=mode,
+        kind=str(kind),
+        cause_key=cause_key[:255],
+        subject=subject[:255],
+        end_user_id=end_user_id,
+        title=title[:255],
+        details=dict(details or {}),
+    )
+    return insert_together(Rows([item])) == 1
 
 
 def decide_review_item(*, item: ReviewItem, status: str, actor: User, reason: str) -> None:

@@ -5,11 +5,12 @@ Apps register what carries out a kind with `register_executor` when they start: 
 
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
-from django.db import connection, transaction
+from django.db import connection
 
 from common.ids import uuid7
+from common.inserts import Rows, insert_together
 from notifications.models import OutboxRow
 
 Status = OutboxRow.Status
@@ -68,80 +69,48 @@ def dead_letter_notices() -> list[DeadLetterNotice]:
     return list(_dead_letter_notices)
 
 
-def record_effect(
-    *,
-    project_id: uuid.UUID,
-    mode: str,
-    kind: str,
-    effect_key: str,
-    payload: Mapping[str, Any],
-    end_user_id: uuid.UUID | None = None,
-    cause: str = "",
-    lane: str = "",
-    skipped_because: str = "",
-) -> bool:
+class Effect(TypedDict):
+    """What an effect is. `lane` keeps an order, `skipped_because` takes the key and lets nothing happen."""
+
+    kind: str
+    effect_key: str
+    payload: Mapping[str, Any]
+    end_user_id: NotRequired[uuid.UUID | None]
+    lane: NotRequired[str]
+    skipped_because: NotRequired[str]
+
+
+class AccountEffect(Effect):
+    """An effect with the project and mode that it is of, and the event, request or person that caused it."""
+
+    project_id: uuid.UUID
+    mode: str
+    cause: NotRequired[str]
+
+
+def record_effect(**effect: Unpack[AccountEffect]) -> bool:
     """Record an effect in the current transaction; False when its key was recorded before, which changes nothing.
 
-    With `skipped_because` the key is taken and nothing will happen. One statement.
+    One statement.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("an effect is recorded in the transaction of its cause")
-    row = effect_row(
-        project_id=project_id,
-        mode=mode,
-        kind=kind,
-        effect_key=effect_key,
-        payload=payload,
-        end_user_id=end_user_id,
-        cause=cause,
-        lane=lane,
-        skipped_because=skipped_because,
-    )
-    return _insert(row)
+    return insert_together(Rows([effect_row(**effect)])) == 1
 
 
-def effect_row(
-    *,
-    project_id: uuid.UUID,
-    mode: str,
-    kind: str,
-    effect_key: str,
-    payload: Mapping[str, Any],
-    end_user_id: uuid.UUID | None = None,
-    cause: str = "",
-    lane: str = "",
-    skipped_because: str = "",
-) -> OutboxRow:
+def effect_row(**effect: Unpack[AccountEffect]) -> OutboxRow:
     """Return an effect's row unsaved, for a caller that inserts it together with other rows of the same transaction."""
+    skipped_because = effect.get("skipped_because", "")
     return OutboxRow(
         id=uuid7(),
-        project_id=project_id,
-        mode=mode,
-        kind=kind,
-        effect_key=effect_key[:255],
-        payload=dict(payload),
-        end_user_id=end_user_id,
-        cause=cause[:255],
-        lane=lane[:255],
+        project_id=effect["project_id"],
+        mode=effect["mode"],
+        kind=effect["kind"],
+        effect_key=effect["effect_key"][:255],
+        payload=dict(effect["payload"]),
+        end_user_id=effect.get("end_user_id"),
+        cause=effect.get("cause", "")[:255],
+        lane=effect.get("lane", "")[:255],
         status=Status.SKIPPED if skipped_because else Status.PENDING,
         error=skipped_because,
     )
-
-
-_INSERT = """
-    INSERT INTO notifications_outboxrow
-        (id, project_id, mode, kind, effect_key, end_user_id, payload, cause, lane, status, attempts, error)
-    VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, 0, %s)
-    ON CONFLICT (project_id, mode, effect_key) DO NOTHING
-"""
-
-
-def _insert(row: OutboxRow) -> bool:
-    payload = OutboxRow._meta.get_field("payload").get_db_prep_save(row.payload, connection)
-    values = [
-        row.id, row.project_id, row.mode, row.kind, row.effect_key, row.end_user_id, payload, row.cause, row.lane,
-        str(row.status), row.error,
-    ]  # fmt: skip
-    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        cursor.execute(_INSERT, values)
-        return bool(cursor.rowcount == 1)

@@ -1,13 +1,19 @@
 """Records what a change at Stripe causes outside our own rows, each once by its key (docs/adr/0014-effects-and-reviews.md)."""
 
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Unpack
 
 from common.encryption import DecryptionError
 from notifications.models import OutboxRow
-from notifications.services.outbox import EffectSkipped, EffectWaits, effect_row, record_effect
+from notifications.services.outbox import (
+    AccountEffect,
+    Effect,
+    EffectSkipped,
+    EffectWaits,
+    effect_row,
+    record_effect,
+)
 from payments.services.inbox import CONFIG_ERROR
 from payments.services.ownership import Cause, Scope
 from payments.stripe_api import StripeKeyRejected, StripeNotConfigured, StripePermissionMissing
@@ -21,45 +27,14 @@ PROJECT_DELETED = "The project was deleted."
 WAITS = "This waits for a Stripe key that works."
 
 
-def cause_effect(
-    scope: Scope,
-    cause: Cause,
-    *,
-    kind: str,
-    effect_key: str,
-    payload: Mapping[str, Any],
-    end_user_id: uuid.UUID | None = None,
-    lane: str = "",
-    skipped_because: str = "",
-) -> bool:
-    """Record an effect in the current transaction; False when it was recorded before.
-
-    With `skipped_because` its key is taken and it will not happen: it is too late to be of use.
-    """
-    return record_effect(
-        payload=payload,
-        end_user_id=end_user_id,
-        lane=lane,
-        **_facts(scope, cause, kind=kind, effect_key=effect_key, skipped_because=skipped_because),
-    )
+def cause_effect(scope: Scope, cause: Cause, **effect: Unpack[Effect]) -> bool:
+    """Record an effect in the current transaction; False when it was recorded before."""
+    return record_effect(**_caused(scope, cause, effect))
 
 
-def effect_of(
-    scope: Scope,
-    cause: Cause,
-    *,
-    kind: str,
-    effect_key: str,
-    payload: Mapping[str, Any],
-    end_user_id: uuid.UUID | None = None,
-    skipped_because: str = "",
-) -> OutboxRow:
+def effect_of(scope: Scope, cause: Cause, **effect: Unpack[Effect]) -> OutboxRow:
     """Return an effect's row unsaved, to be inserted in the current transaction (common/inserts.py): a taken key wins."""
-    return effect_row(
-        payload=payload,
-        end_user_id=end_user_id,
-        **_facts(scope, cause, kind=kind, effect_key=effect_key, skipped_because=skipped_because),
-    )
+    return effect_row(**_caused(scope, cause, effect))
 
 
 @contextmanager
@@ -78,16 +53,16 @@ def waiting_for_keys(row: OutboxRow) -> Iterator[None]:
         raise EffectWaits(CONFIG_ERROR, f"{error.detail} {WAITS}", holds_its_kind=not alone) from None
 
 
-def _facts(scope: Scope, cause: Cause, *, kind: str, effect_key: str, skipped_because: str) -> dict[str, Any]:
+def _caused(scope: Scope, cause: Cause, effect: Effect) -> AccountEffect:
+    skipped_because = effect.get("skipped_because", "")
     if cause.without_effects:
         skipped_because = NO_EFFECTS
-    elif kind == APP_EVENT:
+    elif effect["kind"] == APP_EVENT:
         skipped_because = skipped_because or NO_LISTENER
     return {
+        **effect,
         "project_id": scope.project_id,
         "mode": scope.mode,
-        "kind": kind,
-        "effect_key": effect_key,
         "cause": cause.event_id or cause.source,
         "skipped_because": skipped_because,
     }
