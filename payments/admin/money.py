@@ -110,8 +110,17 @@ class RefundForm(forms.Form):
             self.add_error(name if name in self.fields else None, str(problem["msg"]))
 
 
+class AmountColumn:
+    """The column that says how much a row is about."""
+
+    @display(description="Amount", ordering="amount_cents")
+    def amount(self, row: Transaction | Refund | Dispute) -> str:
+        """Show the amount in its currency."""
+        return money_text(row.amount_cents, row.currency)
+
+
 @admin.register(Transaction)
-class TransactionAdmin(ReadOnlyAdmin):
+class TransactionAdmin(AmountColumn, ReadOnlyAdmin):
     list_display = [
         "payment_intent_id", "colored_status", "amount", "refunded", "end_user", "created_at", "mode", "project",
     ]  # fmt: skip
@@ -130,11 +139,6 @@ class TransactionAdmin(ReadOnlyAdmin):
     def colored_status(self, row: Transaction) -> str:
         """Show the payment's status."""
         return row.status
-
-    @display(description="Amount", ordering="amount_cents")
-    def amount(self, row: Transaction) -> str:
-        """Show the amount in its currency."""
-        return money_text(row.amount_cents, row.currency)
 
     @display(description="Refunded", ordering="refunded_amount_cents")
     def refunded(self, row: Transaction) -> str:
@@ -241,7 +245,7 @@ class InvoiceAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Refund)
-class RefundAdmin(ReadOnlyAdmin):
+class RefundAdmin(AmountColumn, ReadOnlyAdmin):
     list_display = ["stripe_refund_id", "colored_status", "amount", "revokes_access", "created_at", "mode", "project"]
     list_filter = ["mode", "status", "revokes_access", "created_at"]
     list_select_related = ["project"]
@@ -253,14 +257,9 @@ class RefundAdmin(ReadOnlyAdmin):
         """Show Stripe's status."""
         return row.status
 
-    @display(description="Amount", ordering="amount_cents")
-    def amount(self, row: Refund) -> str:
-        """Show the amount in its currency."""
-        return money_text(row.amount_cents, row.currency)
-
 
 @admin.register(Dispute)
-class DisputeAdmin(ReadOnlyAdmin):
+class DisputeAdmin(AmountColumn, ReadOnlyAdmin):
     list_display = ["stripe_dispute_id", "colored_status", "reason", "amount", "evidence_due_by", "mode", "project"]
     list_filter = ["mode", "status", "reason", "created_at"]
     list_select_related = ["project"]
@@ -271,11 +270,6 @@ class DisputeAdmin(ReadOnlyAdmin):
     def colored_status(self, row: Dispute) -> str:
         """Show Stripe's status."""
         return row.status
-
-    @display(description="Amount", ordering="amount_cents")
-    def amount(self, row: Dispute) -> str:
-        """Show the amount in its currency."""
-        return money_text(row.amount_cents, row.currency)
 
 
 def _check(payment: Transaction, form: RefundForm) -> None:

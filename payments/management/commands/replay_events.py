@@ -1,15 +1,13 @@
 """Make stored events due again: one of them, or all dead letters of a project and mode."""
 
-import uuid
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import Q
 
 from common.modes import MODES
+from payments.management.options import find_project
 from payments.models import WebhookEvent
 from payments.services.inbox import replay_events
-from projects.models import Project
 
 
 class Command(BaseCommand):
@@ -27,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Replay and say how many. Raises CommandError for an unknown project or event."""
-        project = _find_project(options["project"])
+        project = find_project(options["project"])
         rows = WebhookEvent.objects.for_project(project).filter(mode=options["mode"])
         if options["dead"]:
             rows = rows.filter(status=WebhookEvent.Status.DEAD)
@@ -43,15 +41,3 @@ class Command(BaseCommand):
             )
             return
         self.stdout.write(f"{count} event{'' if count == 1 else 's'} due again.")
-
-
-def _find_project(named: str) -> Project:
-    wanted = Q(slug=named)
-    try:
-        wanted |= Q(pk=uuid.UUID(named))
-    except ValueError:
-        pass
-    project = Project.objects.existing().filter(wanted).first()
-    if project is None:
-        raise CommandError(f"There is no project {named}.")
-    return project
