@@ -38,19 +38,28 @@ def retrieve_sellable_price(*, account: StripeAccount, project: Project, mode: s
         raise PriceNotFound()
     if not price.get("active"):
         raise PriceNotFound("This price is no longer active.")
-    plan = plan_of_price(project=project, mode=mode, price=price)
-    if plan is not None and plan.internal:
+    row = _row_of_price(project, mode, price)
+    if row is not None and row.plan.internal:
         raise PriceNotFound("This plan cannot be bought.")
+    if row is not None and row.plan.archived:
+        raise PriceNotFound("This plan is no longer sold.")
+    # With a warning it was Stripe that took it off sale, and Stripe has just said otherwise.
+    if row is not None and not row.active and not row.warning:
+        raise PriceNotFound("This price is no longer sold.")
     return price
 
 
 def plan_of_price(*, project: Project, mode: str, price: dict[str, Any]) -> Plan | None:
     """Return the plan that a Stripe price sells, matched by its id and else by its lookup key; None when no plan knows it."""
+    row = _row_of_price(project, mode, price)
+    return row.plan if row else None
+
+
+def _row_of_price(project: Project, mode: str, price: dict[str, Any]) -> PlanPrice | None:
     sold = PlanPrice.objects.for_project(project).filter(mode=mode).select_related("plan")
     by_id = sold.filter(stripe_price_id=price["id"]).first()
     by_key = sold.filter(lookup_key=price["lookup_key"]).first() if by_id is None and price.get("lookup_key") else None
-    found = by_id or by_key
-    return found.plan if found else None
+    return by_id or by_key
 
 
 def priced(price: dict[str, Any], quantity: int) -> dict[str, Any]:
@@ -69,14 +78,14 @@ def find_buyable_plan(*, project: Project, code: str, field: str) -> Plan:
     plan = Plan.objects.for_project(project).named(code).first()
     if plan is None:
         raise FieldError("body", field, msg="There is no plan of this code.", type="unknown_plan")
-    if plan.internal or plan.free:
+    if plan.internal or plan.free or plan.archived:
         raise FieldError("body", field, msg="This plan cannot be bought.", type="plan_not_for_sale")
     return plan
 
 
 def price_id_of_plan(*, account: StripeAccount, plan: Plan, mode: str, interval: str) -> str:
     """Return the Stripe price that sells a plan in a mode. Raises: PriceNotFound (400), StripeFailure."""
-    rows = PlanPrice.objects.for_project(plan.project_id).filter(plan=plan, mode=mode, interval=interval, active=True)
+    rows = PlanPrice.objects.for_project(plan.project_id).on_sale().filter(plan=plan, mode=mode, interval=interval)
     sold = rows.order_by("-created_at", "-id").first()
     if sold is None:
         raise PriceNotFound(f"The plan {plan.code} has no {interval}ly price in {mode} mode.")

@@ -12,11 +12,13 @@ from typing import Any
 
 from django.db import transaction
 
+from common.errors import Conflict
 from common.modes import LIVE, TEST
 from common.money import money_text
 from entitlements.models import Plan, PlanPrice
 from entitlements.services.plan_fields import describe_plan
 from entitlements.services.plans import lock_plans, write_price
+from payments.services.leases import SyncBusy, end_lease, take_lease
 from payments.stripe_api import StripeAccount, StripeObjectMissing, StripeRefused, stripe_account
 from projects.models import Project
 
@@ -24,6 +26,17 @@ Json = dict[str, Any]
 # Source: https://docs.stripe.com/api/prices/list#list_prices-lookup_keys
 LOOKUP_KEYS_MAX = 10
 ADDED, CHANGED, NOTED = "+", "~", "!"
+# Two runs at once go one after the other. Should one outlive its lease, the calls' keys still make each thing once.
+LEASED = "setup_stripe"
+PATIENCE_SECONDS = 60
+
+
+class SetupBusy(Conflict):
+    """409: somebody else is setting up this account."""
+
+    code = "setup_in_progress"
+    detail = "Another run is setting up this account. Try again in a minute."
+    retryable = True
 
 
 @dataclass
@@ -43,13 +56,20 @@ def set_up_stripe(
 ) -> Setup:
     """Make the missing products and prices of one mode and keep their ids; with `promote` copy test's prices to live first.
 
-    With `dry_run` Stripe is only read and nothing is written. Raises: StripeNotConfigured (404), StripeFailure.
+    With `dry_run` Stripe is only read and nothing is written. Raises: StripeNotConfigured (404), SetupBusy (409), StripeFailure.
     Source: https://docs.stripe.com/products-prices/manage-prices#lookup-keys
     """
     account = stripe_account(project.pk, mode)
     setup = Setup()
-    extra = _promote(project, setup, dry_run=dry_run) if promote else []
-    _Account(project, mode, account, setup, dry_run=dry_run, deactivate_old=deactivate_old).run(extra)
+    try:
+        lease = take_lease(project_id=project.pk, mode=mode, root=LEASED, wait_seconds=PATIENCE_SECONDS)
+    except SyncBusy:
+        raise SetupBusy() from None
+    try:
+        extra = _promote(project, setup, dry_run=dry_run) if promote else []
+        _Account(project, mode, account, setup, dry_run=dry_run, deactivate_old=deactivate_old).run(extra)
+    finally:
+        end_lease(lease)
     return setup
 
 

@@ -1,5 +1,26 @@
 """Fixtures of the entitlements' tests."""
 
-from tests.payments.conftest import shop
+from typing import Any
 
-__all__ = ["shop"]
+import pytest
+
+from tests.payments.conftest import shop, short_patience
+
+__all__ = ["shop", "short_patience"]
+
+
+@pytest.fixture
+def unconnected(acme: Any, alice: Any, dana: Any, sandbox: Any, settings: Any) -> Any:
+    """Acme, and a stand-in proxy that it could be connected to."""
+    from tests.entitlements.provisioned import World
+    from tests.litellm import create_proxy
+
+    settings.OUTGOING_ALLOWED_HOSTS = ["127.0.0.1"]
+    return World(acme, alice, dana, create_proxy(sandbox.url))
+
+
+@pytest.fixture
+def world(unconnected: Any) -> Any:
+    """Acme, connected to a stand-in proxy in test mode."""
+    unconnected.connect()
+    return unconnected
