@@ -17,7 +17,6 @@ from accounts.models import User
 from common import clock
 from common.encryption import DecryptionError
 from common.errors import Conflict, FieldError, NotFound
-from common.modes import TEST
 from common.outgoing import OutgoingFailed, OutgoingRefused, check_url, checked_addresses, resolve_with_system
 from entitlements.models import Connection, ProvisionedUser
 from entitlements.services.connection_state import note_answer, note_problem
@@ -259,13 +258,12 @@ def _leave_behind(row: Connection, wanted: Wanted) -> None:
 def _tell_who_is_left(connection: Connection, count: int) -> None:
     if not count:
         return
-    mode = "test mode" if connection.mode == TEST else "live mode"
     open_review_item(
         project_id=connection.project_id,
         mode=connection.mode,
         kind=ReviewItem.Kind.FAILED_PROVISIONING,
         cause_key=f"left-behind:{connection.pk}:{int(clock.now().timestamp() * 1000)}",
-        title=f"{count} users of {mode} keep their last limits at a LiteLLM proxy that is not connected any more",
+        title=f"Left at a LiteLLM proxy that is not connected any more, with their last limits: {count} of the users",
         subject=str(connection.pk),
         details={"base_url": connection.base_url, "users": count, "user_id_prefix": connection.user_id_prefix},
     )

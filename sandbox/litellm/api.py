@@ -124,7 +124,7 @@ def update_user(tx: Tx, proxy: Proxy, body: Object) -> Object:
     if user is None:
         user = _blank(proxy, user_id)
         state.insert_user(tx, proxy, user)
-    for name in STORED:
+    for name in [name for name in STORED if name not in proxy.settings["ignored_fields"]]:
         value = body.get(name)
         # Nulls of other fields and empty lists and objects are passed over.
         if name in body and (value not in (None, [], {}) or (value is None and name in CLEARED_BY_NULL)):

@@ -33,8 +33,15 @@ SCHEMA = [
     "CREATE INDEX IF NOT EXISTS litellm_keys_of ON litellm_keys (proxy, user_id)",
 ]
 # `spend_lag_seconds`: how long a spend is not reported. `thin_info`: /v2/user/info leaves the rates out, as some releases do.
-# `default_max_budget`: what /user/new gives who is made without a budget. `offset_seconds`: how far its clock is ahead.
-DEFAULTS: Object = {"spend_lag_seconds": 10, "thin_info": False, "default_max_budget": None, "offset_seconds": 0}
+# `default_max_budget`: what /user/new gives who is made without a budget. `ignored_fields`: what /user/update takes and forgets,
+# as a rule of the proxy's own might. `offset_seconds`: how far its clock is ahead.
+DEFAULTS: Object = {
+    "spend_lag_seconds": 10,
+    "thin_info": False,
+    "default_max_budget": None,
+    "ignored_fields": [],
+    "offset_seconds": 0,
+}
 
 
 @dataclass(frozen=True)
