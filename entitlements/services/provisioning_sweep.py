@@ -171,9 +171,10 @@ def _due(connection: Connection, until: float) -> Iterator[ProvisionedUser]:
 def _compare(client: LiteLLM, connection: Connection, user: ProvisionedUser, swept: Swept) -> None:
     """Read one user back. Whose state is new, or under way, is read by their effect."""
     rows = ProvisionedUser.objects.for_project(user.project_id).filter(pk=user.pk)
-    if follow_user(connection=connection, end_user_id=user.end_user_id) or _is_under_way(user):
+    is_new = follow_user(connection=connection, end_user_id=user.end_user_id)
+    swept.planned += is_new
+    if is_new or _is_under_way(user):
         rows.update(last_read_at=clock.now())
-        swept.planned += 1
         return
     # Also one whose answer is odd is not the first to be asked next time.
     rows.update(last_read_at=clock.now())

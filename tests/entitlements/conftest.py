@@ -15,7 +15,7 @@ def unconnected(acme: Any, alice: Any, dana: Any, sandbox: Any, settings: Any) -
     from tests.entitlements.provisioned import World
     from tests.litellm import create_proxy
 
-    settings.OUTGOING_ALLOWED_HOSTS = ["127.0.0.1"]
+    settings.OUTGOING_ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
     return World(acme, alice, dana, create_proxy(sandbox.url))
 
 

@@ -70,7 +70,7 @@ class World:
         **standing: Any,
     ) -> None:
         """Let a user hold a plan by a subscription, or nothing any more."""
-        values = {"plan": plan, "subscription_id": "sub_acme", "status": "active", "active": True}
+        values: dict[str, Any] = {"plan": plan, "subscription_id": "sub_acme", "status": "active", "active": True}
         if plan is None:
             values = {"plan": None, "subscription_id": "sub_acme", "status": "canceled", "active": False}
         values |= {"granted_period_start": period or dt.datetime(2026, 11, 1, tzinfo=dt.UTC)}

@@ -40,7 +40,7 @@ def test_a_plan_makes_a_user_with_its_limits_and_without_a_key(world: World) -> 
     }  # fmt: skip
     row, effect = world.provisioned(), world.effects().get()
     assert (row.status, row.applied_revision, row.desired_revision, row.error) == ("applied", 1, 1, "")
-    assert row.observed["max_budget"] == 20 and row.last_read_at is not None
+    assert row.observed is not None and row.observed["max_budget"] == 20 and row.last_read_at is not None
     assert (effect.status, effect.result) == ("done", {"user_id": world.user_id(), "revision": 1, "done": "made"})
     assert [entry["path"] for entry in world.proxy.requests()][2:] == ["/v2/user/info", "/user/new", "/v2/user/info"]
 
@@ -89,7 +89,7 @@ def test_a_purchase_and_its_end_go_through_to_the_proxy(world: World, sandbox: A
 
 def test_an_internal_plan_without_limits_is_given_by_hand(world: World) -> None:
     sovereign = world.plan("sovereign", internal=True, compute_budget_cents=None, rank=9)
-    keys = {"project_id": world.project.pk, "mode": "test", "end_user_id": world.user.end_user.pk}
+    keys: dict[str, Any] = {"project_id": world.project.pk, "mode": "test", "end_user_id": world.user.end_user.pk}
     with transaction.atomic():
         give_plan(**keys, plan=sovereign, cause="staff")
     # A proxy's own default is not what was wanted: it is put right at once.

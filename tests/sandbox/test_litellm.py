@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -68,7 +69,7 @@ def test_an_update_makes_unknown_users_silently(proxy: Proxy) -> None:
 def test_null_clears_four_fields_and_nothing_else(proxy: Proxy) -> None:
     full = {"max_budget": 5, "budget_duration": "1d", "tpm_limit": 1, "rpm_limit": 2, "max_parallel_requests": 3}
     proxy.new(user_id="u", models=["m"], user_alias="Uma", metadata={"a": 1, "b": 2}, **full)
-    empty = {"models": [], "metadata": {}, "user_alias": None, "max_parallel_requests": None}
+    empty: dict[str, Any] = {"models": [], "metadata": {}, "user_alias": None, "max_parallel_requests": None}
     assert proxy.update(user_id="u", soft_budget=1, unheard_of=1, **dict.fromkeys(LIMITS), **empty).status_code == 200
     row = proxy.row("u")
     assert [row[name] for name in LIMITS] == [None] * 4 and row["budget_reset_at"] is None
