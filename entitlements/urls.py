@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 urlpatterns = [
+    path("", include("entitlements.plans_urls")),
     path("", include("entitlements.connections_urls")),
     path("", include("entitlements.credits_urls")),
     path("", include("entitlements.usage_urls")),

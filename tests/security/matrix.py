@@ -191,6 +191,22 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
     ("DELETE", f"{PROJECT}/connections/litellm"): Row("developer", True, "developer"),
     ("POST", f"{PROJECT}/connections/litellm/check"): Row("developer", True, "developer"),
+    # Plans and their prices.
+    ("GET", f"{P}/plans"): Row("public"),
+    ("GET", f"{PROJECT}/plans"): Row("developer", True),
+    ("POST", f"{PROJECT}/plans"): Row("developer", True, "developer", {"code": "new", "name": "New"}),
+    ("GET", f"{PROJECT}/plans/{{plan_id}}"): Row("developer", True, path={"plan_id": NOBODY}),
+    ("PUT", f"{PROJECT}/plans/{{plan_id}}"): Row("developer", True, "developer", {"name": "N"}, {"plan_id": NOBODY}),
+    ("DELETE", f"{PROJECT}/plans/{{plan_id}}"): Row("developer", True, "developer", path={"plan_id": NOBODY}),
+    ("POST", f"{PROJECT}/plans/{{plan_id}}/prices"): Row(
+        "developer", True, "developer", {"amount_cents": 100}, {"plan_id": NOBODY}
+    ),
+    ("PUT", f"{PROJECT}/plans/{{plan_id}}/prices/{{price_id}}"): Row(
+        "developer", True, "developer", {"active": False}, {"plan_id": NOBODY, "price_id": NOBODY}
+    ),
+    ("DELETE", f"{PROJECT}/plans/{{plan_id}}/prices/{{price_id}}"): Row(
+        "developer", True, "developer", path={"plan_id": NOBODY, "price_id": NOBODY}
+    ),
     # Sign-in.
     ("POST", "api/v1/auth/register"): Row("public"),
     ("POST", "api/v1/auth/login"): Row("public"),

@@ -43,6 +43,7 @@ POSTS = sorted(
     if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server"}
 )
 NEEDS_AN_EVENT = {f"{DEV}/webhook-events/{{event_id}}/replay"}
+NEEDS_A_PLAN = {f"{PROJECT}/plans/{{plan_id}}/prices"}
 NEEDS_A_SUBSCRIPTION = {f"{USER}/{leaf}-subscription" for leaf in ("cancel", "resume", "update")} | {
     f"{USER}/preview-update"
 }
@@ -70,6 +71,8 @@ def send(
         row: Row = ROWS["POST", path]
         if path in NEEDS_AN_EVENT:
             row = replace(row, path={"event_id": dead_letter(shop)})
+        if path in NEEDS_A_PLAN:
+            row = replace(row, path={"plan_id": str(create_or_find_plan(shop).pk)})
         return call(callers[row.audience] | {"Idempotency-Key": key}, "POST", address(path, row, shop.project), body)
 
     return post
@@ -80,6 +83,10 @@ def dead_letter(shop: Shop) -> str:
         project=shop.project, mode="test", event_id="evt_dead", defaults={"type": "invoice.paid", "status": "dead"}
     )
     return event.event_id
+
+
+def create_or_find_plan(shop: Shop) -> Plan:
+    return Plan.objects.get_or_create(project=shop.project, code="maker", defaults={"name": "Maker"})[0]
 
 
 def sell_plan(shop: Shop) -> Plan:
