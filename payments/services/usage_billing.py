@@ -117,9 +117,8 @@ def _where_to(bill: Bill) -> str:
         return OWN
     if found["status"] in ENDED_STATUSES or found["status"] not in RENEWING_STATUSES:
         return OWN
-    drafts = bill.account.list(INVOICES, {"subscription": bill.period.subscription_id, "status": "draft", "limit": 1})[
-        "data"
-    ]
+    wanted = {"customer": bill.customer_id, "subscription": bill.period.subscription_id, "status": "draft", "limit": 1}
+    drafts = bill.account.list(INVOICES, wanted)["data"]
     if drafts:
         return str(drafts[0]["id"])
     renews_at = period_edge(found, "current_period_end")

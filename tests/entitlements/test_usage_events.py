@@ -309,7 +309,8 @@ EVENTS = st.tuples(st.sampled_from(["searches", "tokens"]), QUANTITIES, st.integ
 )
 def test_totals_are_the_sums_of_events_whatever_is_sent(acme: Project, batches: list[list[Any]]) -> None:
     end_user = create_end_user(acme)
-    moment, expected = clock.now(), {}
+    moment = clock.now()
+    expected: dict[str, tuple[str, Decimal]] = {}
     prefix = uuid.uuid4().hex
     for batch in batches:
         reports = [

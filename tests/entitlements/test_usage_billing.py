@@ -1,0 +1,421 @@
+"""A period that is over becomes charges, and charges become lines of an invoice or events of a billing meter: each once."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from common import clock
+from common.clock import from_unix
+from entitlements.models import Meter, Plan, PlanPrice, UsageCharge, UsagePeriod
+from entitlements.services.overage import USAGE_BILL, close_ended_periods
+from moderation.models import ReviewItem
+from notifications.models import OutboxRow
+from notifications.services.running import carry_out_row, lease_due_rows
+from payments.models import Invoice, StripeCredentials, Subscription
+from payments.services.usage_billing import meter_value
+from projects.models import Project
+from tests.cast import AppServer, AppUser
+from tests.entitlements.metering import event, hold, plan_with, report, rows_of, summary
+from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret, stored
+from tests.payments.shop import Shop, at_once
+
+QUOTAS = {
+    "searches": {"included": 100, "block_at_percent": "never"},
+    "tokens": {"included": 1000, "block_at_percent": 200},
+}
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture
+def maker(shop: Shop) -> Plan:
+    """A plan for 10.00 a month that includes 100 searches and 1000 tokens."""
+    set_webhook_secret(shop.project)
+    plan = plan_with(shop.project, QUOTAS, code="maker")
+    PlanPrice.objects.create(
+        project=shop.project,
+        plan=plan,
+        mode="test",
+        interval="month",
+        stripe_price_id=shop.price(1000),
+        amount_cents=1000,
+    )
+    return plan
+
+
+def fresh(shop: Shop) -> list[dict[str, Any]]:
+    known = set(stored(shop.project).values_list("event_id", flat=True))
+    return [one for one in events_of(shop) if one["id"] not in known]
+
+
+def subscribed(shop: Shop, dana: AppUser, plan: Plan) -> dict[str, Any]:
+    """Let dana buy the plan; returns her subscription at Stripe."""
+    purchase(shop, dana, plan.prices.get().stripe_price_id)
+    deliver(shop, fresh(shop))
+    return shop.objects("subscriptions")[0]
+
+
+def turn(shop: Shop, time_machine: Any, to: str = "renewal") -> dict[str, Any]:
+    """Let the subscription come to its renewal, or an hour behind it, at Stripe and here; returns it as it is then."""
+    subscription_id = Subscription.objects.for_project(shop.project).get().stripe_subscription_id
+    control(shop, f"subscriptions/{subscription_id}/advance", to=to)
+    subscription = shop.api("GET", f"subscriptions/{subscription_id}")
+    begins = from_unix(subscription["items"]["data"][0]["current_period_start"])
+    assert begins is not None
+    time_machine.move_to(begins + dt.timedelta(minutes=20) + (HOUR if to != "renewal" else dt.timedelta(0)))
+    deliver(shop, fresh(shop))
+    return subscription
+
+
+def lines_of(shop: Shop) -> list[dict[str, Any]]:
+    """Return the customer's lines; what is on a test clock is in no list but its customer's."""
+    return shop.objects(
+        "invoiceitems", customer=Subscription.objects.for_project(shop.project).get().stripe_customer_id
+    )
+
+
+def bills(project: Project) -> Any:
+    return OutboxRow.objects.for_project(project).filter(kind=USAGE_BILL)
+
+
+def run_bills(project: Project) -> list[str]:
+    """Carry out the project's bills that wait, and return what became of each."""
+    bills(project).unfinished().update(next_attempt_at=Now())
+    for _ in range(20):
+        rows = lease_due_rows(limit=100)
+        for row in rows:
+            carry_out_row(row)
+        if not rows:
+            break
+    return list(bills(project).order_by("created_at").values_list("status", flat=True))
+
+
+def charges(project: Project) -> dict[str, UsageCharge]:
+    return {one.meter.code: one for one in UsageCharge.objects.for_project(project).select_related("meter")}
+
+
+def ended_period(shop: Shop, dana: AppUser, plan: Plan, searches: str = "150", **fields: Any) -> UsagePeriod:
+    """Leave a period behind that is over, of a subscription that runs at Stripe."""
+    now = clock.now()
+    subscription = shop.objects("subscriptions", status="all")[0]
+    period = UsagePeriod.objects.create(
+        project=shop.project, end_user=dana.end_user, plan=plan, starts_at=now - dt.timedelta(days=32),
+        ends_at=now - dt.timedelta(days=2), **{"mode": "test", "subscription_id": subscription["id"]} | fields,
+    )  # fmt: skip
+    meter = Meter.objects.for_project(shop.project).get(code="searches")
+    period.totals.create(project=shop.project, mode=period.mode, meter=meter, used=Decimal(searches), events=1)
+    return period
+
+
+def test_what_goes_beyond_the_plan_is_shown_and_then_on_the_invoice_of_the_renewal_to_the_cent(
+    shop: Shop, maker: Plan, dana: AppUser, acme_server: AppServer, time_machine: Any
+) -> None:
+    subscribed(shop, dana, maker)
+    report(acme_server, dana.user_id, event("searches", "150.5"), event("tokens", 1917), event("api_calls", 10**6))
+    told = summary(dana)
+    assert told["billable"] is True
+    # 50.5 searches at 1 cent are 50.5, 917 tokens at 0.006 are 5.502; each line is rounded half up. API calls have no quota.
+    shown = {one["meter"]: (one["overage"], one["overage_amount_cents"]) for one in told["meters"]}
+    assert shown == {"api_calls": ("0", 0), "searches": ("50.5", 51), "tokens": ("917", 6)}
+    assert told["overage_totals"] == [{"currency": "usd", "amount_cents": 57}]
+
+    subscription = turn(shop, time_machine)
+    assert close_ended_periods() >= 1
+    pending = summary(acme_server, dana.user_id)["charges"]
+    assert [(one["meter"], one["amount_cents"], one["status"]) for one in pending] == [
+        ("searches", 51, "pending"),
+        ("tokens", 6, "pending"),
+    ]
+    assert run_bills(shop.project) == ["done"]
+    draft = shop.api("GET", f"invoices/{subscription['latest_invoice']}")
+    assert (draft["status"], draft["total"]) == ("draft", 1057)
+
+    turn(shop, time_machine, "payment")
+    paid = shop.api("GET", f"invoices/{subscription['latest_invoice']}")
+    assert (paid["status"], paid["amount_paid"], paid["billing_reason"]) == ("paid", 1057, "subscription_cycle")
+    lines = {line["description"].partition(":")[0]: line for line in paid["lines"]["data"]}
+    assert (lines["Searches"]["amount"], lines["Tokens"]["amount"]) == (51, 6)
+    assert "50.5 beyond the 100 included" in lines["Searches"]["description"]
+    invoice = Invoice.objects.for_project(shop.project).get(stripe_invoice_id=paid["id"])
+    assert invoice.amount_paid_cents == 1057
+    billed = summary(acme_server, dana.user_id)["charges"]
+    assert {(one["status"], one["invoice_id"]) for one in billed} == {("billed", paid["id"])}
+    # Nothing is done a second time, and the new period begins with nothing.
+    assert close_ended_periods() == 0
+    assert run_bills(shop.project) == ["done"]
+    assert len(lines_of(shop)) == 2
+    assert summary(acme_server, dana.user_id)["overage_totals"] == []
+
+
+def test_without_overage_or_a_subscription_nothing_is_billed(
+    acme: Project, acme_server: AppServer, dana: AppUser, erin: AppUser, time_machine: Any
+) -> None:
+    start = dt.datetime(2026, 11, 3, tzinfo=dt.UTC)
+    time_machine.move_to(start + HOUR)
+    free = plan_with(acme, {"searches": 1}, free=True)
+    hold(dana.end_user, plan_with(acme, QUOTAS, rank=1), since=start)
+    report(acme_server, dana.user_id, event("searches", "100"))
+    report(acme_server, erin.user_id, event("searches", "500"))
+    assert summary(acme_server, erin.user_id)["overage_totals"] == []
+    time_machine.move_to(start + dt.timedelta(days=40))
+    assert close_ended_periods() >= 2
+    assert rows_of(acme)[2:] == (2, 0)
+    assert not bills(acme).exists()
+    assert {row.plan_id for row in UsagePeriod.objects.for_project(acme).filter(subscription_id="")} == {free.pk}
+
+
+def test_a_period_takes_reports_until_its_grace_is_over(acme: Project, dana: AppUser) -> None:
+    now = clock.now()
+    row = UsagePeriod.objects.create(
+        project=acme, mode="test", end_user=dana.end_user, starts_at=now - HOUR, ends_at=now - dt.timedelta(minutes=14)
+    )
+    close_ended_periods(moment=now)
+    row.refresh_from_db()
+    assert row.closed_at is None
+    close_ended_periods(moment=now + dt.timedelta(minutes=2))
+    row.refresh_from_db()
+    assert row.closed_at == now + dt.timedelta(minutes=2)
+
+
+def test_the_rate_is_the_plans_own_where_it_has_one_and_too_little_is_not_billed(acme: Project, dana: AppUser) -> None:
+    plan = plan_with(
+        acme,
+        {
+            "searches": {"included": 10, "unit_amount": "2.25"},
+            "tokens": {"included": 0, "block_at_percent": "never"},
+            "api_calls": {"included": "unlimited"},
+        },
+    )
+    now = clock.now()
+    period = UsagePeriod.objects.create(
+        project=acme, mode="test", end_user=dana.end_user, plan=plan, subscription_id="sub_x",
+        starts_at=now - 3 * HOUR, ends_at=now - HOUR,
+    )  # fmt: skip
+    for meter in Meter.objects.for_project(acme):
+        period.totals.create(project=acme, mode="test", meter=meter, used=Decimal(14), events=1)
+    close_ended_periods()
+    found = charges(acme)
+    assert (found["searches"].amount_cents, found["searches"].status) == (9, "pending")
+    assert (found["tokens"].amount_cents, found["tokens"].status) == (0, "waived")
+    assert set(found) == {"searches", "tokens"}
+    assert period.charges.get(meter__code="tokens").note.startswith("It comes to less")
+
+
+def test_two_rounds_at_once_close_a_period_once(acme: Project, dana: AppUser) -> None:
+    plan = plan_with(acme, QUOTAS)
+    now = clock.now()
+    meter = Meter.objects.for_project(acme).get(code="searches")
+    for number in range(4):
+        period = UsagePeriod.objects.create(
+            project=acme, mode="test", end_user=dana.end_user, plan=plan, subscription_id="sub_x",
+            starts_at=now - (10 - number) * HOUR, ends_at=now - (9 - number) * HOUR,
+        )  # fmt: skip
+        period.totals.create(project=acme, mode="test", meter=meter, used=Decimal(101), events=1)
+    at_once(6, lambda number: close_ended_periods())
+    assert UsageCharge.objects.for_project(acme).count() == 4
+    assert bills(acme).count() == 4
+
+
+def test_a_line_whose_answer_was_lost_is_found_and_not_made_again(
+    shop: Shop, maker: Plan, dana: AppUser, short_patience: None, settings: Any
+) -> None:
+    settings.STRIPE_MAX_NETWORK_RETRIES = 0
+    subscribed(shop, dana, maker)
+    ended_period(shop, dana, maker)
+    close_ended_periods()
+    shop.fault("POST /v1/invoiceitems", "timeout_after_effect", seconds=2)
+    assert run_bills(shop.project) == ["pending"]
+    assert len(shop.objects("invoiceitems")) == 1
+    assert charges(shop.project)["searches"].status == "pending"
+    assert run_bills(shop.project) == ["done"]
+    (item,) = shop.objects("invoiceitems")
+    charge = charges(shop.project)["searches"]
+    assert (charge.status, charge.stripe_object_id, item["amount"]) == ("billed", item["id"], 50)
+    # The subscription's own draft is none here: the line waits for its next invoice.
+    assert item["invoice"] is None
+    assert item["parent"]["subscription_details"]["subscription"] == shop.objects("subscriptions")[0]["id"]
+
+
+def test_a_line_that_was_refused_before_its_effect_is_sent_under_the_same_key(
+    shop: Shop, maker: Plan, dana: AppUser, settings: Any
+) -> None:
+    settings.STRIPE_MAX_NETWORK_RETRIES = 0
+    subscribed(shop, dana, maker)
+    ended_period(shop, dana, maker)
+    close_ended_periods()
+    shop.fault("POST /v1/invoiceitems", "reset")
+    assert run_bills(shop.project) == ["pending"]
+    assert run_bills(shop.project) == ["done"]
+    sent = [one for one in shop.requests("/v1/invoiceitems") if one["method"] == "POST"]
+    assert len(sent) == 2
+    assert len({one["idempotency_key"] for one in sent}) == 1
+    assert len(shop.objects("invoiceitems")) == 1
+
+
+def test_a_draft_that_was_finalized_meanwhile_leaves_the_line_to_the_next_invoice(
+    shop: Shop, maker: Plan, dana: AppUser, acme_server: AppServer, time_machine: Any
+) -> None:
+    subscribed(shop, dana, maker)
+    report(acme_server, dana.user_id, event("searches", "120"))
+    subscription = turn(shop, time_machine)
+    close_ended_periods()
+    period = UsagePeriod.objects.for_project(shop.project).get(closed_at__isnull=False)
+    period.bill_to = subscription["latest_invoice"]
+    period.save()
+    shop.api("POST", f"invoices/{subscription['latest_invoice']}/finalize")
+    assert run_bills(shop.project) == ["done"]
+    (item,) = lines_of(shop)
+    assert (item["amount"], item["invoice"]) == (20, None)
+    period.refresh_from_db()
+    assert period.bill_to == "renewal"
+
+
+@pytest.mark.parametrize("how", ["ended", "ends_with_its_period", "yearly"])
+def test_what_no_renewal_will_bill_gets_an_invoice_of_its_own(
+    shop: Shop, maker: Plan, dana: AppUser, how: str, settings: Any, short_patience: None
+) -> None:
+    settings.STRIPE_MAX_NETWORK_RETRIES = 0
+    if how == "yearly":
+        maker.prices.update(stripe_price_id=shop.price(10000, interval="year"))
+    subscription = subscribed(shop, dana, maker)
+    if how == "ended":
+        shop.api("DELETE", f"subscriptions/{subscription['id']}")
+    if how == "ends_with_its_period":
+        shop.api("POST", f"subscriptions/{subscription['id']}", cancel_at_period_end="true")
+    ended_period(shop, dana, maker, searches="350")
+    close_ended_periods()
+    shop.fault("POST /v1/invoices", "timeout_after_effect", seconds=2)
+    assert run_bills(shop.project) == ["pending"]
+    assert charges(shop.project)["searches"].status == "pending"
+    assert run_bills(shop.project) == ["done"]
+    invoices = [one for one in shop.objects("invoices") if one["billing_reason"] == "manual"]
+    assert [(one["total"], one["auto_advance"], one["status"]) for one in invoices] == [(250, True, "draft")]
+    assert len(shop.objects("invoiceitems")) == 1
+    assert charges(shop.project)["searches"].stripe_invoice_id == invoices[0]["id"]
+
+
+def metered(shop: Shop) -> str:
+    """Make a billing meter at Stripe, and let the project's searches be billed by it; returns its id."""
+    meter = shop.api(
+        "POST",
+        "billing/meters",
+        display_name="Searches",
+        event_name="searches",
+        **{"default_aggregation[formula]": "sum"},
+    )
+    Meter.objects.for_project(shop.project).filter(code="searches").update(stripe_event_name="searches")
+    return str(meter["id"])
+
+
+def counted(shop: Shop, meter_id: str) -> float:
+    customer = shop.objects("customers")[0]["id"]
+    minute = int(clock.now().timestamp()) // 60 * 60
+    query = {"customer": customer, "start_time": minute - 3600, "end_time": minute + 3600}
+    found = shop.objects(f"billing/meters/{meter_id}/event_summaries", **query)
+    return sum(one["aggregated_value"] for one in found)
+
+
+def test_a_meter_at_stripe_gets_the_overage_as_one_event(
+    shop: Shop, maker: Plan, dana: AppUser, settings: Any, short_patience: None
+) -> None:
+    settings.STRIPE_MAX_NETWORK_RETRIES = 0
+    subscribed(shop, dana, maker)
+    meter_id = metered(shop)
+    ended_period(shop, dana, maker, searches="112.25")
+    close_ended_periods()
+    shop.fault("POST /v1/billing/meter_events", "timeout_after_effect", seconds=2)
+    assert run_bills(shop.project) == ["pending"]
+    assert charges(shop.project)["searches"].sent_at is not None
+    assert run_bills(shop.project) == ["done"]
+    assert counted(shop, meter_id) == 12.25
+    charge = charges(shop.project)["searches"]
+    assert (charge.status, charge.method, charge.amount_cents) == ("billed", "meter_event", 12)
+    assert shop.objects("invoiceitems") == []
+
+
+def test_an_event_of_a_meter_that_may_have_counted_long_ago_is_left_to_a_person(
+    shop: Shop, maker: Plan, dana: AppUser, settings: Any, short_patience: None
+) -> None:
+    settings.STRIPE_MAX_NETWORK_RETRIES = 0
+    subscribed(shop, dana, maker)
+    meter_id = metered(shop)
+    ended_period(shop, dana, maker, searches="105")
+    close_ended_periods()
+    shop.fault("POST /v1/billing/meter_events", "timeout_after_effect", seconds=2)
+    run_bills(shop.project)
+    UsageCharge.objects.for_project(shop.project).update(sent_at=clock.now() - dt.timedelta(hours=24))
+    assert run_bills(shop.project) == ["dead"]
+    assert counted(shop, meter_id) == 5
+    item = ReviewItem.objects.for_project(shop.project).get(kind=ReviewItem.Kind.DEAD_LETTER)
+    assert "usage_bill" in str(item.details) + item.title + item.subject
+
+
+def test_a_meter_that_stripe_does_not_know_is_a_dead_letter_that_can_be_replayed(
+    shop: Shop, maker: Plan, dana: AppUser
+) -> None:
+    subscribed(shop, dana, maker)
+    Meter.objects.for_project(shop.project).filter(code="searches").update(stripe_event_name="searches")
+    ended_period(shop, dana, maker, searches="105")
+    close_ended_periods()
+    assert run_bills(shop.project) == ["dead"]
+    assert charges(shop.project)["searches"].sent_at is None
+    meter_id = metered(shop)
+    bills(shop.project).update(status="pending", attempts=0)
+    assert run_bills(shop.project) == ["done"]
+    assert counted(shop, meter_id) == 5
+
+
+def test_a_bill_waits_for_a_key_that_works(shop: Shop, maker: Plan, dana: AppUser) -> None:
+    subscribed(shop, dana, maker)
+    ended_period(shop, dana, maker)
+    close_ended_periods()
+    keys = StripeCredentials.objects.for_project(shop.project).filter(mode="test")
+    kept = keys.get()
+    keys.update(secret_key="")
+    assert run_bills(shop.project) == ["pending"]
+    assert bills(shop.project).get().wait_reason == "config_error"
+    kept.save()
+    assert run_bills(shop.project) == ["done"]
+    assert charges(shop.project)["searches"].status == "billed"
+
+
+def test_test_mode_never_bills_live_and_a_user_without_a_customer_is_not_billed(
+    shop: Shop, maker: Plan, dana: AppUser, erin: AppUser
+) -> None:
+    subscribed(shop, dana, maker)
+    ended_period(shop, dana, maker)
+    # The same subscription's id in the other mode leads to nobody.
+    ended_period(shop, erin, maker, mode="live", subscription_id="sub_nobody")
+    close_ended_periods()
+    assert sorted(run_bills(shop.project)) == ["done", "skipped"]
+    assert len(shop.objects("invoiceitems")) == 1
+    assert shop.objects("invoiceitems", live=True) == []
+    waived = UsageCharge.objects.for_project(shop.project).get(mode="live")
+    assert (waived.status, waived.note) == ("waived", "Stripe has no customer to bill it to.")
+
+
+@pytest.mark.no_db
+@pytest.mark.parametrize(
+    ("quantity", "value"),
+    [("5", "5"), ("12.25", "12.25"), ("0.000001", "0.000001"), ("1234567890123.456789", "1234567890123.46")],
+    ids=["whole", "decimals", "small", "many_digits"],
+)
+def test_a_meters_value_has_at_most_fifteen_digits(quantity: str, value: str) -> None:
+    assert meter_value(Decimal(quantity)) == value
+
+
+def test_usage_of_a_plan_that_was_deleted_is_not_billed(acme: Project, dana: AppUser) -> None:
+    plan = plan_with(acme, QUOTAS)
+    now = clock.now()
+    period = UsagePeriod.objects.create(
+        project=acme, mode="test", end_user=dana.end_user, plan=plan, subscription_id="sub_x",
+        starts_at=now - 3 * HOUR, ends_at=now - HOUR,
+    )  # fmt: skip
+    meter = Meter.objects.for_project(acme).get(code="searches")
+    period.totals.create(project=acme, mode="test", meter=meter, used=Decimal(500), events=1)
+    plan.delete()
+    close_ended_periods()
+    # Nobody knows any more what was included, so nothing is billed beyond it.
+    assert charges(acme) == {}
