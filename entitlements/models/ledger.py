@@ -29,7 +29,7 @@ class Bucket(models.TextChoices):
 
 
 class Contra(models.TextChoices):
-    """Where a wallet's credits come from and go to. Issued and debt are what is owed, so they are never above zero."""
+    """Where a wallet's credits come from and go to. Debt is what is owed, so it is never above zero."""
 
     RESERVED = "reserved", "Reserved"
     ISSUED = "issued", "Issued"
@@ -112,9 +112,9 @@ class CreditAccount(models.Model):
         indexes = [models.Index(fields=["wallet"], condition=Q(is_open=True), name="credit_account_open")]
         constraints = [
             models.UniqueConstraint(fields=["wallet", "kind", "lot"], name="credit_account_once"),
+            # More may be taken back than was ever issued, and what is missing is owed: the account of what was issued has any sign.
             models.CheckConstraint(
-                condition=Q(kind__in=["issued", "debt"], balance__lte=0)
-                | (~Q(kind__in=["issued", "debt"]) & Q(balance__gte=0)),
+                condition=Q(kind="issued") | Q(kind="debt", balance__lte=0) | (~Q(kind="debt") & Q(balance__gte=0)),
                 name="credit_account_sign",
             ),
             models.CheckConstraint(

@@ -46,7 +46,7 @@ LEDGER = f"""
     GROUP BY w.id HAVING count(t.id) <> w.transactions_count
     UNION ALL
     SELECT project_id, mode, 'credit account ' || id || ' (' || kind || ') stands at ' || balance
-    FROM entitlements_creditaccount WHERE (kind IN ('issued', 'debt')) <> (balance < 0) AND balance <> 0
+    FROM entitlements_creditaccount WHERE kind <> 'issued' AND (kind = 'debt') <> (balance < 0) AND balance <> 0
     UNION ALL
     SELECT a.project_id, a.mode, 'credit wallet ' || a.wallet_id || ' holds ' || a.balance || ' for reservations of '
         || coalesce(sum(r.amount), 0)
