@@ -100,6 +100,14 @@ USAGE_DIFFERENCES = """
         OR total.late IS DISTINCT FROM summed.late
 """
 
+# Two periods of one user and mode in which the same moment lies; none ever.
+OVERLAPS = """
+    SELECT period.project_id, period.mode, period.id, other.id AS other_id
+    FROM entitlements_usageperiod period JOIN entitlements_usageperiod other
+        ON other.project_id = period.project_id AND other.mode = period.mode AND other.end_user_id = period.end_user_id
+        AND other.starts_at > period.starts_at AND other.starts_at < period.ends_at
+"""
+
 
 def report_usage(
     *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, reports: Sequence[UsageReport], reporter: str = SERVER

@@ -16,7 +16,7 @@ from django.db import connection, models
 from common import clock
 from common.long_statements import long_statements
 from common.modes import LIVE
-from entitlements.services.usage import USAGE_DIFFERENCES
+from entitlements.services.usage import OVERLAPS, USAGE_DIFFERENCES
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
 from payments.services.mirror_lag import LAGGING
@@ -124,6 +124,8 @@ ROLLUPS = f"""
     SELECT found.project_id, found.mode, 'the usage of ' || meter.code || ' in period ' || found.period_id
         || ' differs from its events by ' || trim_scale(found.used)
     FROM ({USAGE_DIFFERENCES}) found JOIN entitlements_meter meter ON meter.id = found.meter_id
+    UNION ALL
+    SELECT project_id, mode, 'period ' || id || ' of usage overlaps with ' || other_id FROM ({OVERLAPS}) overlapping
 """  # noqa: S608 - only statements of our own go in
 
 
