@@ -49,6 +49,8 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("projects.IdentityProvider", "Identity providers", "badge"),
             ("entitlements.Plan", "Plans", "sell"),
             ("entitlements.PlanPrice", "Plan prices", "price_change"),
+            ("entitlements.Connection", "Connections", "hub"),
+            ("entitlements.ProvisionedUser", "LiteLLM users", "manage_accounts"),
             ("entitlements.CreditPack", "Credit packs", "inventory_2"),
             ("entitlements.CreditPolicy", "Credit policies", "policy"),
         ],

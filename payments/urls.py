@@ -8,5 +8,6 @@ urlpatterns = [
     path("", include("payments.server_urls")),
     path("", include("payments.developer_urls")),
     path("", include("payments.policy_urls")),
+    path("", include("payments.given_plan_urls")),
     path("", include("payments.credit_urls")),
 ]

@@ -44,7 +44,7 @@ def pro(world: World) -> Plan:
 
 def test_what_was_changed_by_hand_is_put_back_and_counted(world: World, pro: Plan) -> None:
     assert sweep(world) == Swept(read=1)
-    hands = [
+    hands: list[dict[str, Any]] = [
         {"max_budget": 1000},
         {"max_budget": None},
         {"rpm_limit": None},

@@ -177,6 +177,9 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PATCH", f"{PROJECT}/users/{{end_user_id}}"): Row(
         "developer", True, "developer", {"is_active": False}, {"end_user_id": NOBODY}
     ),
+    ("POST", f"{PROJECT}/users/{{end_user_id}}/plan"): Row(
+        "developer", True, "developer", {"plan": "sovereign", "reason": "staff"}, {"end_user_id": NOBODY}
+    ),
     ("GET", f"{PROJECT}/identity-provider"): Row("developer", True),
     ("PUT", f"{PROJECT}/identity-provider"): Row(
         "developer",

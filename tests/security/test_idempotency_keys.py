@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from entitlements.models import CreditPack, CreditPackPrice, Plan, PlanPrice
+from entitlements.models import Connection, CreditPack, CreditPackPrice, Plan, PlanPrice
 from entitlements.services import ledger
 from entitlements.services.token_budget import reserve_tokens
 from payments.models import WebhookEvent
@@ -42,6 +42,8 @@ POSTS = sorted(
     for (method, path), row in ROWS.items()
     if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server"}
 )
+NEEDS_A_USER = f"{PROJECT}/users/{{end_user_id}}/plan"
+NEEDS_A_CONNECTION = f"{PROJECT}/connections/litellm/check"
 NEEDS_AN_EVENT = {f"{DEV}/webhook-events/{{event_id}}/replay"}
 NEEDS_A_PLAN = {f"{PROJECT}/plans/{{plan_id}}/prices"}
 NEEDS_A_SUBSCRIPTION = {f"{USER}/{leaf}-subscription" for leaf in ("cancel", "resume", "update")} | {
@@ -71,6 +73,8 @@ def send(
         row: Row = ROWS["POST", path]
         if path in NEEDS_AN_EVENT:
             row = replace(row, path={"event_id": dead_letter(shop)})
+        if path == NEEDS_A_USER:
+            row = replace(row, path={"end_user_id": str(dana.end_user.pk)})
         if path in NEEDS_A_PLAN:
             row = replace(row, path={"plan_id": str(create_or_find_plan(shop).pk)})
         return call(callers[row.audience] | {"Idempotency-Key": key}, "POST", address(path, row, shop.project), body)
@@ -95,6 +99,12 @@ def sell_plan(shop: Shop) -> Plan:
         project=shop.project, plan=plan, mode="test", interval="month", stripe_price_id=shop.price(1299)
     )
     return plan
+
+
+def connect_litellm(shop: Shop) -> None:
+    row = Connection(project=shop.project, mode="test", base_url="https://127.0.0.1")
+    row.set_master_key("nobody-asks-for-it")
+    row.save()
 
 
 def sell_pack(shop: Shop) -> str:
@@ -124,6 +134,10 @@ def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[
     """Make what the path is called with so that it succeeds."""
     if path.endswith("roll-secret"):
         check_endpoint(project=shop.project, mode="test")
+    if path == NEEDS_A_USER:
+        return {"plan": sell_plan(shop).code, "reason": "staff"}
+    if path == NEEDS_A_CONNECTION:
+        connect_litellm(shop)
     if path in NEEDS_A_SUBSCRIPTION:
         buy(shop, dana, shop.price(1000))
     if path.endswith(("update-subscription", "preview-update")):

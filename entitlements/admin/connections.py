@@ -1,0 +1,101 @@
+"""Connections to LiteLLM and the users there: read here, set through the API. No key is on any page."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from entitlements.models import Connection, ProvisionedUser
+from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
+
+STATUS_COLORS = {"Pending": "warning", "As it should be": "success", "Failed": "danger", "Left behind": "default"}
+LIMIT_NAMES = (("max_budget_cents", "budget"), ("budget_duration", "each"), ("rpm_limit", "rpm"), ("tpm_limit", "tpm"))
+
+
+class ReadAdmin(ReadOnlyMixin, ProjectScopedAdmin):
+    """Rows that nobody changes by hand."""
+
+    show_full_result_count = False
+    list_select_related = ["project"]
+
+
+@admin.register(Connection)
+class ConnectionAdmin(ReadAdmin):
+    list_display = ["project", "mode", "base_url", "is_active", "colored_problem", "answered_at", "users"]
+    list_filter = ["mode", "is_active", "problem"]
+    search_fields = ["project__name", "project__slug", "base_url"]
+    fields = [
+        "project", "mode", "kind", "base_url", "master_key_masked", "user_id_prefix", "spend_reset", "share_email",
+        "is_active", "colored_problem", "problem_since", "answered_at", "users", "created_at", "updated_at",
+    ]  # fmt: skip
+    readonly_fields = ["master_key_masked", "colored_problem", "users", "created_at", "updated_at"]
+
+    @display(description="Works", label={"Yes": "success", "No": "danger"})
+    def colored_problem(self, row: Connection) -> tuple[str, str]:
+        """Show what keeps it from working."""
+        return ("No", str(row.get_problem_display())) if row.problem else ("Yes", "Works")
+
+    @display(description="Users there")
+    def users(self, row: Connection) -> int:
+        """Count whom it has. One query a row."""
+        return ProvisionedUser.objects.for_project(row.project_id).in_mode(row.mode).count()
+
+
+@admin.register(ProvisionedUser)
+class ProvisionedUserAdmin(ReadAdmin):
+    list_display = [
+        "litellm_user_id",
+        "colored_status",
+        "shown_desired",
+        "shown_spend",
+        "last_read_at",
+        "drift_count",
+        "mode",
+    ]
+    list_filter = ["status", "mode"]
+    list_select_related = ["project", "end_user"]
+    search_fields = ["litellm_user_id", "end_user__external_id", "project__name"]
+    fields = [
+        "project", "mode", "end_user", "litellm_user_id", "colored_status", "error", "shown_desired", "shown_observed",
+        "desired_revision", "applied_revision", "team_keys", "email_refused", "drift_count", "last_read_at", "failed_at",
+        "created_at",
+    ]  # fmt: skip
+    readonly_fields = ["colored_status", "shown_desired", "shown_observed", "created_at"]
+    actions = ["read_again"]
+
+    @display(description="Status", ordering="status", label=STATUS_COLORS)
+    def colored_status(self, row: ProvisionedUser) -> str:
+        """Show whether LiteLLM has what it should."""
+        return str(row.get_status_display())
+
+    @display(description="Should have")
+    def shown_desired(self, row: ProvisionedUser) -> str:
+        """Show the plan and its limits."""
+        limits = ", ".join(f"{label} {_limit(name, row.desired.get(name))}" for name, label in LIMIT_NAMES)
+        return f"{row.desired.get('plan') or 'no plan'}: {limits}"
+
+    @display(description="Had when last read")
+    def shown_observed(self, row: ProvisionedUser) -> str:
+        """Show what LiteLLM had."""
+        seen = row.observed or {}
+        return ", ".join(f"{name} {value}" for name, value in sorted(seen.items())) or "-"
+
+    @display(description="Reported spend")
+    def shown_spend(self, row: ProvisionedUser) -> str:
+        """Show what LiteLLM reported when it was last asked; it lags behind what it enforces."""
+        spend = (row.observed or {}).get("spend")
+        return f"${spend:.2f}" if isinstance(spend, int | float) else "-"
+
+    @admin.action(description="Compare with LiteLLM in the next round", permissions=["view"])
+    def read_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Have rows read back within minutes; nothing else follows where both sides agree."""
+        count = queryset.update(last_read_at=None)
+        messages.success(request, f"{count} will be compared within five minutes.")
+
+
+def _limit(name: str, value: Any) -> str:
+    if value is None:
+        return "unlimited" if name != "budget_duration" else "-"
+    return f"${value / 100:.2f}" if name == "max_budget_cents" else str(value)
