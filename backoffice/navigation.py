@@ -28,6 +28,9 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("entitlements.CreditWallet", "Credits", "toll"),
             ("entitlements.CreditTransaction", "Ledger of credits", "receipt"),
             ("payments.CreditPurchase", "Credits bought", "shopping_bag"),
+            ("entitlements.UsagePeriod", "Usage", "speed"),
+            ("entitlements.UsageEvent", "Usage reports", "data_usage"),
+            ("entitlements.UsageCharge", "Usage billed", "request_quote"),
         ],
     ),
     (
@@ -49,6 +52,8 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("projects.IdentityProvider", "Identity providers", "badge"),
             ("entitlements.Plan", "Plans", "sell"),
             ("entitlements.PlanPrice", "Plan prices", "price_change"),
+            ("entitlements.Meter", "Meters", "speed"),
+            ("entitlements.PlanQuota", "Quotas", "data_thresholding"),
             ("entitlements.Connection", "Connections", "hub"),
             ("entitlements.ProvisionedUser", "LiteLLM users", "manage_accounts"),
             ("entitlements.CreditPack", "Credit packs", "inventory_2"),
