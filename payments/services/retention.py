@@ -9,15 +9,15 @@ BATCH = 1000
 RUN_SECONDS_MAX = 60.0
 
 # The partial index webhook_event_body_kept holds just the rows that this looks for, oldest first. What is not finished keeps
-# its body, however old it is.
+# its body, however old it is. Materialized: a plan that picked anew for each row would empty more than was asked for.
 _EMPTY = """
-    UPDATE payments_webhookevent SET payload = NULL, emptied_at = clock_timestamp()
-    WHERE id IN (
+    WITH old AS MATERIALIZED (
         SELECT id FROM payments_webhookevent
         WHERE emptied_at IS NULL AND status IN ('processed', 'ignored', 'dead')
           AND received_at < clock_timestamp() - make_interval(days => %s)
         ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED
     )
+    UPDATE payments_webhookevent event SET payload = NULL, emptied_at = clock_timestamp() FROM old WHERE event.id = old.id
 """
 
 
