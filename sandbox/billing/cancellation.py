@@ -51,8 +51,11 @@ def end_now(
     for invoice in tx.find_by(ctx, "invoice", "parent.subscription_details.subscription", subscription["id"]):
         # Documented for finalized invoices; that drafts stay as they are, too, is a guess.
         if invoice["status"] in ("draft", "open"):
-            tx.save(ctx, {**invoice, "auto_advance": False, "next_payment_attempt": None})
+            stopped = {**invoice, "auto_advance": False, "next_payment_attempt": None}
+            tx.save(ctx, stopped)
             tx.schedule(ctx, "invoice", invoice["id"], None)
+            # Told of every change of an invoice: https://docs.stripe.com/api/events/types#event_types-invoice.updated
+            emit_updated(tx, ctx, "invoice.updated", invoice, stopped)
     emit(tx, ctx, "customer.subscription.deleted", subscription)
     return subscription
 
