@@ -7,8 +7,8 @@ Source: https://docs.stripe.com/api/events/list
 
 import datetime as dt
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -44,6 +44,8 @@ class EventSearch:
     # Of events before this moment nothing is caused but state; None = as the account's own beginning says.
     effects_from: dt.datetime | None = None
     without_effects: bool = False
+    # Events that are so young that Stripe's own delivery may still be on the way.
+    young: set[str] = field(default_factory=set)
 
 
 def find_events(followed: Followed, progress: Progress, search: EventSearch) -> None:
@@ -66,6 +68,16 @@ def find_events(followed: Followed, progress: Progress, search: EventSearch) -> 
         _walk_backward(followed, progress, search)
     walk["way"] = UNDELIVERED
     _look_at_undelivered(followed, progress, search)
+    _tell_of_young(followed, progress, search)
+
+
+def _tell_of_young(followed: Followed, progress: Progress, search: EventSearch) -> None:
+    """Say how many events were left alone because Stripe may still deliver them, so that nobody takes them for found."""
+    inbox = WebhookEvent.objects.for_project(followed.project_id).filter(mode=followed.mode)
+    left = len(search.young) - inbox.filter(event_id__in=search.young).count() if search.young else 0
+    if left:
+        what = f"{left} event{'' if left == 1 else 's'} younger than {settings.RECONCILE_SETTLE_SECONDS} s"
+        progress.tell(f"  {what} left to Stripe's own delivery")
 
 
 def _walk_forward(followed: Followed, progress: Progress, search: EventSearch) -> None:
@@ -73,6 +85,7 @@ def _walk_forward(followed: Followed, progress: Progress, search: EventSearch) -
     at = progress.cursors["walk"]["at"] or cursor.last_event_id
     for _ in range(PAGES_MAX):
         page = followed.stripe.list("events", {"limit": settings.RECONCILE_PAGE_SIZE, "ending_before": at})
+        _note_young(search, page["data"])
         settled = _leading_settled(list(reversed(page["data"])))
         _take_in(followed, progress, search, settled)
         if settled:
@@ -92,6 +105,7 @@ def _walk_backward(followed: Followed, progress: Progress, search: EventSearch) 
     }
     for _ in range(PAGES_MAX):
         page = followed.stripe.list("events", query | ({"starting_after": walk["at"]} if walk["at"] else {}))
+        _note_young(search, page["data"])
         settled = [event for event in page["data"] if _is_settled(event)]
         _take_in(followed, progress, search, list(reversed(settled)))
         if settled and "newest" not in walk:
@@ -118,6 +132,7 @@ def _look_at_undelivered(followed: Followed, progress: Progress, search: EventSe
     }
     for _ in range(PAGES_MAX):
         page = followed.stripe.list("events", query)
+        _note_young(search, page["data"])
         settled = [event for event in page["data"] if _is_settled(event)]
         found = _take_in(followed, progress, search, list(reversed(settled)))
         progress.save_page("events that were not delivered", seen=0)
@@ -180,6 +195,10 @@ def _is_wanted(event: StripeObject, search: EventSearch) -> bool:
 def _is_settled(event: StripeObject) -> bool:
     """Say whether Stripe's own delivery of an event has had its time. On a test clock, events are of any time."""
     return bool(abs(unix(clock.now()) - event["created"]) >= settings.RECONCILE_SETTLE_SECONDS)
+
+
+def _note_young(search: EventSearch, events: Iterable[StripeObject]) -> None:
+    search.young.update(event["id"] for event in events if _is_wanted(event, search) and not _is_settled(event))
 
 
 def _leading_settled(events: Sequence[StripeObject]) -> list[StripeObject]:
