@@ -226,4 +226,4 @@ def test_the_comparison_takes_longer_than_a_request_may() -> None:
 
 def test_folding_keeps_nobody_else_waiting() -> None:
     numbers = [value for name, value in vars(locks).items() if name.isupper()]
-    assert len(numbers) == len(set(numbers)) == 4
+    assert len(numbers) == len(set(numbers)) > 4
