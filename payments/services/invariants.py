@@ -16,6 +16,7 @@ from django.db import connection, models
 from common import clock
 from common.long_statements import long_statements
 from common.modes import LIVE
+from entitlements.services.ledger_checks import LEDGER
 from entitlements.services.usage import OVERLAPS, USAGE_DIFFERENCES
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
@@ -78,14 +79,15 @@ EFFECTS_ONCE = """
     FROM payments_subscriptionchange WHERE change_key <> ''
     GROUP BY project_id, mode, subscription_id, change_key HAVING count(*) > 1
 """
-# The ledger of credits comes with its tables; until then the one append-only table is the log of what people did.
-APPEND_ONLY = """
+APPEND_ONLY = f"""
     SELECT NULL::uuid, '', 'the action log can be changed: its trigger ' || wanted.name || ' is missing or off'
     FROM (VALUES ('action_log_append_only'), ('action_log_no_truncate')) wanted(name)
     WHERE NOT EXISTS (
         SELECT 1 FROM pg_trigger WHERE tgname = wanted.name AND tgrelid = 'moderation_actionlog'::regclass AND tgenabled <> 'D'
     )
-"""
+    UNION ALL
+    {LEDGER}
+"""  # noqa: S608 - only statements of our own go in
 MONEY = """
     SELECT project_id, mode, 'payment ' || payment_intent_id || ' has ' || count(*) || ' rows' FROM payments_transaction
     GROUP BY project_id, mode, payment_intent_id HAVING count(*) > 1
