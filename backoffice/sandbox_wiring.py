@@ -1,43 +1,29 @@
 """Connects a project to an account of its own in the sandbox: keys, products, prices, plans, webhook endpoint.
 
 Everything goes the way that a developer goes with the real Stripe: the keys through the configuration service, the
-catalogue through Stripe's API. Only the account itself is made through the sandbox's own switch.
+catalogue by the plan set and `setup_stripe`. Only the account itself is made through the sandbox's own switch.
 """
-
-from dataclasses import dataclass
 
 import httpx
 from django.conf import settings
+from django.db import transaction
 
 from common.modes import LIVE, TEST
 from entitlements.models import Plan, PlanPrice
+from entitlements.services.apply import apply_declaration
+from entitlements.services.declared import read_document, read_preset
 from payments.models import StripeCredentials
+from payments.services.setup_stripe import set_up_stripe
 from payments.services.stripe_config import put_stripe_config
 from payments.services.webhook_endpoints import check_endpoint
-from payments.stripe_api import StripeAccount, stripe_account
 from projects.models import Project
 
 TIMEOUT_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class SamplePlan:
-    """One plan of the sample catalogue. Units: cents."""
-
-    code: str
-    name: str
-    description: str
-    rank: int
-    monthly_cents: int
-    yearly_cents: int
-    aliases: tuple[str, ...] = ()
-
-
-SAMPLE_PLANS = (
-    SamplePlan("maker", "Maker", "30 credits a day, files up to 50 MB", 1, 1299, 11691),
-    SamplePlan("pro", "Pro", "100 credits a day, files up to 200 MB", 2, 2499, 22491),
-    SamplePlan("unlimited", "Agency", "500 credits a day, files up to 500 MB", 3, 3999, 35991, ("agency",)),
-)
+PLAN_SET = "credits"
+# What the plans of the demo allow at a LiteLLM proxy besides: the plan set itself says nothing of model calls. Cents each day.
+MODEL_BUDGETS = {"free": 25, "maker": 100, "pro": 300, "unlimited": 1000}
 
 
 def sandbox_answers() -> bool:
@@ -51,7 +37,7 @@ def sandbox_answers() -> bool:
 
 
 def wire_to_sandbox(*, project: Project) -> None:
-    """Give the project an account in the sandbox with the sample plans; repeated, it mends only what is missing."""
+    """Give the project an account in the sandbox with a plan set; repeated, it mends only what is missing."""
     if not StripeCredentials.objects.for_project(project).filter(mode=TEST).exclude(secret_key="").exists():
         answer = httpx.post(
             f"{settings.STRIPE_API_BASE}/_sandbox/api/accounts", json={"name": project.name}, timeout=TIMEOUT_SECONDS
@@ -60,53 +46,26 @@ def wire_to_sandbox(*, project: Project) -> None:
         keys = answer.json()
         names = [f"{mode}_{kind}_key" for mode in (TEST, LIVE) for kind in ("secret", "publishable")]
         put_stripe_config(project=project, changes={name: keys[name] for name in names})
+    _make_plans(project)
     for mode in (TEST, LIVE):
-        account = stripe_account(project.pk, mode)
-        for sample in SAMPLE_PLANS:
-            _make_plan(project, account, mode, sample)
+        rows = PlanPrice.objects.for_project(project).filter(mode=mode, active=True, stripe_price_id="")
+        if rows.exists():
+            set_up_stripe(project=project, mode=mode)
         # Saving the keys made it; now it is moved to where the service is reached today.
         check_endpoint(project=project, mode=mode, mend_by_hand=True)
 
 
-def _make_plan(project: Project, account: StripeAccount, mode: str, sample: SamplePlan) -> None:
-    plan, _ = Plan.objects.get_or_create(
-        project=project,
-        code=sample.code,
-        defaults={"name": sample.name, "rank": sample.rank, "aliases": list(sample.aliases)},
-    )
-    if PlanPrice.objects.for_project(project).filter(plan=plan, mode=mode).exists():
+def _make_plans(project: Project) -> None:
+    """Install the plan set once: what somebody changed in it since is theirs."""
+    if Plan.objects.free_of(project) is not None:
         return
-    # Keys of the project's own: an interrupted seed repeats the calls and gets the same objects.
-    prefix = f"sample-{project.pk}-{mode}-{sample.code}"
-    product = account.create(
-        "products",
-        {"name": sample.name, "description": sample.description, "metadata": {"plan": sample.code}},
-        idempotency_key=prefix,
-    )
-    rows = []
-    for interval, amount in (("month", sample.monthly_cents), ("year", sample.yearly_cents)):
-        lookup_key = f"{sample.code}_{interval}ly"
-        price = account.create(
-            "prices",
-            {
-                "product": product["id"],
-                "currency": "usd",
-                "unit_amount": amount,
-                "recurring": {"interval": interval},
-                "lookup_key": lookup_key,
-            },
-            idempotency_key=f"{prefix}-{interval}",
-        )
-        rows.append(
-            PlanPrice(
-                project=project,
-                plan=plan,
-                mode=mode,
-                interval=interval,
-                stripe_price_id=price["id"],
-                lookup_key=lookup_key,
-                amount_cents=amount,
-                currency="usd",
-            )
-        )
-    PlanPrice.objects.bulk_create(rows)
+    budgets = {
+        code: {"limits": {"compute_budget_cents": cents, "compute_budget_duration": "1d"}}
+        for code, cents in MODEL_BUDGETS.items()
+    }
+    with transaction.atomic():
+        for declaration in (
+            read_preset(PLAN_SET, slug=project.slug),
+            read_document({"plans": budgets}, source="demo", slug=project.slug),
+        ):
+            apply_declaration(declaration=declaration, tell=lambda changes: None)

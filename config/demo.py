@@ -64,9 +64,10 @@ def _money(amount_cents: int, currency: str) -> str:
 
 
 def _plans(project: Project, current: Subscription | None) -> list[dict[str, Any]]:
-    prices = PlanPrice.objects.for_project(project).filter(mode=TEST, active=True).select_related("plan")
+    offered_plans = Plan.objects.for_project(project).on_offer()
+    prices = PlanPrice.objects.for_project(project).on_sale().filter(mode=TEST, plan__in=offered_plans)
     plans: dict[Plan, list[dict[str, Any]]] = {}
-    for price in prices.order_by("plan__rank", "interval"):
+    for price in prices.select_related("plan").order_by("plan__rank", "interval"):
         plans.setdefault(price.plan, []).append(
             {
                 "id": price.stripe_price_id,

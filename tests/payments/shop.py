@@ -120,19 +120,19 @@ def get(user: Any, leaf: str, query: str = "") -> Any:
     return user.client.get(f"{STRIPE}/{leaf}{query}")
 
 
-def checkout_body(price_id: str, **more: Any) -> dict[str, Any]:
+def checkout_body(price_id: str | None, **more: Any) -> dict[str, Any]:
     """Write a checkout's body."""
     return {"price_id": price_id, "success_url": SUCCESS_URL, "cancel_url": CANCEL_URL} | more
 
 
-def open_checkout(user: AppUser, price_id: str, *, query: str = "", **more: Any) -> dict[str, Any]:
+def open_checkout(user: AppUser, price_id: str | None, *, query: str = "", **more: Any) -> dict[str, Any]:
     """Open a checkout; a refusal fails the test."""
     answer = post(user, "checkout-session", checkout_body(price_id, **more), query=query)
     assert answer.status_code == 200, answer.content
     return dict(answer.json())
 
 
-def buy(shop: Shop, user: AppUser, price_id: str, *, query: str = "", **more: Any) -> dict[str, Any]:
+def buy(shop: Shop, user: AppUser, price_id: str | None, *, query: str = "", **more: Any) -> dict[str, Any]:
     """Open a checkout, pay it, come back, and return what the return page was told."""
     opened = open_checkout(user, price_id, query=query, **more)
     paid = shop.pay(opened["checkout_url"])

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import User
 from backoffice.demo_seed import ADMIN_EMAIL, DEMO_SLUG, DEVELOPER_EMAIL, SUPPORT_EMAIL, seed_demo
-from backoffice.sandbox_wiring import SAMPLE_PLANS
+from backoffice.sandbox_wiring import MODEL_BUDGETS
 from entitlements.models import Plan, PlanPrice
 from payments.models import StripeCredentials
 from payments.services.webhook_address import webhook_urls
@@ -48,7 +48,9 @@ def seed(*arguments: str) -> str:
 
 def test_the_demo_is_a_project_with_plans_prices_and_an_endpoint_in_both_modes(demo_instance: Path) -> None:
     project = seed_demo()
-    assert {plan.code for plan in Plan.objects.for_project(project)} == {plan.code for plan in SAMPLE_PLANS}
+    plans = {plan.code: plan for plan in Plan.objects.for_project(project)}
+    assert {code: plan.compute_budget_cents for code, plan in plans.items()} == MODEL_BUDGETS
+    assert (plans["maker"].credits_per_day, plans["maker"].file_size_mb, plans["maker"].trial_days) == (30, 50, 3)
     for mode in ("test", "live"):
         account = stripe_account(project.pk, mode)
         at_stripe = {price["id"]: price["unit_amount"] for price in account.list("prices", {"limit": 100})["data"]}
@@ -62,11 +64,13 @@ def test_the_demo_is_a_project_with_plans_prices_and_an_endpoint_in_both_modes(d
 
 def test_seeding_the_demo_again_makes_nothing_twice_and_keeps_passwords(demo_instance: Path) -> None:
     first = seed_demo()
+    Plan.objects.for_project(first).filter(code="maker").update(credits_per_day=31)
     passwords = json.loads((demo_instance / "demo-passwords.json").read_text())
     counts = (Plan.objects.for_project(first).count(), PlanPrice.objects.for_project(first).count())
     assert seed_demo() == first
     assert json.loads((demo_instance / "demo-passwords.json").read_text()) == passwords
     assert (Plan.objects.for_project(first).count(), PlanPrice.objects.for_project(first).count()) == counts
+    assert Plan.objects.for_project(first).get(code="maker").credits_per_day == 31
     account = stripe_account(first.pk, "test")
     assert len(account.list("webhook_endpoints", {"limit": 100})["data"]) == 1
     assert len(account.list("prices", {"limit": 100})["data"]) == counts[1] // 2
