@@ -7,16 +7,18 @@ from rest_framework import serializers
 
 from common.clock import from_unix
 from common.drf_fields import OneOfField, PlainCharField, PlainEmailField, StrictBooleanField, WholeNumberField
+from entitlements.entitlement_bodies import CreditsLeftAnswer, TokensLeftAnswer
 from payments.schema import PaymentSerializer, SubscriptionSerializer, moment, text
 from payments.services.checkout import PAYMENT, SUBSCRIPTION
+from payments.services.objects.subscription_plan import KEPT_PLAN_KEY, KEPT_UNTIL_KEY
 from payments.services.portal import FLOWS
 from projects.origins import MAX_URL_LENGTH
 
-# Stripe's limits: https://docs.stripe.com/api/metadata. Four keys are ours.
-METADATA_KEYS_MAX = 46
+# Stripe's limits: https://docs.stripe.com/api/metadata. Six keys are ours.
+METADATA_KEYS_MAX = 44
 METADATA_NAME_CHARS_MAX = 40
 METADATA_VALUE_CHARS_MAX = 500
-RESERVED_METADATA = frozenset({"project_id", "end_user_id", "external_user_id", "type"})
+RESERVED_METADATA = frozenset({"project_id", "end_user_id", "external_user_id", "type", KEPT_PLAN_KEY, KEPT_UNTIL_KEY})
 QUANTITY_MAX = 999_999
 PROMO_CODE_CHARS_MAX = 500
 PROMO_CODE_HELP = (
@@ -256,3 +258,5 @@ class StatusAnswer(serializers.Serializer[Any]):
     plan_active = serializers.BooleanField()
     plan_expires = moment()
     current_period_end = moment()
+    credits = CreditsLeftAnswer()
+    token_budget = TokensLeftAnswer()

@@ -15,7 +15,9 @@ from common.errors import ApiError, Conflict, NotFound
 from payments.models import Subscription
 from payments.models.billing import ENDED_STATUSES
 from payments.services.intent_rows import IntentOutcome, StripeObject, carry_out, claim_intent, is_intent_open
+from payments.services.kept_plans import kept_plan_metadata
 from payments.services.objects.subscription import cancel_time, cancels_at_period_end
+from payments.services.objects.subscription_plan import kept_plan_code
 from payments.services.prices import (
     RECURRING,
     PriceDoesNotFit,
@@ -141,7 +143,8 @@ def update_subscription(
 ) -> ChangedSubscription:
     """Move the subscription to another price, keeping its quantity; a payment that fails leaves it as it was.
 
-    A `plan` without an `interval` keeps the interval that is paid now.
+    A `plan` without an `interval` keeps the interval that is paid now. A smaller plan without proration begins with the next
+    period: nothing is given back for this one.
     Raises: PriceNotFound, PriceDoesNotFit, BadProrationDate (400), StripeCardError (402), NoSubscription (404),
     SeveralItems (409), StripeFailure.  Source: https://docs.stripe.com/api/subscriptions/update
     """
@@ -157,11 +160,17 @@ def update_subscription(
     }
     if proration_date is not None:
         params["proration_date"] = checked_proration_date(proration_date, item)
+    metadata = kept_plan_metadata(
+        project=project, mode=mode, current=change.current, price=price, proration_behavior=proration_behavior
+    )
+    if metadata:
+        params["metadata"] = metadata
     try:
         answer = _carry_out(change, UPDATE, params, _update)
     except StripeRefused as error:
         raise as_refusal(error) from None
-    return _changed(change, answer, update_message(item["price"], price))
+    stays = " The plan that is paid for stays until the period ends." if kept_plan_code(answer) else ""
+    return _changed(change, answer, update_message(item["price"], price) + stays)
 
 
 def wanted_price(change: Change, *, new_price_id: str, plan: str, interval: str) -> tuple[StripeObject, StripeObject]:

@@ -15,7 +15,7 @@ from django.db.models.expressions import RawSQL
 from common import clock
 from common.clock import from_unix
 from common.locks import HOLDINGS
-from entitlements.models import Entitlement, PlanPrice
+from entitlements.models import Entitlement, Plan, PlanPrice
 from entitlements.services.holdings import LOCK_OF_ROW
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
@@ -23,6 +23,7 @@ from payments.models import Invoice, Subscription
 from payments.models.billing import ENDED_STATUSES, SubscriptionQuerySet
 from payments.services.access import granted_access, policy_of
 from payments.services.history import Renewal, noted_keys, paid_renewals, state_of, write_changed
+from payments.services.objects.subscription_plan import first_item, kept_plan_code, period_edge
 from payments.services.ownership import Scope
 from payments.services.paid_periods import latest_paid_period
 from payments.services.snapshot import Snapshot, StripeObject, id_of
@@ -107,9 +108,9 @@ def _row_of(scope: Scope, found: StripeObject, before: Subscription | None) -> S
         stripe_subscription_id=found["id"],
         stripe_customer_id=id_of(found.get("customer")),
         status=found["status"],
-        plan_id=_plan_id(scope, before, price_of(found)),
+        plan_id=_plan_id(scope, before, found),
         stripe_price_id=id_of(price_of(found)),
-        quantity=_first_item(found).get("quantity") or 1,
+        quantity=first_item(found).get("quantity") or 1,
         current_period_start=from_unix(period_edge(found, "current_period_start")),
         current_period_end=from_unix(period_edge(found, "current_period_end")),
         trial_end=from_unix(found.get("trial_end")),
@@ -169,8 +170,17 @@ def _plans_of(scope: Scope, price: StripeObject) -> Any:
     return PlanPrice.objects.for_project(scope.project_id).filter(matches, mode=scope.mode).order_by(by_id)
 
 
-def _plan_id(scope: Scope, before: Subscription | None, price: StripeObject) -> uuid.UUID | None:
-    """Return the plan of a price; an unknown price keeps the plan there was, so that it never takes anything away."""
+def _plan_id(scope: Scope, before: Subscription | None, found: StripeObject) -> uuid.UUID | None:
+    """Return the plan that a subscription is on: one that stays until the period ends, else that of its price.
+
+    An unknown price keeps the plan there was, so that it never takes anything away.
+    """
+    price, kept_code = price_of(found), kept_plan_code(found)
+    if kept_code:
+        plans = Plan.objects.for_project(scope.project_id).named(kept_code)
+        kept: uuid.UUID | None = plans.values_list("pk", flat=True).first()
+        if kept is not None:
+            return kept
     if before is not None:
         sold: uuid.UUID | None = before.sold_plan_id  # type: ignore[attr-defined]
     else:
@@ -218,23 +228,10 @@ def _end_missing(scope: Scope, subscription_id: str) -> None:
         scope.holders.add(row.end_user_id)
 
 
-def _first_item(found: StripeObject) -> StripeObject:
-    items = (found.get("items") or {}).get("data") or []
-    return dict(items[0]) if items else {}
-
-
 def price_of(found: StripeObject) -> StripeObject:
     """Return the price of a subscription's first item."""
-    price = _first_item(found).get("price") or {}
+    price = first_item(found).get("price") or {}
     return price if isinstance(price, dict) else {"id": price}
-
-
-def period_edge(found: StripeObject, name: str) -> int | None:
-    """Return an edge of the current period from the item, where it is since 2025-03-31, or from the top, where it was before.
-
-    Source: https://docs.stripe.com/changelog/basil/2025-03-31/deprecate-subscription-current-period-start-and-end
-    """
-    return _first_item(found).get(name) or found.get(name)
 
 
 def cancel_time(found: StripeObject) -> int | None:

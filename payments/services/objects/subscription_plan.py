@@ -1,0 +1,30 @@
+"""Which plan a subscription is on: the one that its price sells, or for the rest of a paid period the one that was paid for."""
+
+from payments.services.snapshot import StripeObject
+
+# Set by a change to a smaller plan without proration (payments/services/kept_plans.py): the plan that stays, and the end of the
+# period that it stays for, in Unix seconds.
+KEPT_PLAN_KEY, KEPT_UNTIL_KEY = "plan_until_period_end", "plan_until"
+
+
+def first_item(found: StripeObject) -> StripeObject:
+    """Return a subscription's first item."""
+    items = (found.get("items") or {}).get("data") or []
+    return dict(items[0]) if items else {}
+
+
+def period_edge(found: StripeObject, name: str) -> int | None:
+    """Return an edge of the current period from the item, where it is since 2025-03-31, or from the top, where it was before.
+
+    Source: https://docs.stripe.com/changelog/basil/2025-03-31/deprecate-subscription-current-period-start-and-end
+    """
+    return first_item(found).get(name) or found.get(name)
+
+
+def kept_plan_code(found: StripeObject) -> str:
+    """Return the code of the plan that stays until the present period ends, "" when none does."""
+    metadata = found.get("metadata") or {}
+    end = period_edge(found, "current_period_end")
+    if not end or str(metadata.get(KEPT_UNTIL_KEY) or "") != str(end):
+        return ""
+    return str(metadata.get(KEPT_PLAN_KEY) or "")
