@@ -12,6 +12,7 @@ COPY --chown=root:root . .
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 VAR_DIR=/tmp/payments
 # collectstatic reads no secret and no database; the values below exist only for this step.
 RUN OIDC_PRIVATE_KEY="$(python -c 'from config.runtime_env import new_rsa_key; print(new_rsa_key())')" \
+    ENTITLEMENT_SIGNING_KEY="$(python -c 'from config.runtime_env import new_ed25519_key; print(new_ed25519_key())')" \
     SECRET_KEY=build-step-only-0123456789-0123456789-0123456789 ENCRYPTION_KEYS=b1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
     DATABASE_URL=postgres://unused@127.0.0.1:9/unused DATABASE_POOL=false \
     python manage.py collectstatic --noinput --skip-checks

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 import environ
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.core.exceptions import ImproperlyConfigured
+
+from common.signing_keys import BadSigningKeys, load_signing_keys
 
 Number = TypeVar("Number", int, float)
 
@@ -100,10 +101,14 @@ def check_rsa_key(name: str, pem: str) -> None:
         raise ImproperlyConfigured(f"{name} must be an RSA private key in PEM of at least {RSA_BITS_MIN} bits.")
 
 
-def check_ed25519_key(name: str, pem: str) -> None:
-    """Refuse what is no Ed25519 private key. Raises ImproperlyConfigured."""
-    if not isinstance(_load_key(pem), Ed25519PrivateKey):
-        raise ImproperlyConfigured(f"{name} must be an Ed25519 private key in PEM.")
+def check_ed25519_keys(name: str, pem: str) -> None:
+    """Refuse what is no Ed25519 private key, or several of them. Raises ImproperlyConfigured."""
+    try:
+        load_signing_keys(pem)
+    except BadSigningKeys:
+        raise ImproperlyConfigured(
+            f"{name} must be an Ed25519 private key in PEM, or up to five one after the other, the newest first."
+        ) from None
 
 
 def _load_key(pem: str) -> object:

@@ -26,7 +26,7 @@ def generated_keys(var_dir: Path) -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(64),
         "ENCRYPTION_KEYS": f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
         "OIDC_PRIVATE_KEY": new_rsa_key(),
-        "ENTITLEMENT_SIGNING_KEY": _pem(ed25519.Ed25519PrivateKey.generate()),
+        "ENTITLEMENT_SIGNING_KEY": new_ed25519_key(),
     }
     write_private(path, json.dumps(keys, indent=1))
     return keys
@@ -35,6 +35,11 @@ def generated_keys(var_dir: Path) -> dict[str, str]:
 def new_rsa_key() -> str:
     """Make a key of the kind that OIDC_PRIVATE_KEY takes."""
     return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def new_ed25519_key() -> str:
+    """Make a key of the kind that ENTITLEMENT_SIGNING_KEY takes."""
+    return _pem(ed25519.Ed25519PrivateKey.generate())
 
 
 def write_runtime_env(var_dir: Path, values: Mapping[str, str]) -> Path:

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from common.encryption import parse_key_ring
 from common.logs import logging_config
 from config.environment import (
-    check_ed25519_key,
+    check_ed25519_keys,
     check_rsa_key,
     read_address,
     read_log_level,
@@ -57,15 +57,16 @@ DEBUG = env_bool("DEBUG", default=False)
 SECRET_KEY = env_required("SECRET_KEY")
 ENCRYPTION_KEYS = env_required("ENCRYPTION_KEYS")
 OIDC_PRIVATE_KEY = env_required("OIDC_PRIVATE_KEY")
-ENTITLEMENT_SIGNING_KEY = env.str("ENTITLEMENT_SIGNING_KEY", default="").replace("\\n", "\n")
+ENTITLEMENT_SIGNING_KEY = env_required("ENTITLEMENT_SIGNING_KEY")
 PORT = read_number(env, "PORT", default=8000, at_least=1, at_most=65535)
 PUBLIC_BASE_URL = read_address(env, "PUBLIC_BASE_URL", default=f"http://127.0.0.1:{PORT}", with_path=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1", "testserver"}
 parse_key_ring(ENCRYPTION_KEYS)
 check_rsa_key("OIDC_PRIVATE_KEY", OIDC_PRIVATE_KEY)
-if ENTITLEMENT_SIGNING_KEY:
-    check_ed25519_key("ENTITLEMENT_SIGNING_KEY", ENTITLEMENT_SIGNING_KEY)
+check_ed25519_keys("ENTITLEMENT_SIGNING_KEY", ENTITLEMENT_SIGNING_KEY)
+# How long an entitlement token holds at most; no longer than revocation epochs are told (docs/entitlements.md).
+ENTITLEMENT_TOKEN_SECONDS = read_number(env, "ENTITLEMENT_TOKEN_SECONDS", default=600, at_least=30, at_most=600)
 if DEBUG and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:
     raise ImproperlyConfigured("DEBUG is on while ALLOWED_HOSTS names a host that is not this machine; turn DEBUG off.")
 if DEMO and not set(ALLOWED_HOSTS) <= LOCAL_HOSTS:

@@ -6,6 +6,7 @@ urlpatterns = [
     path("", include("entitlements.plans_urls")),
     path("", include("entitlements.connections_urls")),
     path("", include("entitlements.credits_urls")),
+    path("", include("entitlements.entitlements_urls")),
     path("", include("entitlements.usage_urls")),
     path("", include("entitlements.tokens_urls")),
 ]

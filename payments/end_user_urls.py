@@ -14,6 +14,7 @@ urlpatterns = [
         name="checkout-session",
     ),
     path(f"{STRIPE}/my-subscription", end_user.MySubscriptionView.as_view(), name="my-subscription"),
+    path(f"{STRIPE}/my-entitlements", end_user.MyEntitlementsView.as_view(), name="my-entitlements"),
     path(f"{STRIPE}/my-payments", end_user.MyPaymentsView.as_view(), name="my-payments"),
     path(f"{STRIPE}/customer-portal", end_user.CustomerPortalView.as_view(), name="customer-portal"),
     path(f"{STRIPE}/cancel-subscription", end_user.CancelSubscriptionView.as_view(), name="cancel-subscription"),

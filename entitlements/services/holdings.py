@@ -16,6 +16,7 @@ from common import clock
 from common.locks import HOLDINGS
 from entitlements.models import Entitlement, Plan
 from entitlements.services import plan_credits, provisioning, token_periods, usage_periods
+from projects.models import EndUser
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,11 @@ def end_tokens(*, project_id: uuid.UUID, end_user_id: uuid.UUID) -> None:
     """Make every entitlement token worthless that was made for a user until now, in both modes: one statement."""
     with connection.cursor() as cursor:
         cursor.execute(_RAISE_EPOCHS, {"project": project_id, "user": end_user_id, "moment": clock.now()})
+
+
+def end_tokens_of(end_user: EndUser) -> None:
+    """Follow a ban. Call in its transaction."""
+    end_tokens(project_id=end_user.project_id, end_user_id=end_user.pk)
 
 
 def _known(project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> Entitlement | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db.models import FilteredRelation, Q
 
+from entitlements.services.entitled import Entitled, read_entitled
 from payments.models import CheckoutSession, StripeCredentials, Subscription, Transaction
 from payments.models.billing import standing
 from payments.stripe_api import StripeNotConfigured
@@ -42,6 +43,18 @@ def read_my_subscription(*, project: Project, mode: str, end_user: EndUser) -> S
         subscription.end_user = end_user
         subscription.project = credentials.project
     return subscription
+
+
+def read_my_entitlements(*, project: Project, mode: str, end_user: EndUser) -> Entitled:
+    """Answer what this user is entitled to, and whether the project takes payments in this mode, in one query.
+
+    Raises: StripeNotConfigured (404).
+    """
+    configured = _configured(project, mode)
+    found = read_entitled(project_id=project.pk, mode=mode, end_user_id=end_user.pk, also=configured)
+    if not found.also:
+        raise StripeNotConfigured()
+    return found
 
 
 def bought_in(session: CheckoutSession) -> Bought:

@@ -3,11 +3,10 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from common import clock
-from entitlements.models import Plan
+from entitlements.services.entitled import TokensLeft, read_entitled
+from entitlements.services.ledger import Balance
 from payments.models import CheckoutSession, Subscription
 from payments.services import checkout, portal
-from payments.services.access import access_of
 from payments.services.customers import find_customer
 from payments.services.my_state import require_configured
 from payments.services.portal import NoCustomer
@@ -15,10 +14,6 @@ from payments.services.return_urls import url_or_default
 from projects.models import EndUser, Project
 from projects.services.end_user_tokens import UserBanned
 from projects.services.end_users import ensure_end_user
-
-FREE_TIER = "free"
-# Somebody who pays a price that no plan knows is not on the free tier; the app goes by plan_active.
-UNKNOWN_TIER = "unknown"
 
 
 @dataclass(frozen=True)
@@ -31,6 +26,8 @@ class UserStatus:
     plan_active: bool
     plan_expires: dt.datetime | None
     current_period_end: dt.datetime | None
+    credits: Balance
+    tokens: TokensLeft
 
 
 def open_checkout_for(
@@ -78,30 +75,28 @@ def open_portal_for(*, project: Project, mode: str, user_id: str, return_url: st
 
 def read_status(*, project: Project, mode: str, user_id: str) -> UserStatus:
     """Say what an app's user is on. One who never paid, or whom nobody knows, is on the free tier."""
-    end_user = _find_end_user(project, user_id)
-    customer = find_customer(project=project, mode=mode, end_user=end_user) if end_user else None
-    subscription = Subscription.objects.for_project(project).current_for(end_user, mode) if end_user else None
-    access = access_of(subscription, clock.now()) if subscription else None
-    holds = access is not None and access.plan_active
+    entitled = read_entitled(project_id=project.pk, mode=mode, user_id=user_id)
+    customer = subscription = None
+    if entitled.end_user_id is not None:
+        end_user = EndUser(pk=entitled.end_user_id, project_id=project.pk)
+        customer = find_customer(project=project, mode=mode, end_user=end_user)
+        subscription = Subscription.objects.for_project(project).current_for(end_user, mode)
     known_customer = customer.stripe_customer_id if customer else None
     return UserStatus(
-        tier=(access.plan_code or UNKNOWN_TIER) if access and holds else _free_tier(project),
+        tier=entitled.tier,
         stripe_customer_id=known_customer or (subscription.stripe_customer_id or None if subscription else None),
         stripe_subscription_id=subscription.stripe_subscription_id if subscription else None,
-        plan_active=holds,
-        plan_expires=access.plan_expires if access else None,
+        plan_active=entitled.plan_active,
+        plan_expires=entitled.plan_expires,
         current_period_end=subscription.current_period_end if subscription else None,
+        credits=entitled.credits,
+        tokens=entitled.tokens,
     )
 
 
 def _find_end_user(project: Project, user_id: str) -> EndUser | None:
     found = EndUser.objects.by_external_id(project, user_id).first()
     return found if isinstance(found, EndUser) else None
-
-
-def _free_tier(project: Project) -> str:
-    plan = Plan.objects.for_project(project).filter(free=True).order_by("rank", "code").first()
-    return plan.code if plan else FREE_TIER
 
 
 def _refuse_banned(end_user: EndUser) -> None:

@@ -12,6 +12,8 @@ from common.modes import mode_of
 from common.paging import paginate
 from common.query import read_test_mode
 from common.schema import IDEMPOTENCY_KEY, PAGING, error_responses
+from entitlements.entitlement_bodies import EntitlementsAnswer
+from entitlements.services.entitled import render_entitled
 from payments import bodies, schema
 from payments.models import Transaction
 from payments.serializers import payments_with_relations, render_payments
@@ -115,6 +117,18 @@ class MySubscriptionView(EndUserView):
         """Read what you are on. One answer, without a call to Stripe."""
         subscription = my_state.read_my_subscription(**self.caller(request))
         return Response(render_subscription(subscription) if subscription else None)
+
+
+class MyEntitlementsView(EndUserView):
+    @extend_schema(
+        operation_id="read_my_entitlements",
+        tags=TAGS,
+        parameters=READ,
+        responses={200: EntitlementsAnswer, **READ_REFUSALS},
+    )
+    def get(self, request: Request) -> Response:
+        """Read what you are entitled to: plan, features, limits, credits and token budget. One query, no call to Stripe."""
+        return Response(render_entitled(my_state.read_my_entitlements(**self.caller(request))))
 
 
 class MyPaymentsView(EndUserView):

@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 from common.query import read_flag
 from common.schema import IDEMPOTENCY_KEY, error_responses
 from common.strict_jwt import is_identifier
+from entitlements.services.entitled import render_credits, render_tokens
 from payments import bodies
 from payments.services import on_behalf
 from payments.services.shapes import utc_text
@@ -100,6 +101,8 @@ class ServerStatusView(ServerView):
                 "plan_active": status.plan_active,
                 "plan_expires": utc_text(status.plan_expires),
                 "current_period_end": utc_text(status.current_period_end),
+                "credits": render_credits(status.credits),
+                "token_budget": render_tokens(status.tokens),
             }
         )
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from common.errors import NotFound
 from common.strict_jwt import is_identifier, is_storable
 from projects.appearance import APPEARANCE_COLUMNS, announce_appearance
+from projects.bans import announce_ban
 from projects.models import EndUser, EndUserQuerySet, Project
 
 SEEN_EVERY = dt.timedelta(days=1)
@@ -91,7 +92,10 @@ def set_end_user_active(*, end_user: EndUser, is_active: bool) -> EndUser:
     """Ban an end user or let them in again. A ban holds from their next request on."""
     end_user.is_active = is_active
     end_user.banned_at = None if is_active else (end_user.banned_at or timezone.now())
-    end_user.save(update_fields=["is_active", "banned_at"])
+    with transaction.atomic():
+        end_user.save(update_fields=["is_active", "banned_at"])
+        if not is_active:
+            announce_ban(end_user)
     return end_user
 
 

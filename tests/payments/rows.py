@@ -5,10 +5,13 @@ import itertools
 import uuid
 from typing import Any
 
+from django.db import transaction
+
 from common import clock
 from common.ids import stripe_row_id
 from entitlements.models import Plan
 from payments.models import Dispute, Invoice, Refund, Subscription, Transaction
+from payments.services.standing import write_standings
 from projects.models import EndUser, Project
 
 _numbers = itertools.count(1)
@@ -42,7 +45,18 @@ def create_subscription(project: Project, **fields: Any) -> Subscription:
         "created_at": now,
     } | fields
     row_id = stripe_row_id(project.pk, values["mode"], values["stripe_subscription_id"])
-    return Subscription.objects.create(id=row_id, project=project, **values)
+    row = Subscription.objects.create(id=row_id, project=project, **values)
+    follow_subscription(row)
+    return row
+
+
+def follow_subscription(row: Subscription) -> None:
+    """Let its user hold what a subscription gives, as whoever writes one does in the same transaction."""
+    if row.end_user_id is not None:
+        with transaction.atomic():
+            write_standings(
+                project_id=row.project_id, mode=row.mode, end_user_ids=[row.end_user_id], cause="a test's row"
+            )
 
 
 def create_payment(project: Project, **fields: Any) -> Transaction:

@@ -20,6 +20,7 @@ def ask(server: Any, user_id: str, app: str | None = None, query: str = "") -> A
 
 
 def free(project: Project, user_id: str) -> dict[str, Any]:
+    month = clock.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return {
         "app_id": project.slug,
         "user_id": user_id,
@@ -29,6 +30,19 @@ def free(project: Project, user_id: str) -> dict[str, Any]:
         "plan_active": False,
         "plan_expires": None,
         "current_period_end": None,
+        "credits": {
+            "available": 0,
+            "reserved": 0,
+            "debt": 0,
+            "buckets": {"plan_daily": 0, "plan_periodic": 0, "bonus": 0, "purchased": 0},
+        },
+        "token_budget": {
+            "limit": 0,
+            "used": 0,
+            "remaining": 0,
+            "period_start": f"{month:%Y-%m-%dT%H:%M:%SZ}",
+            "period_end": f"{(month + dt.timedelta(days=32)).replace(day=1):%Y-%m-%dT%H:%M:%SZ}",
+        },
     }
 
 

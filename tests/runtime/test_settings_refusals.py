@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import check_ed25519_key, check_rsa_key, read_address, read_number
+from config.environment import check_ed25519_keys, check_rsa_key, read_address, read_number
 
 pytestmark = pytest.mark.no_db
 
@@ -51,6 +51,7 @@ def test_good_settings_start(tmp_path: Path) -> None:
         ({"DEMO": "2"}, "DEMO"),
         ({"OIDC_PRIVATE_KEY": "junk"}, "OIDC_PRIVATE_KEY"),
         ({"ENTITLEMENT_SIGNING_KEY": "junk"}, "ENTITLEMENT_SIGNING_KEY"),
+        ({"ENTITLEMENT_SIGNING_KEY": None}, "ENTITLEMENT_SIGNING_KEY"),
         ({"PUBLIC_BASE_URL": "nohost"}, "PUBLIC_BASE_URL"),
         ({"REDIS_URL": "zzz"}, "REDIS_URL"),
         ({"STRIPE_API_BASE": "127.0.0.1:8420"}, "STRIPE_API_BASE"),
@@ -115,7 +116,7 @@ def test_a_key_of_another_kind_or_too_short_is_refused() -> None:
         with pytest.raises(ImproperlyConfigured, match=r"^KEY must be an RSA"):
             check_rsa_key("KEY", key)
     with pytest.raises(ImproperlyConfigured, match=r"^KEY must be an Ed25519"):
-        check_ed25519_key("KEY", os.environ["OIDC_PRIVATE_KEY"])
+        check_ed25519_keys("KEY", os.environ["OIDC_PRIVATE_KEY"])
 
 
 def test_values_that_are_unusual_and_right_start(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_values_that_are_unusual_and_right_start(tmp_path: Path) -> None:
         "STRIPE_TIMEOUT_SECONDS": "0.5",
         "STRIPE_MAX_NETWORK_RETRIES": "0",
         "LOG_LEVEL": "warning",
-        "ENTITLEMENT_SIGNING_KEY": None,
+        "ENTITLEMENT_SIGNING_KEY": os.environ["ENTITLEMENT_SIGNING_KEY"].replace("\n", "\\n"),
         "OIDC_PRIVATE_KEY": os.environ["OIDC_PRIVATE_KEY"].replace("\n", "\\n"),
     }
     assert start(tmp_path, **unusual).stderr == ""

@@ -20,6 +20,7 @@ FUNCTION_VIEWS = {
     "healthz": ("GET",),
     "readyz": ("GET",),
     "webhook/stripe": ("POST",),
+    ".well-known/entitlements/jwks.json": ("GET",),
     "api/v1/payments/stripe/webhooks/{project_id}/{mode}": ("POST",),
 }
 
@@ -119,6 +120,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", f"{USER}/checkout-session"): Row("end_user", body=CHECKOUT_BODY),
     ("GET", f"{USER}/checkout-session/{{session_id}}"): Row("end_user", path={"session_id": "cs_test_nobody"}),
     ("GET", f"{USER}/my-subscription"): Row("end_user"),
+    ("GET", f"{USER}/my-entitlements"): Row("end_user"),
     ("GET", f"{USER}/my-payments"): Row("end_user"),
     ("POST", f"{USER}/customer-portal"): Row("end_user", body={"return_url": "https://app.example/"}),
     ("POST", f"{USER}/cancel-subscription"): Row("end_user", body={}),
@@ -126,6 +128,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", f"{USER}/preview-update"): Row("end_user", body={"new_price_id": "price_x"}),
     ("POST", f"{USER}/update-subscription"): Row("end_user", body={"new_price_id": "price_x"}),
     # Credits: an end user's own account, or that of a user whom the server names.
+    ("GET", f"{P}/entitlements/{{user_id}}"): Row("end_user_or_server", path={"user_id": "nobody"}),
+    ("GET", f"{P}/entitlements/token"): Row("end_user_or_server"),
+    ("POST", f"{P}/entitlements/token"): Row("end_user_or_server", body={}),
+    ("GET", f"{P}/entitlement-epochs"): Row("server"),
     ("GET", f"{P}/credits/balance"): Row("end_user_or_server"),
     ("GET", f"{P}/credits/history"): Row("end_user_or_server"),
     ("POST", f"{P}/credits/check"): Row("end_user_or_server", body={"amount": 1}),
@@ -222,6 +228,7 @@ ROWS: dict[tuple[str, str], Row] = {
     # OAuth2 as its standards have it: the token and client are in the request, refusals are the protocol's own.
     ("GET", ".well-known/openid-configuration"): Row("public"),
     ("GET", ".well-known/jwks.json"): Row("public"),
+    ("GET", ".well-known/entitlements/jwks.json"): Row("public"),
     ("POST", "oauth/token"): Row("public"),
     ("POST", "oauth/revoke"): Row("public"),
     ("POST", "oauth/introspect"): Row("public"),

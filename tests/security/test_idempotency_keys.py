@@ -30,6 +30,7 @@ EXCEPTIONS = {
     f"{USER}/preview-update": MOVES_NOTHING,
     f"{PROJECT}/connections/litellm/check": "asks the proxy, and may not answer what it said before",
     f"{P}/portal": MOVES_NOTHING,
+    f"{P}/entitlements/token": "each call signs anew; nothing is stored",
     "portal/{app}": MOVES_NOTHING,
     f"{P}/usage/can-execute": "only answers: nothing is counted or kept back by asking",
 }
