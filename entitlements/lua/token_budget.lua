@@ -1,113 +1,119 @@
 -- One operation on one account's token budget, in one round trip.
 --
--- KEYS: 1 the account, 2 its reservations by expiry, 3 the era, 4 the journal, 5 the answer kept under an idempotency key,
---       6 the account's idempotency keys by time
--- ARGV: 1 operation, 2 account, 3 business time (s), 4 tokens (-1 = all that was reserved), 5 reservation, 6 its life (ms),
---       7 fingerprint of the request ("" = no key), 8 the key's name, 9 how long keys are kept (ms), 10 how many of them,
---       11 how many reservations may be open
--- Answers {"ok" | "exceeded", facts}, {"again", facts}, {"reused"}, {"unknown"}, {"full"}, or {"load", turn, era, why} when the
--- account has to be read from the database first.
+-- KEYS: 1 the account; with an idempotency key also 2 the answer kept under it, 3 the account's keys by time. The others that are
+--       used have the same hash tag: the account's reservations by expiry, the era, the journal.
+-- ARGV: 1 operation, 2 business time (s), 3 tokens (-1 = all that was reserved), 4 reservation, 5 its life (ms),
+--       6 fingerprint of the request, 7 the idempotency key's name (6 and 7 are missing without one)
+-- Answers "ok" or "exceeded" and the facts, "again" and the facts kept, "reused", "unknown", "full", or "load", the account's turn,
+-- the era and why, when the account has to be read from the database first.
 --
+-- Few and short arguments and one text in return: most of a call's time is what the client packs and reads.
 -- Redis refuses a script that would write beyond its memory at the first write that needs memory, so HSET comes before HDEL.
-local operation, account, business = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local tokens, reservation = tonumber(ARGV[4]), ARGV[5]
-local fingerprint = ARGV[7]
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local ERA, JOURNAL = '{tokens}:era', '{tokens}:journal'
+local KEY_KEPT_MS, KEYS_MAX, RESERVATIONS_MAX = @KEY_KEPT_MS@, @KEYS_MAX@, @RESERVATIONS_MAX@
+local budget, operation, tokens = KEYS[1], ARGV[1], tonumber(ARGV[3])
+local reservation, fingerprint = ARGV[4], ARGV[6]
+local reservations = budget .. ':r'
 
 -- Lua writes great numbers as 1e+15 by itself.
 local function text(number)
   return string.format('%.0f', number)
 end
 
-if fingerprint ~= '' then
-  local kept = redis.call('GET', KEYS[5])
+if fingerprint then
+  local kept = redis.call('GET', KEYS[2])
   if kept then
     local cut = string.find(kept, '\n', 1, true)
     if string.sub(kept, 1, cut - 1) ~= fingerprint then
-      return {'reused'}
+      return 'reused'
     end
-    return {'again', string.sub(kept, cut + 1)}
+    return 'again ' .. string.sub(kept, cut + 1)
   end
 end
 
-local held = redis.call('HMGET', KEYS[1], 'period', 'era', 'limit', 'base', 'own', 'reserved', 'starts', 'ends', 'until', 'check_at', 'turn')
-local era = redis.call('GET', KEYS[3]) or ''
-if not held[1] or held[2] ~= era then
-  return {'load', held[11] or '0', era, held[1] and 'moved' or 'missing'}
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local held = redis.call('HMGET', budget, 'era', 'check_at', 'until', 'limit', 'base', 'own', 'reserved', 'span', 'entry')
+local era = redis.call('GET', ERA) or '-'
+local function load(why)
+  return 'load ' .. (redis.call('HGET', budget, 'turn') or '0') .. ' ' .. era .. ' ' .. why
 end
-if now >= tonumber(held[10]) or (held[9] ~= '' and business >= tonumber(held[9])) then
-  return {'load', held[11] or '0', era, 'old'}
+if held[1] ~= era then
+  return load(held[1] and 'moved' or 'missing')
 end
-local limit = held[3] ~= '' and tonumber(held[3]) or nil
-local base, own, reserved = tonumber(held[4]), tonumber(held[5]), tonumber(held[6])
+if now >= tonumber(held[2]) or (held[3] ~= '' and tonumber(ARGV[2]) >= tonumber(held[3])) then
+  return load('old')
+end
+local limit = tonumber(held[4])
+local base, own, reserved = tonumber(held[5]), tonumber(held[6]), tonumber(held[7])
 
-local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', text(now))
-if #due > 0 then
-  local fields = {}
-  for place, name in ipairs(due) do
-    fields[place] = 'r:' .. name
+if reserved > 0 then
+  local due = redis.call('ZRANGEBYSCORE', reservations, '-inf', text(now))
+  if #due > 0 then
+    local fields = {}
+    for place, name in ipairs(due) do
+      fields[place] = 'r:' .. name
+    end
+    for _, amount in ipairs(redis.call('HMGET', budget, unpack(fields))) do
+      reserved = reserved - tonumber(amount or 0)
+    end
+    redis.call('HSET', budget, 'reserved', text(reserved))
+    redis.call('HDEL', budget, unpack(fields))
+    redis.call('ZREM', reservations, unpack(due))
   end
-  for _, amount in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do
-    reserved = reserved - tonumber(amount or 0)
-  end
-  redis.call('HSET', KEYS[1], 'reserved', text(reserved))
-  redis.call('HDEL', KEYS[1], unpack(fields))
-  redis.call('ZREM', KEYS[2], unpack(due))
 end
 
 local function room_for(more)
   return not limit or base + own + reserved + more <= limit
 end
 
-local function facts(amount, id, expires)
-  return table.concat({text(amount), limit and text(limit) or '-', text(base + own), text(reserved), held[7],
-    held[8] ~= '' and held[8] or '-', id or '-', expires and text(expires) or '-'}, ' ')
+local function facts(amount, expires)
+  return text(amount) .. ' ' .. (limit and held[4] or '-') .. ' ' .. text(base + own) .. ' ' .. text(reserved) .. ' ' .. held[8]
+    .. ' ' .. (reservation or '-') .. ' ' .. (expires and text(expires) or '-')
+end
+
+local function exceeded(amount)
+  return 'exceeded ' .. facts(amount)
 end
 
 local function use(amount)
   own = own + amount
-  redis.call('HSET', KEYS[1], 'own', text(own))
-  redis.call('HSET', KEYS[4], 'u:' .. held[1] .. ':' .. era, text(own))
+  local figure = text(own)
+  redis.call('HSET', budget, 'own', figure)
+  redis.call('HSET', JOURNAL, held[9], figure)
 end
 
-local function close(amount)
-  reserved = reserved - amount
-  redis.call('HSET', KEYS[1], 'reserved', text(reserved))
-  local expires = tonumber(redis.call('ZSCORE', KEYS[2], reservation))
-  redis.call('HSET', KEYS[4], 'r:' .. account .. ':' .. reservation, text(amount) .. ' ' .. text(expires) .. ' 1')
-  redis.call('HDEL', KEYS[1], 'r:' .. reservation)
-  redis.call('ZREM', KEYS[2], reservation)
+local function of_account(kind, name)
+  return kind .. string.sub(budget, #'{tokens}:a:' + 1) .. ':' .. name
 end
 
 local function done(answer)
-  if fingerprint ~= '' then
-    local keep = tonumber(ARGV[9])
+  if fingerprint then
     local value = fingerprint .. '\n' .. answer
-    redis.call('SET', KEYS[5], value, 'PX', text(keep))
-    redis.call('HSET', KEYS[4], 'k:' .. account .. ':' .. ARGV[8], text(now + keep) .. '\n' .. value)
-    redis.call('ZADD', KEYS[6], text(now), KEYS[5])
-    redis.call('PEXPIRE', KEYS[6], text(keep))
-    redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', text(now - keep))
-    local over = redis.call('ZCARD', KEYS[6]) - tonumber(ARGV[10])
+    redis.call('SET', KEYS[2], value, 'PX', text(KEY_KEPT_MS))
+    redis.call('HSET', JOURNAL, of_account('k:', ARGV[7]), text(now + KEY_KEPT_MS) .. '\n' .. value)
+    redis.call('ZADD', KEYS[3], text(now), KEYS[2])
+    redis.call('PEXPIRE', KEYS[3], text(KEY_KEPT_MS))
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - KEY_KEPT_MS))
+    local over = redis.call('ZCARD', KEYS[3]) - KEYS_MAX
     if over > 0 then
-      for place, name in ipairs(redis.call('ZPOPMIN', KEYS[6], over)) do
+      for place, name in ipairs(redis.call('ZPOPMIN', KEYS[3], over)) do
         if place % 2 == 1 then
           redis.call('DEL', name)
         end
       end
     end
   end
-  return {'ok', answer}
+  return 'ok ' .. answer
 end
 
 if operation == 'check' then
-  return {room_for(tokens) and 'ok' or 'exceeded', facts(tokens)}
+  return (room_for(tokens) and 'ok ' or 'exceeded ') .. facts(tokens)
 end
 
 if operation == 'consume' then
   if not room_for(tokens) then
-    return {'exceeded', facts(tokens)}
+    return exceeded(tokens)
   end
   use(tokens)
   return done(facts(tokens))
@@ -115,23 +121,24 @@ end
 
 if operation == 'reserve' then
   if not room_for(tokens) then
-    return {'exceeded', facts(tokens)}
+    return exceeded(tokens)
   end
-  if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[11]) then
-    return {'full'}
+  if redis.call('ZCARD', reservations) >= RESERVATIONS_MAX then
+    return 'full'
   end
-  local expires = now + tonumber(ARGV[6])
+  local expires = now + tonumber(ARGV[5])
   reserved = reserved + tokens
-  redis.call('HSET', KEYS[1], 'reserved', text(reserved), 'r:' .. reservation, text(tokens))
-  redis.call('ZADD', KEYS[2], text(expires), reservation)
-  redis.call('HSET', KEYS[4], 'r:' .. account .. ':' .. reservation, text(tokens) .. ' ' .. text(expires) .. ' 0')
-  return done(facts(tokens, reservation, expires))
+  redis.call('HSET', budget, 'reserved', text(reserved), 'r:' .. reservation, text(tokens))
+  redis.call('ZADD', reservations, text(expires), reservation)
+  redis.call('PEXPIRE', reservations, text(@IDLE_MS@))
+  redis.call('HSET', JOURNAL, of_account('r:', reservation), text(tokens) .. ' ' .. text(expires) .. ' 0')
+  return done(facts(tokens, expires))
 end
 
 -- commit and release
-local amount = tonumber(redis.call('HGET', KEYS[1], 'r:' .. reservation) or nil)
+local amount = tonumber(redis.call('HGET', budget, 'r:' .. reservation) or nil)
 if not amount then
-  return {'unknown'}
+  return 'unknown'
 end
 local used = tokens
 if operation == 'release' then
@@ -140,10 +147,15 @@ elseif tokens < 0 then
   used = amount
 end
 if used > amount and not room_for(used - amount) then
-  return {'exceeded', facts(used - amount)}
+  return exceeded(used - amount)
 end
-close(amount)
+reserved = reserved - amount
+local expires = tonumber(redis.call('ZSCORE', reservations, reservation))
+redis.call('HSET', budget, 'reserved', text(reserved))
+redis.call('HSET', JOURNAL, of_account('r:', reservation), text(amount) .. ' ' .. text(expires) .. ' 1')
+redis.call('HDEL', budget, 'r:' .. reservation)
+redis.call('ZREM', reservations, reservation)
 if used > 0 then
   use(used)
 end
-return done(facts(used, reservation))
+return done(facts(used))

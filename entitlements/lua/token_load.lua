@@ -1,6 +1,6 @@
 -- Put an account's budget into Redis as the database has it, without losing what Redis knows better.
 --
--- KEYS: 1 the account, 2 its reservations by expiry, 3 the era, 4 the journal, 5 the account's idempotency keys by time
+-- KEYS: 1 the account, 2 its reservations by expiry, 3 the account's idempotency keys by time, 4 the era, 5 the journal
 -- ARGV: 1 what the database says, as JSON
 -- Answers 1, or 0 when the era has changed since the database was asked: what it said may be too old then.
 local given = cjson.decode(ARGV[1])
@@ -11,13 +11,13 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
-local era = redis.call('GET', KEYS[3]) or ''
+local era = redis.call('GET', KEYS[4]) or '-'
 if era ~= given.era then
   return 0
 end
-if era == '' then
+if era == '-' then
   era = given.new_era
-  redis.call('SET', KEYS[3], era)
+  redis.call('SET', KEYS[4], era)
 end
 
 -- What this Redis counted itself in this era, and what was counted before and elsewhere. The first only grows, and the greatest
@@ -31,7 +31,7 @@ for _, use in ipairs(given.uses) do
     base = base + use[2]
   end
 end
-own = math.max(own, tonumber(redis.call('HGET', KEYS[4], 'u:' .. given.period .. ':' .. era) or 0))
+own = math.max(own, tonumber(redis.call('HGET', KEYS[5], 'u:' .. given.period .. ':' .. era) or 0))
 
 local reserved = 0
 if held[2] == era then
@@ -51,18 +51,18 @@ else
   for _, one in ipairs(given.keys) do
     if one[3] > now then
       redis.call('SET', one[1], one[2], 'PX', text(one[3] - now), 'NX')
-      redis.call('ZADD', KEYS[5], text(one[3] - given.keep), one[1])
+      redis.call('ZADD', KEYS[3], text(one[3] - given.keep), one[1])
     end
   end
-  redis.call('PEXPIRE', KEYS[5], text(given.keep))
+  redis.call('PEXPIRE', KEYS[3], text(given.keep))
 end
 
 -- Somebody changed what the account is on while the database was read: look again at the next call.
 local turn = held[6] or '0'
 local check_at = turn == given.turn and now + given.fresh or 0
 redis.call('HSET', KEYS[1], 'period', given.period, 'era', era, 'limit', given.limit, 'base', text(base), 'own', text(own),
-  'reserved', text(reserved), 'starts', given.starts, 'ends', given.ends, 'until', given['until'], 'check_at', text(check_at),
-  'turn', turn)
+  'reserved', text(reserved), 'span', given.starts .. ' ' .. given.ends, 'until', given['until'], 'check_at', text(check_at),
+  'entry', 'u:' .. given.period .. ':' .. era, 'turn', turn)
 redis.call('PEXPIRE', KEYS[1], text(given.idle))
 redis.call('PEXPIRE', KEYS[2], text(given.idle))
 return 1

@@ -8,24 +8,22 @@ import threading
 import time
 import uuid
 from dataclasses import replace
+from typing import Any
 
 from django.conf import settings
 
 from common import clock
 from common.errors import Conflict, NotFound, TooManyRequests
 from entitlements.services import token_outage
-from entitlements.services.token_facts import ALL_RESERVED, Ask, Budget, Once
+from entitlements.services.token_facts import ALL_RESERVED, NOTHING, Ask, Budget, Once
 from entitlements.services.token_journal import facts_of, write_journal
 from entitlements.services.token_periods import current_period
 from entitlements.services.token_store import (
-    ERA,
-    JOURNAL,
-    KEY_KEPT_MS,
-    KEYS_MAX,
     RESERVATIONS_MAX,
     AccountKeys,
     StoreDown,
     TokenBudgetUnavailable,
+    answer_key,
     keys_of,
     token_store,
 )
@@ -152,13 +150,15 @@ def _without_redis(ask: Ask, *, redis_away: bool = True) -> Budget:
 def _answer(ask: Ask) -> list[str]:
     """Ask Redis, and put the account there first when it does not know it. Raises StoreDown."""
     keys, store, once = keys_of(**ask.whose), token_store(), ask.once
-    names = [keys.budget, keys.reservations, ERA, JOURNAL, keys.answer(once.name if once else ""), keys.idempotency]
-    arguments = [
-        ask.operation, keys.account, clock.now().timestamp(), ask.tokens, ask.reservation_id, ask.ttl_seconds * 1000,
-        once.fingerprint if once else "", once.name if once else "", KEY_KEPT_MS, KEYS_MAX, RESERVATIONS_MAX,
-    ]  # fmt: skip
+    names = [keys.budget]
+    arguments: list[Any] = [ask.operation, clock.now().timestamp(), ask.tokens]
+    if ask.reservation_id or once:
+        arguments += [ask.reservation_id or NOTHING, ask.ttl_seconds * 1000]
+    if once:
+        names += [answer_key(once.name), keys.idempotency]
+        arguments += [once.fingerprint, once.name]
     for _ in range(LOADS_MAX):
-        reply: list[str] = store.operate(names, arguments)
+        reply = store.operate(names, arguments)
         if reply[0] != "load":
             return reply
         _load(ask, keys, reply)
@@ -171,7 +171,7 @@ _loading = [threading.Lock() for _ in range(64)]
 
 def _load(ask: Ask, keys: AccountKeys, reply: list[str]) -> None:
     _, turn, era, why = reply
-    lock = _loading[hash(keys.account) % len(_loading)]
+    lock = _loading[hash(keys.budget) % len(_loading)]
     if not lock.acquire(blocking=False):
         with lock:
             return
@@ -180,14 +180,14 @@ def _load(ask: Ask, keys: AccountKeys, reply: list[str]) -> None:
             # What an interrupted era has counted and not yet written is in its journal.
             write_journal()
         period = current_period(**ask.whose)
-        facts = facts_of(period, keys, with_marks=why in ("moved", "missing"), **ask.whose)
+        facts = facts_of(period, with_marks=why in ("moved", "missing"), **ask.whose)
         token_store().load(keys, {**facts, "turn": turn, "era": era, "fresh": FRESH_MS})
     finally:
         lock.release()
 
 
 def _facts(ask: Ask, reply: list[str]) -> Budget:
-    return Budget.from_text(reply[1], replayed=reply[0] == "again")
+    return Budget.from_words(reply[1:], replayed=reply[0] == "again")
 
 
 def _exceeded(budget: Budget) -> TokenBudgetExceeded:

@@ -22,7 +22,7 @@ class Once:
         return cls(hashlib.sha256(f"{caller}:{key}".encode()).hexdigest(), hashlib.sha256(request.encode()).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Ask:
     """One operation on one account."""
 
@@ -64,9 +64,9 @@ class Budget:
         return None if self.limit is None else max(0, self.limit - self.used - self.reserved)
 
     @classmethod
-    def from_text(cls, text: str, *, replayed: bool = False) -> "Budget":
+    def from_words(cls, words: list[str], *, replayed: bool = False) -> "Budget":
         """Read what `text` wrote."""
-        tokens, limit, used, reserved, starts, ends, reservation, expires = text.split(" ")
+        tokens, limit, used, reserved, starts, ends, reservation, expires = words
         return cls(
             tokens=int(tokens),
             limit=_number(limit),

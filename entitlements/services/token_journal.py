@@ -14,8 +14,9 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from entitlements.models import MarkKind, TokenMark
+from entitlements.services.token_facts import NOTHING
 from entitlements.services.token_periods import OpenPeriod
-from entitlements.services.token_store import KEYS_MAX, AccountKeys, StoreDown, token_store
+from entitlements.services.token_store import KEYS_MAX, StoreDown, answer_key, token_store
 
 logger = logging.getLogger(__name__)
 
@@ -116,14 +117,14 @@ def _write(entries: Entries) -> None:
             cursor.execute(_WRITE_MARKS, [list(column) for column in zip(*entries.marks, strict=True)])
 
 
-def facts_of(period: OpenPeriod, account: AccountKeys, *, with_marks: bool, **whose: Any) -> dict[str, Any]:
+def facts_of(period: OpenPeriod, *, with_marks: bool, **whose: Any) -> dict[str, Any]:
     """Return what Redis is told of an account: its period, what was used of it, and with marks also what was open and answered."""
-    reservations, keys = _marks(account, **whose) if with_marks else ([], [])
+    reservations, keys = _marks(**whose) if with_marks else ([], [])
     return {
         "period": str(period.id),
         "limit": "" if period.limit_tokens is None else str(period.limit_tokens),
         "starts": _seconds(period.starts_at),
-        "ends": _seconds(period.ends_at),
+        "ends": _seconds(period.ends_at) or NOTHING,
         "until": _seconds(period.sure_until),
         "uses": period.uses,
         "reservations": reservations,
@@ -135,13 +136,13 @@ def _seconds(at: dt.datetime | None) -> str:
     return "" if at is None else str(int(at.timestamp()))
 
 
-def _marks(account: AccountKeys, **whose: Any) -> tuple[list[Any], list[Any]]:
+def _marks(**whose: Any) -> tuple[list[Any], list[Any]]:
     rows = TokenMark.objects.filter(**whose, closed=False, expires_at__gt=Now())
     reservations, keys = [], []
     for mark in rows.order_by("-expires_at")[: 2 * KEYS_MAX]:
         expires_ms = int(mark.expires_at.timestamp() * 1000)
         if mark.kind == MarkKind.KEY:
-            keys.append([account.answer(mark.name), mark.value, expires_ms])
+            keys.append([answer_key(mark.name), mark.value, expires_ms])
         elif not mark.in_outage:
             reservations.append([mark.name, mark.tokens, expires_ms])
     return reservations, keys[:KEYS_MAX]

@@ -75,7 +75,7 @@ def _first_answer(ask: Ask) -> Budget | None:
     fingerprint, _, facts = kept.value.partition("\n")
     if fingerprint != ask.once.fingerprint:
         raise KeyReused
-    return Budget.from_text(facts, replayed=True)
+    return Budget.from_words(facts.split(" "), replayed=True)
 
 
 def _keep_answer(ask: Ask, budget: Budget) -> None:

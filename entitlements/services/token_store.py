@@ -56,20 +56,20 @@ class StoreDown(Exception):
 class AccountKeys:
     """The names of one account's values."""
 
-    account: str
     budget: str
     reservations: str
     idempotency: str
 
-    def answer(self, name: str) -> str:
-        """Name the answer that is kept under an idempotency key."""
-        return f"{{tokens}}:k:{name}"
+
+def answer_key(name: str) -> str:
+    """Name the answer that is kept under an idempotency key."""
+    return f"{{tokens}}:k:{name}"
 
 
 def keys_of(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> AccountKeys:
     """Name the values of one user's account in one mode."""
-    account = f"{project_id}:{mode}:{end_user_id}"
-    return AccountKeys(account, f"{{tokens}}:a:{account}", f"{{tokens}}:r:{account}", f"{{tokens}}:i:{account}")
+    budget = f"{{tokens}}:a:{project_id}:{mode}:{end_user_id}"
+    return AccountKeys(budget, f"{budget}:r", f"{budget}:i")
 
 
 class TokenStore:
@@ -81,20 +81,18 @@ class TokenStore:
         self.client = redis.Redis.from_url(
             url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once, decode_responses=True
         )
-        self._sources = {
-            name: (FOLDER / f"{name}.lua").read_text() for name in ("token_budget", "token_load", "token_written")
-        }
+        self._sources = {name: _source(name) for name in ("token_budget", "token_load", "token_written")}
         # SHA-1 is Redis' own name for a script; nothing rests on its strength.
         self._names = {name: _script_name(source) for name, source in self._sources.items()}
         self._asleep_until = 0.0
 
-    def operate(self, keys: list[str], arguments: list[Any]) -> Any:
-        """Carry out one operation on an account in one round trip. Raises StoreDown."""
-        return self._guarded(lambda: self._run("token_budget", keys, arguments))
+    def operate(self, keys: list[str], arguments: list[Any]) -> list[str]:
+        """Carry out one operation on an account in one round trip and return the words of the answer. Raises StoreDown."""
+        return str(self._guarded(lambda: self._run("token_budget", keys, arguments))).split(" ")
 
     def load(self, account: AccountKeys, facts: dict[str, Any]) -> bool:
         """Put an account there as the database has it; False when the database has to be asked again. Raises StoreDown."""
-        keys = [account.budget, account.reservations, ERA, JOURNAL, account.idempotency]
+        keys = [account.budget, account.reservations, account.idempotency, ERA, JOURNAL]
         given = json.dumps(facts | {"new_era": str(uuid.uuid4()), "idle": IDLE_MS, "keep": KEY_KEPT_MS})
         return bool(self._guarded(lambda: self._run("token_load", keys, [given])))
 
@@ -147,6 +145,20 @@ class TokenStore:
         self.client.set(ERA, str(uuid.uuid4()))
         for source in self._sources.values():
             self.client.script_load(source)
+
+
+def _source(name: str) -> str:
+    """Read a script and put the limits in: they are no arguments, since each call would carry them."""
+    source = (FOLDER / f"{name}.lua").read_text()
+    limits = {
+        "KEY_KEPT_MS": KEY_KEPT_MS,
+        "KEYS_MAX": KEYS_MAX,
+        "RESERVATIONS_MAX": RESERVATIONS_MAX,
+        "IDLE_MS": IDLE_MS,
+    }
+    for limit, value in limits.items():
+        source = source.replace(f"@{limit}@", str(value))
+    return source
 
 
 def _script_name(source: str) -> str:
