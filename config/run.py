@@ -347,6 +347,7 @@ def announce(supervisor: Supervisor) -> None:
         "",
         f"  Web        {base}          API docs {base}/docs          Admin {base}/admin/",
         f"  Stripe     {_stripe_address(supervisor)}",
+        *_litellm_address(supervisor),
         f"  Database   {_without_password(supervisor.environment['DATABASE_URL'])}",
         f"  Data, logs {supervisor.var_dir}",
     ]
@@ -368,6 +369,13 @@ def _stripe_address(supervisor: Supervisor) -> str:
     if supervisor.own_sandbox:
         return f"the sandbox, http://127.0.0.1:{supervisor.sandbox_port}/_sandbox/"
     return supervisor.environment.get("STRIPE_API_BASE") or "the real Stripe"
+
+
+def _litellm_address(supervisor: Supervisor) -> list[str]:
+    """Name the page on which a plan's limits for model calls are seen to change."""
+    if not supervisor.own_sandbox:
+        return []
+    return [f"  LiteLLM    a stand-in, http://127.0.0.1:{supervisor.sandbox_port}/_litellm   (what plans allow there)"]
 
 
 def _without_password(url: str) -> str:

@@ -174,7 +174,7 @@ def _wanted(project: Project, mode: str, before: Connection | None, fields: Mapp
         raise FieldError("body", "master_key", msg="The address is another one: give the key again.", type="missing")
     prefix = fields.get("user_id_prefix")
     if prefix is None:
-        prefix = before.user_id_prefix if before else f"{project.slug}:{mode}:"
+        prefix = before.user_id_prefix if before else _own_prefix(project, mode, base_url)
     if not _PREFIX.fullmatch(prefix):
         raise FieldError("body", "user_id_prefix", msg="Use letters, digits and _ . : @ / - only.")
     try:
@@ -230,17 +230,33 @@ def _told_apart(row: Connection | None) -> tuple[Any, ...] | None:
     return None if row is None else (row.base_url, row.master_key_masked, row.is_active, row.user_id_prefix)
 
 
+def _own_prefix(project: Project, mode: str, base_url: str) -> str:
+    """Name a project's users after it; a deleted project that had the slug before keeps its users' names."""
+    prefix = f"{project.slug}:{mode}:"
+    new = Connection(project=project, mode=mode)
+    return prefix if not _meets_another(new, base_url, prefix) else f"{project.slug}-{project.pk.hex[-8:]}:{mode}:"
+
+
 def _check_prefix(row: Connection, wanted: Wanted) -> None:
     """Keep users of two connections apart at one proxy, and a user's id as it is."""
     users = ProvisionedUser.objects.for_project(row.project_id).in_mode(row.mode)
-    if row.user_id_prefix != wanted.user_id_prefix and row.pk and users.exists():
+    if row.user_id_prefix != wanted.user_id_prefix and users.exists():
         raise FieldError("body", "user_id_prefix", msg="Users exist under the prefix that there is; it stays.")
-    others = Connection.objects.active().filter(base_url=wanted.base_url).exclude(pk=row.pk)
-    # One that never answered proves no right to speak for the proxy, and may not keep names from those who have it.
+    if _meets_another(row, wanted.base_url, wanted.user_id_prefix):
+        raise FieldError("body", "user_id_prefix", msg=PREFIX_TAKEN)
+
+
+def _meets_another(row: Connection, base_url: str, prefix: str) -> bool:
+    """Say whether users of another connection to the same proxy could have the ids that this one gives.
+
+    One that never answered proves no right to speak for the proxy, and may not keep names from those who have it.
+    """
+    others = Connection.objects.active().filter(base_url=base_url).exclude(pk=row.pk)
     others = others.filter(Q(project_id=row.project_id) | Q(answered_at__isnull=False))
-    for taken in others.values_list("user_id_prefix", flat=True):
-        if taken.startswith(wanted.user_id_prefix) or wanted.user_id_prefix.startswith(taken):
-            raise FieldError("body", "user_id_prefix", msg=PREFIX_TAKEN)
+    return any(
+        taken.startswith(prefix) or prefix.startswith(taken)
+        for taken in others.values_list("user_id_prefix", flat=True)
+    )
 
 
 def _leave_behind(row: Connection, wanted: Wanted) -> None:
