@@ -46,6 +46,8 @@ class Scope:
     holders: set[uuid.UUID] = field(default_factory=set)
     # Those of whom this transaction has the lock already.
     locked_holders: set[uuid.UUID] = field(default_factory=set)
+    # End users that were read with what is theirs.
+    users: dict[uuid.UUID, EndUser] = field(default_factory=dict)
     _customers: dict[str, uuid.UUID | None] = field(default_factory=dict)
     _named: dict[str, uuid.UUID | None] = field(default_factory=dict)
     _subscriptions: dict[str, uuid.UUID | None] = field(default_factory=dict)
@@ -67,8 +69,12 @@ class Scope:
         return self._subscriptions.get(subscription_id)
 
     def note_subscription(self, row: Subscription) -> None:
-        """Remember that a subscription's row was written just now."""
+        """Remember that a subscription's row was written just now, and its user, so that its payments look neither up."""
         self._subscriptions[row.stripe_subscription_id] = row.pk
+        if row.end_user_id is not None:
+            self._named[str(row.end_user_id)] = row.end_user_id
+        if row.end_user is not None:
+            self.users[row.end_user.pk] = row.end_user
 
     def user_of(self, found: StripeObject) -> uuid.UUID | None:
         """Return the end user of an object with metadata and a customer; notes a customer that is new here."""

@@ -16,9 +16,11 @@ COLLECTED_STATUSES = ("succeeded", "partially_refunded", "refunded")
 Shape = dict[str, object]
 
 
-def tell_collected(scope: Scope, payment_id: uuid.UUID, invoice: StripeObject | None) -> None:
-    """Record the receipt and the app's event of a payment that arrived: two statements, once per payment."""
-    payment = payments_with_users(scope, [payment_id])[payment_id]
+def tell_collected(scope: Scope, payment: Transaction, invoice: StripeObject | None) -> None:
+    """Record the receipt and the app's event of a payment that arrived, once per payment: one statement.
+
+    Reads `end_user`: select it with the row.
+    """
     cause = scope.cause_of(payment.payment_intent_id)
     receipt = effect_of(
         scope,

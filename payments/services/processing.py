@@ -27,7 +27,7 @@ from payments.services.inbox import (
 )
 from payments.services.leases import Lease, LeaseLost, SyncBusy, end_lease, take_lease, writing_under
 from payments.services.ownership import Cause, Scope, names_project
-from payments.services.snapshot import Snapshot, StripeObject, id_of, root_of
+from payments.services.snapshot import Snapshot, StripeObject, id_of, names_no_customer, root_of
 from payments.services.standing import follow_standings
 from payments.services.sync import Collect, write_mirror, write_snapshot
 from payments.stripe_api import (
@@ -86,6 +86,8 @@ def process_group(group: EventGroup, handlers: Handlers) -> None:
         if ours:
             scope = Scope(group.project_id, group.mode, credentials.stripe_account_id)
             _follow_under_lease(group, ours, handlers, Snapshot(account_of(credentials)), scope)
+        for root, events in group.without_customer.items():
+            process_group(EventGroup(group.project_id, group.mode, root, group.token, events), handlers)
     except (StripeNotConfigured, StripeKeyRejected, DecryptionError) as error:
         if Project.objects.existing().filter(pk=group.project_id).exists():
             hold_for_config(group, error)
@@ -193,7 +195,7 @@ def _follow(
             continue
         if root and root != group.root:
             # Its object is somebody else's to write: what was read of it stays out.
-            move_to_root(group, [event], root=root)
+            _leave(group, event, root)
         elif event.pk in group.undecided and not _shows_project(part, event.project_id):
             finish_events(group, [event], status=Status.IGNORED, reason=FOREIGN)
         else:
@@ -214,6 +216,14 @@ def _follow(
         return
     failpoint("handler.after_commit")
     write_mirror(lease, scope, snapshot)
+
+
+def _leave(group: EventGroup, event: WebhookEvent, root: str) -> None:
+    """Give an event to the root that it belongs to. One without a customer is next: leasing would bring it back here."""
+    if names_no_customer(root):
+        group.without_customer.setdefault(root, []).append(event)
+    else:
+        move_to_root(group, [event], root=root)
 
 
 def _shows_project(part: Snapshot, project_id: uuid.UUID) -> bool:

@@ -19,7 +19,16 @@ from payments.services.snapshot import Snapshot
 from payments.services.sync import write_snapshot
 from payments.stripe_api import stripe_account
 from tests.cast import AppUser
-from tests.payments.deliveries import an_event, control, deliver, events_of, purchase, set_webhook_secret, stored
+from tests.payments.deliveries import (
+    an_event,
+    control,
+    deliver,
+    events_of,
+    next_second,
+    purchase,
+    set_webhook_secret,
+    stored,
+)
 from tests.payments.shop import Shop
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -203,6 +212,7 @@ def test_grace_begins_anew_when_the_news_of_a_recovery_were_lost(shop: Shop, bou
 
 def test_grace_begins_with_the_oldest_invoice_that_is_unpaid(shop: Shop, bought: Subscription) -> None:
     first = fail_renewal(shop, bought)
+    next_second()
     second = fail_renewal(shop, bought)
     assert second["id"] != first["id"] and began(second) > began(first)
     assert grace_of(bought) == began(first)
@@ -217,6 +227,7 @@ def test_grace_begins_with_the_oldest_invoice_that_is_unpaid(shop: Shop, bought:
 
 def test_a_bank_that_asks_is_mailed_about_once_and_not_as_a_failure(shop: Shop, bought: Subscription) -> None:
     use_card(shop, bought, "pm_card_authenticationRequired")
+    next_second()
     found = fail_renewal(shop, bought, outcome="card")
     asked = [mail for mail in mails(shop, "action_required") if mail.status == "pending"]
     assert [mail.payload["context"]["invoice_url"] for mail in asked] == [found["hosted_invoice_url"]]

@@ -7,7 +7,7 @@ import pytest
 from payments.models import StripeCustomer, WebhookEvent
 from payments.services.objects.customer import customer_values, locate_customer
 from tests.cast import AppUser, Developer, create_project
-from tests.payments.deliveries import an_event, deliver, events_of, purchase, set_webhook_secret, stored
+from tests.payments.deliveries import an_event, deliver, events_of, next_second, purchase, set_webhook_secret, stored
 from tests.payments.shop import Shop, connect_stripe
 
 
@@ -74,6 +74,7 @@ def test_tax_ids_come_change_and_go(shop: Shop, row: StripeCustomer) -> None:
 
 def test_the_default_card_counts_and_without_one_the_newest(shop: Shop, row: StripeCustomer) -> None:
     first = billing(row)["payment_method"]["id"]
+    next_second()
     second = attach(shop, row)
     assert deliver_new(shop) == ["payment_method.attached"]
     customer = shop.api("GET", f"customers/{row.stripe_customer_id}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from payments.models import Transaction
 from payments.services.ownership import Scope
-from payments.services.payment_effects import COLLECTED_STATUSES, tell_collected
+from payments.services.payment_effects import COLLECTED_STATUSES, payments_with_users, tell_collected
 from payments.services.snapshot import Snapshot, StripeObject, id_of
 from payments.stripe_api import StripePermissionMissing
 
@@ -121,4 +121,9 @@ def save_payment(scope: Scope, row: Transaction, invoice: StripeObject | None) -
         fields += INVOICE_FIELDS
     Transaction.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=fields)
     if row.status in COLLECTED_STATUSES and before not in COLLECTED_STATUSES:
-        tell_collected(scope, row.pk, invoice)
+        user = scope.users.get(row.end_user_id) if row.end_user_id else None
+        if before is None and user is not None:
+            row.end_user = user
+        else:
+            row = payments_with_users(scope, [row.pk])[row.pk]
+        tell_collected(scope, row, invoice)
