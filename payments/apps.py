@@ -12,8 +12,10 @@ class PaymentsConfig(AppConfig):
         from notifications.services.mail import register_billing_address
         from notifications.services.outbox import register_executor
         from payments.services.background_customers import STRIPE_CUSTOMER, make_planned_customer, plan_customer
+        from payments.services.billing_policy import REVOCATIONS
         from payments.services.recipients import billing_address
         from payments.services.refunds import STRIPE_REFUND, carry_out_refund
+        from payments.services.revocation import redo_revocations
         from payments.services.shared_webhook import check_project
         from payments.services.usage_billing import bill_usage
         from projects.appearance import register_listener
@@ -24,4 +26,5 @@ class PaymentsConfig(AppConfig):
         register_listener(plan_customer)
         register_executor(STRIPE_CUSTOMER, make_planned_customer)
         register_executor(STRIPE_REFUND, carry_out_refund)
+        register_executor(REVOCATIONS, redo_revocations)
         register_executor(USAGE_BILL, bill_usage)

@@ -1,4 +1,7 @@
-"""A project's choices about access and checkout. They are read with every answer, so that a change holds at once."""
+"""A project's choices about access and checkout. They are read with every answer, so that a change holds at once.
+
+Only what disputes took away is a fact of its own (payments/services/revocation.py): it is derived anew in the background.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +10,9 @@ from django.db import transaction
 
 from accounts.models import User
 from common.errors import FieldError
+from common.modes import MODES
 from moderation.services.action_log import log_action
+from notifications.services.outbox import record_effect
 from payments.models import BillingPolicy
 from projects.models import Project
 
@@ -15,6 +20,7 @@ from projects.models import Project
 ENTITLEABLE = ("active", "trialing", "incomplete")
 ALWAYS_ENTITLED = "active"
 GRACE_HOURS_MAX = 60 * 24
+REVOCATIONS = "revocations"
 FIELDS = (
     "entitled_statuses", "grace_hours", "full_refund_revokes", "dispute_revokes", "billing_address_collection",
     "tax_id_collection", "automatic_tax", "allow_promotion_codes",
@@ -73,14 +79,28 @@ def values_of(policy: BillingPolicy) -> dict[str, Any]:
 
 
 def log_policy_change(policy: BillingPolicy, *, actor: User, before: Mapping[str, Any]) -> None:
-    """Append who changed what; nothing when nothing differs. Call in the transaction of the change."""
+    """Append who changed what, and plan what has to be redone for it; nothing when nothing differs.
+
+    Call in the transaction of the change.
+    """
     after = values_of(policy)
     changed = {name: [before.get(name), after[name]] for name in FIELDS if before.get(name) != after[name]}
     if changed:
-        log_action(
+        logged = log_action(
             action="billing_policy.changed",
             subject=str(policy.project_id),
             actor=actor,
             project_id=policy.project_id,
             details=changed,
         )
+        if "dispute_revokes" in changed:
+            for mode in MODES:
+                record_effect(
+                    project_id=policy.project_id,
+                    mode=mode,
+                    kind=REVOCATIONS,
+                    effect_key=f"{REVOCATIONS}:{logged.pk}",
+                    payload={},
+                    cause="billing policy",
+                    lane=REVOCATIONS,
+                )

@@ -6,21 +6,24 @@ no order of events and no rebuild changes it. It holds until something newer is 
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection
 
-from payments.models import BillingPolicy, Subscription
+from notifications.models import OutboxRow
+from payments.models import BillingPolicy, Dispute, Subscription
 from payments.services.history import state_of, write_changed
+from payments.services.leases import end_lease, take_lease, writing_under
 from payments.services.objects.payment import LIVE_REFUND_STATUSES
-from payments.services.ownership import Scope
+from payments.services.ownership import Cause, Scope
 
 REVOCATION_FIELDS = ("access_revoked_at", "access_revoked_by")
 # A dispute in one of these holds the money. An inquiry (`warning_…`) holds nothing yet.
 OPEN_DISPUTE_STATUSES = ("needs_response", "under_review")
 # An invoice of nothing, such as that of a downgrade, does not make good for money that went back; a new period does.
 CYCLE = "subscription_cycle"
+LEASE_WAITS_SECONDS = 5.0
 
 _DERIVE = """
     WITH latest AS (
@@ -28,7 +31,7 @@ _DERIVE = """
         FROM payments_invoice
         WHERE project_id = %(project_id)s AND mode = %(mode)s AND subscription_id = ANY(%(ids)s) AND status = 'paid'
             AND (amount_paid_cents > 0 OR billing_reason = %(cycle)s)
-        ORDER BY subscription_id, paid_at DESC NULLS LAST, created_at DESC, id DESC
+        ORDER BY subscription_id, paid_at DESC NULLS LAST, created_at DESC, period_end DESC NULLS LAST, id DESC
     ), paid AS (
         SELECT latest.subscription_id, payment.id FROM latest JOIN payments_transaction payment
             ON payment.project_id = %(project_id)s AND payment.mode = %(mode)s
@@ -88,3 +91,25 @@ def _differing(scope: Scope, row_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, 
     with connection.cursor() as cursor:
         cursor.execute(_DERIVE, values)
         return list(cursor.fetchall())
+
+
+def redo_revocations(row: OutboxRow) -> Mapping[str, Any]:
+    """Derive anew what disputes leave of the access to a project's subscriptions, customer by customer under their leases.
+
+    Raises: SyncBusy, LeaseLost (409), after which it is begun again; what is right already is left as it is.
+    """
+    disputed = Dispute.objects.for_project(row.project_id).filter(
+        mode=row.mode, transaction__subscription__isnull=False
+    )
+    rows = Subscription.objects.for_project(row.project_id).filter(pk__in=disputed.values("transaction__subscription"))
+    of_customer: dict[str, list[str]] = {}
+    for customer_id, subscription_id in rows.values_list("stripe_customer_id", "stripe_subscription_id"):
+        of_customer.setdefault(customer_id or subscription_id, []).append(subscription_id)
+    for root, subscription_ids in sorted(of_customer.items()):
+        lease = take_lease(project_id=row.project_id, mode=row.mode, root=root, wait_seconds=LEASE_WAITS_SECONDS)
+        try:
+            with writing_under(lease):
+                derive_revocation(Scope(row.project_id, row.mode, cause=Cause("staff")), subscription_ids)
+        finally:
+            end_lease(lease)
+    return {"subscriptions": sum(map(len, of_customer.values()))}

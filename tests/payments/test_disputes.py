@@ -6,8 +6,10 @@ import pytest
 
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
-from payments.models import BillingPolicy, Dispute, Subscription, Transaction
+from notifications.tasks import run_outbox
+from payments.models import BillingPolicy, Dispute, Subscription, SubscriptionChange, Transaction
 from tests.cast import AppUser
+from tests.payments.actors import config_path, create_developer
 from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret, stored
 from tests.payments.shop import Shop
 
@@ -91,6 +93,25 @@ def test_what_an_open_dispute_took_away_comes_back_when_it_is_won(shop: Shop, pa
     control(shop, f"disputes/{opened['id']}/close", outcome="won")
     deliver(shop, new_events(shop))
     assert (revoked_by(shop), Dispute.objects.for_project(shop.project).get().status) == ("", "won")
+
+
+def test_a_change_of_the_policy_is_carried_out_on_disputes_of_before(shop: Shop, payment: Transaction) -> None:
+    opened = dispute(shop, payment)
+    deliver(shop, new_events(shop))
+    developer = create_developer(shop.project)
+    revoked = [revoked_by(shop)]
+    for choice in ("opened", "lost"):
+        developer.put(config_path(shop.project, "billing-policy"), {"dispute_revokes": choice})
+        run_outbox()
+        revoked.append(revoked_by(shop))
+    assert revoked == ["", opened["id"], ""]
+    rows = OutboxRow.objects.for_project(shop.project).filter(kind="revocations", mode="test").order_by("created_at")
+    assert [(row.status, row.result) for row in rows] == [("done", {"subscriptions": 1})] * 2
+    changes = SubscriptionChange.objects.for_project(shop.project).filter(kind="access").order_by("recorded_at")
+    assert [(change.source, change.after["access_revoked_by"]) for change in changes] == [
+        ("staff", opened["id"]),
+        ("staff", None),
+    ]
 
 
 def test_a_fraud_warning_is_put_before_the_staff_once(shop: Shop, payment: Transaction) -> None:
