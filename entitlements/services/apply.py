@@ -25,6 +25,7 @@ from entitlements.services.declared import (
     FromEnvironment,
 )
 from entitlements.services.plan_fields import LIMIT_NAMES
+from entitlements.services.quotas import quota_in_words, read_quotas, set_quotas
 from entitlements.services.plans import drop_plan, drop_price, is_referred_to, lock_plans, write_plan, write_price
 from projects.models import Project
 from projects.origins import normalize_origin
@@ -147,6 +148,21 @@ class _Applying:
             self._note(CHANGED, f"plan {declared.code}: {shown}")
         if declared.prices is not None:
             self._prices(plan, declared.prices)
+        if declared.quotas is not None:
+            self._quotas(plan, declared, declared.quotas)
+
+    def _quotas(self, plan: Plan, declared: DeclaredPlan, quotas: Mapping[str, Any]) -> None:
+        before = read_quotas(plan=plan)
+        wanted = {code: quota_in_words(_bare(value)) for code, value in quotas.items()}
+        after = wanted if self._prune else before | wanted
+        if after == before:
+            return
+        self._try(declared.where, lambda: set_quotas(plan=plan, quotas=after))
+        for code in sorted({*before, *after}):
+            if before.get(code) != after.get(code):
+                mark = ADDED if code not in before else CHANGED if code in after else REMOVED
+                shown = _difference("quota", before[code], after.get(code)) if code in before else _shown(after[code])
+                self._note(mark, f"quota {plan.code} {code}: {shown}")
 
     def _prices(self, plan: Plan, declared: list[DeclaredPrice]) -> None:
         rows = list(PlanPrice.objects.for_project(plan.project_id).filter(plan=plan).order_by("created_at", "id"))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.modes import MODES
+from common.errors import FieldError
 from entitlements.services.plan_fields import (
     FLAGS,
     LIMIT_NAMES,
@@ -25,6 +26,7 @@ from entitlements.services.plan_fields import (
     problem_of_price,
     problem_of_text,
 )
+from entitlements.services.quotas import checked_quota
 from projects.services.projects import clean_slug
 
 FILE_BYTES_MAX = 1024 * 1024
@@ -34,7 +36,7 @@ PRESETS = Path(__file__).resolve().parent.parent / "presets"
 URL_FIELDS = ("default_success_url", "default_cancel_url", "default_return_url")
 PROJECT_FIELDS = ("name", "description", "allowed_origins", *URL_FIELDS, "is_active", "shared_webhook")
 PROJECT_KEYS = (*PROJECT_FIELDS, "owner", "stripe", "plans")
-PLAN_KEYS = ("name", "aliases", "rank", *FLAGS, "trial_days", "features", "limits", "prices")
+PLAN_KEYS = ("name", "aliases", "rank", *FLAGS, "trial_days", "features", "limits", "quotas", "prices")
 PRICE_KEYS = ("mode", "interval", "currency", "amount_cents", "price_id", "lookup_key", "active")
 KEY_NAMES = ("secret_key", "publishable_key", "webhook_secret")
 LICENSES = "license_products"
@@ -89,6 +91,8 @@ class DeclaredPlan:
     code: str
     fields: Mapping[str, Any]
     prices: list[DeclaredPrice] | None
+    # By the meter's code; None when the file says nothing of them.
+    quotas: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,7 @@ class _Reader:
         self._check(where, problem_of_code(code))
         table = self._table(found, where)
         self._only(table, where, PLAN_KEYS)
-        fields = {name: table[name] for name in PLAN_KEYS if name in table and name not in ("limits", "prices")}
+        fields = {name: table[name] for name in PLAN_KEYS if name in table and name not in ("limits", "prices", "quotas")}
         for name, value in fields.items():
             self._check(f"{where}.{name}", problem_of_field(name, value))
         limits = self._table(table.get("limits", {}), f"{where}.limits")
@@ -286,7 +290,17 @@ class _Reader:
                 value = self._limit(name, limits[name], f"{where}.limits.{name}")
                 fields[name] = value
         prices = self._prices(table["prices"], f"{where}.prices") if "prices" in table else None
-        return DeclaredPlan(where, code, _plain(fields), prices)
+        quotas = self._quotas(table["quotas"], f"{where}.quotas") if "quotas" in table else None
+        return DeclaredPlan(where, code, _plain(fields), prices, quotas)
+
+    def _quotas(self, found: Any, where: str) -> dict[str, Any]:
+        table = self._table(found, where)
+        for code, value in table.items():
+            try:
+                checked_quota(code, value)
+            except FieldError as error:
+                self._wrong(".".join([where, *map(str, error.errors[0]["loc"][1:])]), error.detail)
+        return dict(_plain(table))
 
     def _limit(self, name: str, value: Any, where: str) -> Any:
         known = LIMITS.get(name)

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 
 from accounts.models import User
 from common.errors import FieldError, NotFound
-from entitlements.models import Plan, PlanPrice
+from entitlements.models import Plan, PlanPrice, PlanQuota
 from entitlements.services.plan_fields import (
     LIMIT_NAMES,
     PLAN_FIELDS,
@@ -24,6 +24,8 @@ from entitlements.services.plan_fields import (
 from moderation.services.action_log import log_action
 from projects.models import Project
 
+# What is a plan's own, and goes with it.
+OWN = (PlanPrice, PlanQuota)
 # Where a price's fields are kept.
 PRICE_COLUMNS = {
     "mode": "mode", "interval": "interval", "currency": "currency", "amount_cents": "amount_cents",
@@ -188,7 +190,8 @@ def drop_plan(*, plan: Plan, actor: User | None) -> bool:
         try:
             with transaction.atomic():
                 # Not `delete()`, which would first take the plan away from whoever got it a moment ago.
-                PlanPrice.objects.for_project(plan.project_id).filter(plan=plan)._raw_delete(using=connection.alias)
+                for model in OWN:
+                    model._base_manager.filter(plan=plan)._raw_delete(using=connection.alias)
                 Plan.objects.for_project(plan.project_id).filter(pk=plan.pk)._raw_delete(using=connection.alias)
                 connection.check_constraints()
         except IntegrityError:
@@ -221,10 +224,10 @@ def drop_price(*, price: PlanPrice, actor: User | None) -> bool:
 
 
 def is_referred_to(plan: Plan) -> bool:
-    """Say whether any row besides its prices refers to a plan: a subscription, what somebody holds, whatever comes later."""
+    """Say whether any row refers to a plan that is not its own: a subscription, what somebody holds, whatever comes later."""
     for relation in Plan._meta.related_objects:
         rows = relation.related_model._base_manager
-        if relation.related_model is not PlanPrice and rows.filter(**{relation.field.name: plan.pk}).exists():
+        if relation.related_model not in OWN and rows.filter(**{relation.field.name: plan.pk}).exists():
             return True
     return False
 
