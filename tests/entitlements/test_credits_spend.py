@@ -1,10 +1,11 @@
 """Spending credits: in one round trip, in the promised order, never more than there are, and once per key."""
 
 import datetime as dt
+import threading
 from typing import Any
 
 import pytest
-from django.db import DataError, connection
+from django.db import DataError, connection, transaction
 
 from entitlements.models import CreditWallet
 from entitlements.services import ledger
@@ -30,6 +31,19 @@ from tests.entitlements.credits import (
 def post(caller: AppUser | AppServer, leaf: str, body: Any, key: str = "") -> Any:
     headers = {"Idempotency-Key": key} if key else {}
     return caller.client.post(f"{CREDITS}/{leaf}", body, content_type="application/json", headers=headers)
+
+
+def waits_for_a_lock(query: str) -> bool:
+    """Say whether a statement is waiting for another transaction."""
+    with connection.cursor() as cursor:
+        # Within a transaction the view shows what it showed first.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND query LIKE %s",
+            [f"%{query}%"],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 # Works
@@ -208,6 +222,22 @@ def test_spends_refunds_and_expiries_at_once_keep_the_ledger(acme: Project, dana
     gone = -sum(row.amount for row in transactions_of(dana) if row.kind in ("expire", "clawback"))
     assert balance.available == 100 - spent - gone >= 0
     assert_ledger_holds(acme)
+
+
+def test_one_key_for_two_users_at_once_is_one_users(dana: AppUser, erin: AppUser) -> None:
+    """Each holds the lock of their own wallet: only the key's constraint stands between them."""
+    give(dana, 100)
+    give(erin, 100)
+    answers: list[Any] = []
+    other = threading.Thread(target=lambda: answers.extend(together(lambda: spend(erin, 10, key="k"))))
+    with transaction.atomic():
+        spend(dana, 10, key="k")
+        other.start()
+        while not answers and not waits_for_a_lock("credit_spend"):
+            other.join(timeout=0.02)
+    other.join()
+    assert isinstance(answers[0], KeyReused)
+    assert (available(dana), available(erin)) == (90, 100)
 
 
 # Replay
