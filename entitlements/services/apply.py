@@ -25,8 +25,8 @@ from entitlements.services.declared import (
     FromEnvironment,
 )
 from entitlements.services.plan_fields import LIMIT_NAMES
-from entitlements.services.quotas import quota_in_words, read_quotas, set_quotas
 from entitlements.services.plans import drop_plan, drop_price, is_referred_to, lock_plans, write_plan, write_price
+from entitlements.services.quotas import quota_in_words, read_quotas, set_quotas
 from projects.models import Project
 from projects.origins import normalize_origin
 from projects.services.projects import create_project, update_project
@@ -157,7 +157,7 @@ class _Applying:
         after = wanted if self._prune else before | wanted
         if after == before:
             return
-        self._try(declared.where, lambda: set_quotas(plan=plan, quotas=after))
+        self._try(f"{declared.where}.quotas", lambda: set_quotas(plan=plan, quotas=after))
         for code in sorted({*before, *after}):
             if before.get(code) != after.get(code):
                 mark = ADDED if code not in before else CHANGED if code in after else REMOVED

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.modes import MODES
 from common.errors import FieldError
+from common.modes import MODES
 from entitlements.services.plan_fields import (
     FLAGS,
     LIMIT_NAMES,
@@ -280,7 +280,9 @@ class _Reader:
         self._check(where, problem_of_code(code))
         table = self._table(found, where)
         self._only(table, where, PLAN_KEYS)
-        fields = {name: table[name] for name in PLAN_KEYS if name in table and name not in ("limits", "prices", "quotas")}
+        fields = {
+            name: table[name] for name in PLAN_KEYS if name in table and name not in ("limits", "prices", "quotas")
+        }
         for name, value in fields.items():
             self._check(f"{where}.{name}", problem_of_field(name, value))
         limits = self._table(table.get("limits", {}), f"{where}.limits")
