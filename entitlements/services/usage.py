@@ -152,6 +152,19 @@ def read_usage(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> U
     return UsageSummary(span, [one for one in found if one.meter.active or one.used], list(newest))
 
 
+def expected_overage(
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, moment: dt.datetime
+) -> list[Standing]:
+    """Tell which meters will be billed for the running period as it stands. One query where nothing was used."""
+    rows = UsagePeriod.objects.of_user(project_id=project_id, mode=mode, end_user_id=end_user_id)
+    if not rows.filter(closed_at=None, starts_at__lte=moment, ends_at__gt=moment).exclude(subscription_id="").exists():
+        return []
+    period, span = look_at_period(project_id=project_id, mode=mode, end_user_id=end_user_id, moment=moment)
+    meters = [total.meter for total in used_in(period)] if period else []
+    found = standings(project_id=project_id, mode=mode, period=period, span=span, meters=meters)
+    return [one for one in found if one.amount_cents]
+
+
 def _check_time(report: UsageReport, moment: dt.datetime) -> None:
     if report.happened_at is not None and not moment - OLDEST <= report.happened_at <= moment + NEWEST:
         raise FieldError(

@@ -4,9 +4,12 @@ Invariant: each attempt, notice and failure is told once, by a key made of Strip
 from another is taken; what is told comes from the objects as they were retrieved. Whatever is settled by then is told to nobody.
 """
 
+import uuid
 from typing import Any
 
+from common import clock
 from common.money import money_text
+from entitlements.services.usage import expected_overage
 from moderation.models import ReviewItem
 from payments.models import Subscription, WebhookEvent
 from payments.services.access import access_of
@@ -76,6 +79,8 @@ def tell_upcoming(scope: Scope, event: WebhookEvent, snapshot: Snapshot) -> None
     context: dict[str, Any] = {"renews_at": renews_at, "plan_name": row.plan.name if row and row.plan else None}
     if upcoming is not None:
         context |= _amount_of(upcoming)
+    if row and row.end_user_id and not skip:
+        context |= _usage_so_far(scope, row.end_user_id)
     cause_effect(
         scope,
         cause_of_event(event),
@@ -157,6 +162,17 @@ def _put_invoice(
         end_user_id=payer_of(scope, invoice, invoice),
         details=amount | about | {"invoice_id": invoice["id"], "status": invoice.get("status")},
     )
+
+
+def _usage_so_far(scope: Scope, end_user_id: uuid.UUID) -> dict[str, Any]:
+    """Tell what was used beyond the plan so far, which the invoice of the renewal is going to bill besides."""
+    found = expected_overage(
+        project_id=scope.project_id, mode=scope.mode, end_user_id=end_user_id, moment=clock.now()
+    )
+    if not found:
+        return {}
+    amounts = [{"name": one.meter.name, "amount": money_text(one.amount_cents, one.meter.currency)} for one in found]
+    return {"overage": amounts}
 
 
 def _told_by(event: WebhookEvent) -> StripeObject:
