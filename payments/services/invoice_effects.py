@@ -166,9 +166,7 @@ def _put_invoice(
 
 def _usage_so_far(scope: Scope, end_user_id: uuid.UUID) -> dict[str, Any]:
     """Tell what was used beyond the plan so far, which the invoice of the renewal is going to bill besides."""
-    found = expected_overage(
-        project_id=scope.project_id, mode=scope.mode, end_user_id=end_user_id, moment=clock.now()
-    )
+    found = expected_overage(project_id=scope.project_id, mode=scope.mode, end_user_id=end_user_id, moment=clock.now())
     if not found:
         return {}
     amounts = [{"name": one.meter.name, "amount": money_text(one.amount_cents, one.meter.currency)} for one in found]
