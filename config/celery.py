@@ -61,6 +61,7 @@ app.conf.beat_schedule = {
     "end-credit-reservations": _every(60, "entitlements.tasks.end_credit_reservations"),
     "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
     "tell-of-expiring-cards": _daily(8, 0, "payments.tasks.tell_of_expiring_cards"),
+    "heal-entitlements": _every(1800, "payments.tasks.heal_entitlements"),
     "check-invariants": _daily(3, 50, "payments.tasks.check_invariants"),
     "sweep-provisioning": _every(300, "entitlements.tasks.sweep_provisioning"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),

@@ -12,11 +12,12 @@ class PaymentsConfig(AppConfig):
         from notifications.services.mail import register_billing_address
         from notifications.services.outbox import register_executor
         from payments.services.background_customers import STRIPE_CUSTOMER, make_planned_customer, plan_customer
-        from payments.services.billing_policy import REVOCATIONS
+        from payments.services.billing_policy import REVOCATIONS, STANDINGS
         from payments.services.recipients import billing_address
         from payments.services.refunds import STRIPE_REFUND, carry_out_refund
         from payments.services.revocation import redo_revocations
         from payments.services.shared_webhook import check_project
+        from payments.services.standing import redo_standings
         from payments.services.usage_billing import bill_usage
         from projects.appearance import register_listener
         from projects.shared_webhook import register_check
@@ -27,4 +28,5 @@ class PaymentsConfig(AppConfig):
         register_executor(STRIPE_CUSTOMER, make_planned_customer)
         register_executor(STRIPE_REFUND, carry_out_refund)
         register_executor(REVOCATIONS, redo_revocations)
+        register_executor(STANDINGS, redo_standings)
         register_executor(USAGE_BILL, bill_usage)

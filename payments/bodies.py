@@ -8,7 +8,6 @@ from rest_framework import serializers
 from common.clock import from_unix
 from common.drf_fields import OneOfField, PlainCharField, PlainEmailField, StrictBooleanField, WholeNumberField
 from entitlements.entitlement_bodies import CreditsLeftAnswer, TokensLeftAnswer
-from entitlements.entitlement_bodies import CreditsLeftAnswer, TokensLeftAnswer
 from payments.schema import PaymentSerializer, SubscriptionSerializer, moment, text
 from payments.services.checkout import PAYMENT, SUBSCRIPTION
 from payments.services.objects.subscription_plan import KEPT_PLAN_KEY, KEPT_UNTIL_KEY
@@ -259,7 +258,5 @@ class StatusAnswer(serializers.Serializer[Any]):
     plan_active = serializers.BooleanField()
     plan_expires = moment()
     current_period_end = moment()
-    credits = CreditsLeftAnswer()
-    token_budget = TokensLeftAnswer()
     credits = CreditsLeftAnswer()
     token_budget = TokensLeftAnswer()

@@ -11,7 +11,7 @@ import structlog
 from celery import shared_task
 
 from common.leased_rounds import LeasedRounds
-from payments.services import invariants, rollups
+from payments.services import invariants, rollups, standing
 from payments.services.card_expiry import tell_of_expiring_cards
 from payments.services.endpoint_rounds import look_after_endpoints
 from payments.services.inbox import EventGroup, follow_ignored_events, lease_due_groups, renew_leases
@@ -132,6 +132,12 @@ def reconcile_events() -> None:
 def reconcile_objects() -> None:
     """Compare every object at Stripe with our row of it, and heal what differs."""
     reconcile_all_objects()
+
+
+@shared_task(name="payments.tasks.heal_entitlements", acks_late=False, ignore_result=True)
+def heal_entitlements() -> None:
+    """Decide anew what users hold where it is not what they bought, as after a release that knows no entitlements ran beside us."""
+    standing.heal_all_standings(cause="healed")
 
 
 @shared_task(name="payments.tasks.check_invariants", acks_late=False, ignore_result=True)

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts.models import User
 from common.errors import FieldError
-from common.modes import MODES
+from common.modes import LIVE, MODES
 from moderation.services.action_log import log_action
 from notifications.services.outbox import record_effect
 from payments.models import BillingPolicy
@@ -21,6 +21,9 @@ ENTITLEABLE = ("active", "trialing", "incomplete")
 ALWAYS_ENTITLED = "active"
 GRACE_HOURS_MAX = 60 * 24
 REVOCATIONS = "revocations"
+# What users of both modes hold is decided anew when the policy about access changes (payments/services/standing.py).
+STANDINGS = "standings"
+ACCESS_FIELDS = {"entitled_statuses", "grace_hours"}
 FIELDS = (
     "entitled_statuses", "grace_hours", "full_refund_revokes", "dispute_revokes", "billing_address_collection",
     "tax_id_collection", "automatic_tax", "allow_promotion_codes",
@@ -93,6 +96,16 @@ def log_policy_change(policy: BillingPolicy, *, actor: User, before: Mapping[str
             project_id=policy.project_id,
             details=changed,
         )
+        if ACCESS_FIELDS & changed.keys():
+            record_effect(
+                project_id=policy.project_id,
+                mode=LIVE,
+                kind=STANDINGS,
+                effect_key=f"{STANDINGS}:{logged.pk}",
+                payload={},
+                cause="billing policy",
+                lane=STANDINGS,
+            )
         if "dispute_revokes" in changed:
             for mode in MODES:
                 record_effect(

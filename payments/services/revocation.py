@@ -17,6 +17,7 @@ from payments.services.history import state_of, write_changed
 from payments.services.leases import end_lease, take_lease, writing_under
 from payments.services.objects.payment import LIVE_REFUND_STATUSES
 from payments.services.ownership import Cause, Scope
+from payments.services.standing import follow_standings
 
 REVOCATION_FIELDS = ("access_revoked_at", "access_revoked_by")
 # A dispute in one of these holds the money. An inquiry (`warning_…`) holds nothing yet.
@@ -109,7 +110,9 @@ def redo_revocations(row: OutboxRow) -> Mapping[str, Any]:
         lease = take_lease(project_id=row.project_id, mode=row.mode, root=root, wait_seconds=LEASE_WAITS_SECONDS)
         try:
             with writing_under(lease):
-                derive_revocation(Scope(row.project_id, row.mode, cause=Cause("staff")), subscription_ids)
+                scope = Scope(row.project_id, row.mode, cause=Cause("staff"))
+                derive_revocation(scope, subscription_ids)
+                follow_standings(scope)
         finally:
             end_lease(lease)
     return {"subscriptions": sum(map(len, of_customer.values()))}

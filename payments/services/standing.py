@@ -16,6 +16,7 @@ from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, Subquery
 from common.long_statements import long_statements
 from entitlements.models import Entitlement
 from entitlements.services.holdings import Standing, hold_known, lock_holdings, take_given_plan
+from notifications.models import OutboxRow
 from payments.models import Invoice, Subscription
 from payments.models.billing import ENDED_STATUSES, RUNNING_STATUSES, STATUS_PRECEDENCE, standing
 from payments.services.access import granted_access, policy_of
@@ -29,6 +30,7 @@ from projects.models import EndUser
 logger = logging.getLogger(__name__)
 
 HEALED_AT_ONCE = 500
+HEALING_ROUNDS_MAX = 10_000
 Paid = Mapping[uuid.UUID, dt.datetime]
 
 
@@ -223,6 +225,22 @@ def heal_standings(*, project_id: uuid.UUID | None = None, cause: str, limit: in
     if found:
         logger.info("entitlements_healed count=%s cause=%s", len(found), cause)
     return len(found)
+
+
+def redo_standings(row: OutboxRow) -> Mapping[str, Any]:
+    """Decide anew what a project's users hold, after its policy about access changed."""
+    return {"users": heal_all_standings(project_id=row.project_id, cause="billing policy")}
+
+
+def heal_all_standings(*, project_id: uuid.UUID | None = None, cause: str) -> int:
+    """As heal_standings, until nothing differs; what changes meanwhile is left to the next round."""
+    healed = 0
+    for _ in range(HEALING_ROUNDS_MAX):
+        found = heal_standings(project_id=project_id, cause=cause)
+        healed += found
+        if found < HEALED_AT_ONCE:
+            break
+    return healed
 
 
 def _differing(project_id: uuid.UUID | None, limit: int) -> list[tuple[uuid.UUID, str, uuid.UUID]]:

@@ -14,13 +14,13 @@ from django.db import transaction
 from payments import mirror
 from payments.services.leases import Lease, LeaseLost, end_lease, take_lease, writing_under
 from payments.services.objects.catalogue import write_catalogue
-from payments.services.objects.checkout import SESSIONS, bind_checkout_customer, write_checkout_session
+from payments.services.objects.checkout import bind_checkout_customer, write_checkout_session
 from payments.services.objects.customer import CUSTOMERS, write_customer
 from payments.services.objects.money import write_money
 from payments.services.objects.payment import INVOICES, subscription_id_of
 from payments.services.objects.subscription import SUBSCRIPTIONS, write_subscription
 from payments.services.ownership import Cause, Scope
-from payments.services.snapshot import Snapshot, StripeObject, root_of
+from payments.services.snapshot import SESSIONS, Snapshot, StripeObject, root_of
 from payments.services.standing import follow_standings
 from payments.services.trials import note_trials
 from payments.stripe_api import stripe_account

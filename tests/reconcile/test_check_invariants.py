@@ -1,4 +1,4 @@
-"""manage.py check_invariants: every rule notices what breaks it, and names it without showing a value (I1 to I8)."""
+"""manage.py check_invariants: every rule notices what breaks it, and names it without showing a value (I1 to I9)."""
 
 import datetime as dt
 import uuid
@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from common.ids import uuid7
+from entitlements.models import Entitlement
 from moderation.models import ReviewItem
 from payments.models import Invoice, RevenueDay, SubscriptionGauge, WebhookEvent
 from payments.services.invariants import QUERIES, check_invariants
@@ -95,6 +96,11 @@ def a_day_too_much(project: Project) -> None:
     )
 
 
+def held_wrongly(project: Project) -> None:
+    row = create_subscription(project, end_user=create_end_user(project))
+    Entitlement.objects.for_project(project).filter(end_user=row.end_user_id).update(active=False)
+
+
 PLANTS: list[tuple[str, str, Callable[[Project], Any]]] = [
     ("I1", "evt_twice has 2 rows", doubled_event),
     ("I1", "yet leased", lambda project: event(project, lease_token=uuid7())),
@@ -132,6 +138,7 @@ PLANTS: list[tuple[str, str, Callable[[Project], Any]]] = [
             project=project, mode="test", status="active", subscriptions=3
         ),
     ),
+    ("I9", "holds other than subscription", held_wrongly),
     ("I7", "by mode", lambda project: create_payment(project, mode="live", subscription=create_subscription(project))),
     ("I8", "payments_webhookevent holds", lambda project: event(project, payload={"data": SECRET})),
     ("I8", "payments_transaction holds", lambda project: create_payment(project, description=f"paid by {SECRET}")),
@@ -224,6 +231,6 @@ def test_the_nightly_check_puts_a_violation_before_the_staff_once_a_day(shop: Sh
 
 
 def test_every_rule_has_a_query_that_runs(acme: Project) -> None:
-    assert list(QUERIES) == [f"I{number}" for number in range(1, 9)]
+    assert list(QUERIES) == [f"I{number}" for number in range(1, 10)]
     for name in QUERIES:
         assert check_invariants(project_id=acme.pk, only=name) == []
