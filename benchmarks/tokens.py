@@ -41,16 +41,18 @@ def account() -> tuple[dict[str, Any], Any]:
     """Make somebody on an endless plan, and a client of theirs."""
     from django.test import Client
 
+    from accounts.models import User
     from entitlements.models import Plan
     from projects.models import EndUser, Project
     from projects.principals import ServerPrincipal
     from projects.services.api_keys import create_api_key
     from projects.services.end_user_tokens import mint_end_user_token
 
+    owner = User.objects.create_user(f"bench-{uuid.uuid4().hex[:8]}@example.com", "long enough password")
     project = Project.objects.create(name="Bench", slug=f"bench-{uuid.uuid4().hex[:8]}")
     user = EndUser.objects.create(project=project, external_id="user-1")
     Plan.objects.create(project=project, code="free", name="Free", free=True, token_budget=2**52)
-    key, _ = create_api_key(project=project, created_by=None, name="Bench", is_test_mode=True)
+    key, _ = create_api_key(project=project, created_by=owner, name="Bench", is_test_mode=True)
     server = ServerPrincipal(api_key=key, project=project, mode="test")
     token = mint_end_user_token(server=server, user_id="user-1", email=None, ttl_seconds=3600, test_only=False)
     return (

@@ -63,7 +63,7 @@ def write_journal() -> int:
     for _ in range(PAGES_MAX):
         cursor, page = store.journal_page(cursor, PAGE)
         if page:
-            _write(Entries.of(page))
+            write_entries(Entries.of(page))
             store.note_written(page)
             written += len(page)
         if cursor == 0:
@@ -109,7 +109,8 @@ _WRITE_MARKS = """
 """
 
 
-def _write(entries: Entries) -> None:
+def write_entries(entries: Entries) -> None:
+    """Write one page, all of it or nothing."""
     with transaction.atomic(), connection.cursor() as cursor:
         if entries.uses:
             cursor.execute(_WRITE_USES, [list(column) for column in zip(*entries.uses, strict=True)])
