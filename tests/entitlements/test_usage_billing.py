@@ -15,6 +15,7 @@ from entitlements.models import Meter, Plan, PlanPrice, UsageCharge, UsagePeriod
 from entitlements.services.overage import USAGE_BILL, close_ended_periods
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
+from notifications.services.rendering import render_mail
 from notifications.services.running import carry_out_row, lease_due_rows
 from payments.models import Invoice, StripeCredentials, Subscription
 from payments.services.usage_billing import meter_value
@@ -424,3 +425,20 @@ def test_usage_of_a_plan_that_was_deleted_is_not_billed(acme: Project, dana: App
     close_ended_periods()
     # Nobody knows any more what was included, so nothing is billed beyond it.
     assert charges(acme) == {}
+
+
+def test_the_notice_of_a_renewal_tells_what_will_be_billed_besides(
+    shop: Shop, maker: Plan, dana: AppUser, acme_server: AppServer, time_machine: Any
+) -> None:
+    subscription = subscribed(shop, dana, maker)
+    report(acme_server, dana.user_id, event("searches", "1350"), event("tokens", "10"))
+    control(shop, f"subscriptions/{subscription['id']}/advance", to="upcoming")
+    deliver(shop, fresh(shop))
+    mails = OutboxRow.objects.for_project(shop.project).filter(kind="mail")
+    notice = mails.get(payload__template="renewal_notice")
+    assert notice.payload["context"]["overage"] == [{"name": "Searches", "amount": "12.50 USD"}]
+    rendered = render_mail(
+        template="renewal_notice", context=notice.payload["context"], project_name="Acme", is_test=True
+    )
+    assert "Searches: 12.50 USD" in rendered.text
+    assert "Searches, beyond your plan so far" in rendered.html
