@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
+from django.db.models.functions import Now
 
-from common import clock
 from entitlements.models import Connection, Entitlement, Plan, ProvisionedUser
 from entitlements.services.holdings import Standing, hold_plan
 from entitlements.services.provisioning import LITELLM
@@ -85,7 +85,7 @@ class World:
 
     def run(self) -> None:
         """Carry out what is due, also what only waits for its next attempt."""
-        self.effects(status=OutboxRow.Status.PENDING).update(next_attempt_at=clock.now() - dt.timedelta(seconds=1))
+        self.effects(status=OutboxRow.Status.PENDING).update(next_attempt_at=Now() - dt.timedelta(seconds=1))
         run_outbox()
 
     def effects(self, **filters: Any) -> Any:
