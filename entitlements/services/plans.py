@@ -147,9 +147,9 @@ def write_plan(*, plan: Plan, actor: User | None, fields: Mapping[str, Any]) -> 
     for name, value in given.items():
         setattr(plan, name, value)
     if changes:
-        _check_among_others(plan, is_new=is_new)
+        check_among_others(plan, is_new=is_new)
         plan.save()
-        _log("plan.created" if is_new else "plan.changed", plan, actor, changes)
+        log_plan_change("plan.created" if is_new else "plan.changed", plan, actor, changes)
     return changes
 
 
@@ -180,7 +180,9 @@ def write_price(*, price: PlanPrice, actor: User | None, fields: Mapping[str, An
     # What was looked at and found right: the warning goes, until Stripe says otherwise again.
     price.warning = ""
     price.save()
-    _log("plan_price.created" if is_new else "plan_price.changed", price.plan, actor, changes, mode=price.mode)
+    log_plan_change(
+        "plan_price.created" if is_new else "plan_price.changed", price.plan, actor, changes, mode=price.mode
+    )
     return changes
 
 
@@ -197,12 +199,12 @@ def drop_plan(*, plan: Plan, actor: User | None) -> bool:
         except IntegrityError:
             pass
         else:
-            _log("plan.deleted", plan, actor, {"name": [plan.name, None]})
+            log_plan_change("plan.deleted", plan, actor, {"name": [plan.name, None]})
             return True
     if not plan.archived:
         plan.archived = True
         plan.save(update_fields=["archived"])
-        _log("plan.archived", plan, actor, {"archived": [False, True]})
+        log_plan_change("plan.archived", plan, actor, {"archived": [False, True]})
     return False
 
 
@@ -216,9 +218,11 @@ def drop_price(*, price: PlanPrice, actor: User | None) -> bool:
         if price.active:
             price.active = False
             price.save(update_fields=["active"])
-            _log("plan_price.changed", price.plan, actor, {"active": [True, False]} | described, mode=price.mode)
+            log_plan_change(
+                "plan_price.changed", price.plan, actor, {"active": [True, False]} | described, mode=price.mode
+            )
         return False
-    _log("plan_price.deleted", price.plan, actor, described, mode=price.mode)
+    log_plan_change("plan_price.deleted", price.plan, actor, described, mode=price.mode)
     price.delete()
     return True
 
@@ -232,8 +236,8 @@ def is_referred_to(plan: Plan) -> bool:
     return False
 
 
-def _check_among_others(plan: Plan, *, is_new: bool) -> None:
-    """Keep names apart, and the free plan single. Raises: FieldError (422)."""
+def check_among_others(plan: Plan, *, is_new: bool) -> None:
+    """Keep names apart, and the free plan single. Call it under `lock_plans`. Raises: FieldError (422)."""
     others = list(Plan.objects.for_project(plan.project_id).exclude(pk=plan.pk))
     if is_new and len(others) >= PLANS_MAX:
         raise FieldError("body", "code", msg=f"A project has at most {PLANS_MAX} plans.", type="too_many")
@@ -277,7 +281,10 @@ def _field_error(name: str, problem: str, type: str = "value_error") -> FieldErr
     return FieldError("body", *where, msg=problem, type=type)
 
 
-def _log(action: str, plan: Plan, actor: User | None, changes: Mapping[str, list[Any]], *, mode: str = "") -> None:
+def log_plan_change(
+    action: str, plan: Plan, actor: User | None, changes: Mapping[str, list[Any]], *, mode: str = ""
+) -> None:
+    """Append who changed what, before and after. Call it in the transaction of the change."""
     log_action(
         action=action, subject=plan.code, actor=actor, project_id=plan.project_id, mode=mode, details=dict(changes)
     )
