@@ -29,7 +29,9 @@ from projects.idempotent_view import read_idempotent_request
 from projects.serializers import ExternalIdField
 
 TAGS = ["Tokens"]
-TEST_MODE = OpenApiParameter("test_mode", bool, description="Default true; a server's key decides its mode itself.")
+TEST_MODE = OpenApiParameter(
+    "test_mode", bool, default=True, description="A server's key decides its mode itself; a contradiction is refused."
+)
 QUESTION = [TEST_MODE]
 WRITE = [TEST_MODE, IDEMPOTENCY_KEY]
 READ_REFUSALS = error_responses(400, 401, 403, 404, 422, 429)
@@ -93,7 +95,9 @@ class BudgetSerializer(serializers.Serializer[Any]):
 class ReadBudgetSerializer(BudgetSerializer):
     """A budget as it was read."""
 
-    exact = serializers.BooleanField(help_text="False: the count cannot be reached; these figures are about a second old.")
+    exact = serializers.BooleanField(
+        help_text="False: the count cannot be reached; these figures are about a second old."
+    )
 
 
 class UsedSerializer(BudgetSerializer):

@@ -168,7 +168,8 @@ def test_redis_the_journal_and_arithmetic_agree_whatever_happens(acme: Project, 
     holder = Holder(create_app_user(acme, "anybody"))
     plan = acme.plans.first() or create_plan(acme, "hundred", 100)
     holder.buys(plan)
-    used, open_ones = 0, {}
+    used = 0
+    open_ones: dict[uuid.UUID, int] = {}
     for step, tokens in steps:
         held = sum(open_ones.values())
         reservation = next(iter(open_ones), None)

@@ -56,6 +56,11 @@ WEBHOOK_EVENT: Shape = {
     "wait_reason": "string?", "source": "string", "stripe_created_at": "time?", "received_at": "time",
     "handled_at": "time?", "failed_at": "time?", "next_attempt_at": "time?", "emptied_at": "time?",
 }  # fmt: skip
+TOKEN_BUDGET: Shape = {
+    "limit": "integer?", "used": "integer", "reserved": "integer", "remaining": "integer?", "period_start": "time",
+    "period_end": "time?",
+}  # fmt: skip
+TOKENS: Shape = {"user_id": "string?", "tokens": "integer(1..)"}
 SHAPES: dict[str, Shape] = {
     "Subscription": SUBSCRIPTION,
     "Subscription+": SUBSCRIPTION | AGGREGATED,
@@ -197,6 +202,15 @@ SHAPES: dict[str, Shape] = {
         "period_end": "time",
     },
     "QuotaWarning": {"code": "string{quota_80,quota_95,quota_exceeded}", "message": "string"},
+    "TokenBudget": TOKEN_BUDGET | {"exact": "boolean"},
+    "Tokens": TOKENS,
+    "ReserveTokens": TOKENS | {"ttl_seconds": "integer(1..3600)=300"},
+    "CommitTokens": {"user_id": "string?", "reservation_id": "uuid", "tokens": "integer(0..)?"},
+    "ReleaseTokens": {"user_id": "string?", "reservation_id": "uuid"},
+    "TokensChecked": TOKEN_BUDGET | {"allowed": "boolean", "tokens": "integer"},
+    "TokensUsed": TOKEN_BUDGET | {"tokens": "integer"},
+    "TokensReserved": TOKEN_BUDGET | {"reservation_id": "uuid", "tokens": "integer", "expires_at": "time"},
+    "TokensClosed": TOKEN_BUDGET | {"reservation_id": "uuid", "tokens": "integer"},
     "MintToken": {
         "user_id": "string(..255)", "email": "string?", "ttl_seconds": "integer(..86400)=900", "test_only": "boolean?",
     },
@@ -267,6 +281,12 @@ ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
     ("post", f"{PAYMENTS}/usage/events", EITHER, ONE_MODE, "UsageEvents", "200", "UsageCounted"),
     ("get", f"{PAYMENTS}/usage/summary", EITHER, ONE_MODE | OF_USER, None, "200", "UsageSummary"),
     ("post", f"{PAYMENTS}/usage/can-execute", EITHER, ONE_MODE, "CanExecute", "200", "MayExecute"),
+    ("get", f"{PAYMENTS}/tokens/budget", EITHER, ONE_MODE | OF_USER, None, "200", "TokenBudget"),
+    ("post", f"{PAYMENTS}/tokens/check", EITHER, ONE_MODE, "Tokens", "200", "TokensChecked"),
+    ("post", f"{PAYMENTS}/tokens/consume", EITHER, ONE_MODE, "Tokens", "200", "TokensUsed"),
+    ("post", f"{PAYMENTS}/tokens/reserve", EITHER, ONE_MODE, "ReserveTokens", "200", "TokensReserved"),
+    ("post", f"{PAYMENTS}/tokens/commit", EITHER, ONE_MODE, "CommitTokens", "200", "TokensClosed"),
+    ("post", f"{PAYMENTS}/tokens/release", EITHER, ONE_MODE, "ReleaseTokens", "200", "TokensClosed"),
     ("post", "/checkout/{app}", SERVER, {}, "ServerCheckout", "200", "CheckoutAnswer"),
     ("post", "/portal/{app}", SERVER, {}, "ServerPortal", "200", "PortalAnswer"),
     ("get", "/status/{app}/{user_id}", SERVER, {}, None, "200", "Status"),

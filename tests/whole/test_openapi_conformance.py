@@ -83,6 +83,7 @@ class World:
     member_id: str
     path: dict[str, str]
     body: dict[str, Any]
+    tokens_body: dict[str, Any]
     webhook_secret: str
 
     def fill_in(self, case: Any) -> None:
@@ -114,6 +115,8 @@ class World:
     def _body_of(self, path: str) -> dict[str, Any]:
         if path.endswith("/register"):
             return self.body | {"email": f"{uuid.uuid4().hex}@example.com"}
+        if "/payments/tokens/" in path:
+            return self.body | self.tokens_body
         # Dana has a subscription already.
         return self.body | ({"user_id": f"new-{uuid.uuid4().hex}"} if "/checkout" in path else {})
 
@@ -152,6 +155,17 @@ def open_to_everything(project: Any) -> None:
     project.default_success_url, project.default_cancel_url = SUCCESS_URL, CANCEL_URL
     project.default_return_url = RETURN_URL
     project.save()
+
+
+def token_bodies(end_user: Any) -> dict[str, Any]:
+    """What the bodies about token budgets may hold: there is a free plan with a budget, and a reservation is open."""
+    from entitlements.models import Plan
+    from entitlements.services.token_budget import reserve_tokens
+
+    Plan.objects.create(project=end_user.project, code="free", name="Free", free=True, token_budget=1000)
+    account = {"project_id": end_user.project_id, "mode": "test", "end_user_id": end_user.pk}
+    reserved = reserve_tokens(**account, tokens=10)
+    return {"tokens": 1, "ttl_seconds": 60, "reservation_id": reserved.reservation_id}
 
 
 def dead_letter_of(project: Any) -> Any:
@@ -225,6 +239,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
             "mode": "test",
         },
         body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER},
+        tokens_body=token_bodies(dana.end_user),
         webhook_secret=secret,
     )
     # Keep the database's connection between requests, as Django's own test client does.
