@@ -60,6 +60,8 @@ def test_good_settings_start(tmp_path: Path) -> None:
         ({"EMAIL_URL": "smtp://:587"}, "EMAIL_URL"),
         ({"PORT": "0"}, "PORT"),
         ({"TRUSTED_PROXY_COUNT": "-1"}, "TRUSTED_PROXY_COUNT"),
+        ({"TOKEN_BUDGET_FAIL_MODE": "ajar"}, "TOKEN_BUDGET_FAIL_MODE"),
+        ({"TOKEN_JOURNAL_SECONDS": "1.5"}, "TOKEN_JOURNAL_SECONDS"),
         ({"EVENT_MAX_ATTEMPTS": "0"}, "EVENT_MAX_ATTEMPTS"),
         ({"EVENT_LEASE_SECONDS": "0"}, "EVENT_LEASE_SECONDS"),
         ({"EVENT_SWEEP_SECONDS": "soon"}, "EVENT_SWEEP_SECONDS"),
