@@ -95,7 +95,12 @@ class World:
 
         all_of_it = chance("") > 2
         path = self.path | ({"user_id": self.member_id} if "/members/" in case.path else {})
-        for place, known in ((case.path_parameters, path), (case.body, self._body_of(case.path))):
+        slug = {"project": self.path["project"]}
+        for place, known in (
+            (case.path_parameters, path),
+            (case.query, slug),
+            (case.body, self._body_of(case.path)),
+        ):
             if isinstance(place, dict):
                 for name in known.keys() & place.keys():
                     if all_of_it or chance(name) > 3:
@@ -147,6 +152,12 @@ def purchase_body(price_id: str, user_id: str) -> dict[str, Any]:
         "metadata": {},
         "proration_date": None,
     }
+
+
+def plan_paths(project: Any) -> dict[str, str]:
+    """Name the project's plan and its price."""
+    price = project.plan_prices.get()
+    return {"project": project.slug, "plan_id": str(price.plan_id), "price_id": str(price.pk)}
 
 
 def open_to_everything(project: Any) -> None:
@@ -237,6 +248,7 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
             "subscription_id": str(Subscription.objects.for_project(acme).get().pk),
             "event_id": str(dead_letter_of(acme).pk),
             "mode": "test",
+            **plan_paths(acme),
         },
         body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER},
         tokens_body=token_bodies(dana.end_user),
