@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from common.modes import LIVE, TEST
-from entitlements.models import Plan, PlanPrice
+from entitlements.models import CreditPack, CreditPackPrice, Plan, PlanPrice
 from entitlements.services.apply import apply_declaration
 from entitlements.services.declared import read_document, read_preset
 from payments.models import StripeCredentials
@@ -22,6 +22,8 @@ TIMEOUT_SECONDS = 10
 
 
 PLAN_SET = "credits"
+# Code, credits, price in cents.
+PACKS = (("small", 100, 499), ("large", 500, 1999))
 # What the plans of the demo allow at a LiteLLM proxy besides: the plan set itself says nothing of model calls. Cents each day.
 MODEL_BUDGETS = {"free": 25, "maker": 100, "pro": 300, "unlimited": 1000}
 
@@ -47,12 +49,24 @@ def wire_to_sandbox(*, project: Project) -> None:
         names = [f"{mode}_{kind}_key" for mode in (TEST, LIVE) for kind in ("secret", "publishable")]
         put_stripe_config(project=project, changes={name: keys[name] for name in names})
     _make_plans(project)
+    _make_packs(project)
     for mode in (TEST, LIVE):
         rows = PlanPrice.objects.for_project(project).filter(mode=mode, active=True, stripe_price_id="")
         if rows.exists():
             set_up_stripe(project=project, mode=mode)
         # Saving the keys made it; now it is moved to where the service is reached today.
         check_endpoint(project=project, mode=mode, mend_by_hand=True)
+
+
+def _make_packs(project: Project) -> None:
+    """Put credit packs on sale once, in both modes. Checkout asks for their amounts by itself: Stripe needs to know nothing."""
+    if CreditPack.objects.for_project(project).exists():
+        return
+    with transaction.atomic():
+        for code, credits, cents in PACKS:
+            pack = CreditPack.objects.create(project=project, code=code, name=f"{credits} credits", credits=credits)
+            for mode in (TEST, LIVE):
+                CreditPackPrice.objects.create(project=project, pack=pack, mode=mode, amount_cents=cents)
 
 
 def _make_plans(project: Project) -> None:

@@ -18,9 +18,12 @@ from backoffice.demo_seed import DEMO_SHOPPER, DEMO_SLUG
 from common.errors import ApiError
 from common.modes import TEST
 from entitlements.models import Plan, PlanPrice
+from entitlements.services import ledger
+from entitlements.services.packs import packs_on_sale
 from payments.models import Subscription, Transaction
 from payments.serializers import payments_with_relations
 from payments.services.checkout import Purchase, open_checkout_session, read_checkout_session
+from payments.services.credit_checkout import open_credit_checkout
 from payments.services.portal import open_portal
 from payments.services.shapes import render_payment, render_subscription
 from payments.services.subscription_changes import update_subscription
@@ -79,6 +82,14 @@ def _plans(project: Project, current: Subscription | None) -> list[dict[str, Any
     return [{"plan": plan, "prices": offered} for plan, offered in plans.items()]
 
 
+def _packs(project: Project) -> list[dict[str, str]]:
+    orders = packs_on_sale(project=project, mode=TEST)
+    return [
+        {"code": one.pack.code, "name": one.pack.name, "amount": _money(one.amount_cents, one.currency)}
+        for one in orders
+    ]
+
+
 def _current(end_user: EndUser) -> Subscription | None:
     found = Subscription.objects.for_project(end_user.project_id).current_for(end_user, TEST)
     return found if found is not None and found.status not in ("canceled", "incomplete_expired", "incomplete") else None
@@ -96,6 +107,8 @@ def _page(request: HttpRequest, template: str, project: Project, token: EndUserT
         "token": token.access_token,
         "base_url": settings.PUBLIC_BASE_URL,
         "plans": _plans(project, current),
+        "packs": _packs(project),
+        "credits": ledger.read_balance(project_id=project.pk, mode=TEST, end_user_id=token.end_user.pk),
         "current": current,
         "subscription_json": json.dumps(subscription, indent=2, default=str, ensure_ascii=False),
         "payments": [
@@ -153,6 +166,26 @@ def buy(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+def buy_credits(request: HttpRequest) -> HttpResponse:
+    """Open a checkout session for a credit pack, and go there."""
+    project = _project()
+    token = _token(request, project)
+    here = settings.PUBLIC_BASE_URL
+    try:
+        session = open_credit_checkout(
+            project=project,
+            mode=TEST,
+            end_user=token.end_user,
+            pack=request.POST.get("pack", ""),
+            success_url=f"{here}{reverse('demo-return')}?session_id={{CHECKOUT_SESSION_ID}}",
+            cancel_url=f"{here}{reverse('demo')}",
+        )
+    except ApiError as error:
+        return _refused(request, project, token, error)
+    return HttpResponseRedirect(session.url)
+
+
+@require_POST
 def change(request: HttpRequest) -> HttpResponse:
     """Move the subscription to another price, prorated."""
     project = _project()
@@ -204,6 +237,7 @@ def new_shopper(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("demo/", shop, name="demo"),
     path("demo/buy", buy, name="demo-buy"),
+    path("demo/buy-credits", buy_credits, name="demo-buy-credits"),
     path("demo/change", change, name="demo-change"),
     path("demo/portal", portal, name="demo-portal"),
     path("demo/return", come_back, name="demo-return"),

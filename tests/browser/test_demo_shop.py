@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from backoffice.demo_seed import seed_demo
+from backoffice.demo_seed import DEMO_SHOPPER, seed_demo
+from entitlements.services import ledger
 from payments.models import Subscription, Transaction, WebhookEvent
-from projects.models import Project
+from projects.models import EndUser, Project
 from tests.live import LiveService, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.live(env={"DEMO": "true"})]
@@ -26,7 +27,7 @@ def demo(live_service: LiveService, settings: pytest.Item, tmp_path: Path) -> It
     Project.objects.filter(pk=project.pk).update(slug=f"demo-{project.pk}")
 
 
-def pay(page: Page, card: str) -> None:
+def pay(page: Page, card: str, *, button: str = "Subscribe") -> None:
     """Fill in the hosted checkout page and submit it."""
     page.get_by_label("Card number").fill(card)
     page.get_by_label("Expiry date").fill("12 / 34")
@@ -35,7 +36,7 @@ def pay(page: Page, card: str) -> None:
     page.get_by_label("Address line 1").fill("1 Main Street")
     page.get_by_label("Postal code").fill("10001")
     page.get_by_label("City").fill("New York")
-    page.get_by_role("button", name="Subscribe").click()
+    page.get_by_role("button", name=button).click()
 
 
 @pytest.mark.timeout(120)
@@ -66,6 +67,16 @@ def test_a_newcomer_buys_a_plan_and_comes_back_to_what_the_service_knows(demo: L
     expect(page.get_by_text("On Maker, status active")).to_be_visible()
     page.get_by_role("button", name="Manage it in the portal").click()
     expect(page.get_by_text("Maker").first).to_be_visible()
+
+    page.goto(f"{demo.url}/demo/")
+    page.get_by_role("button", name="Buy 100 credits, 4.99 USD").click()
+    pay(page, "4242424242424242", button="Pay $4.99")
+    page.wait_for_url(f"{demo.url}/demo/return**")
+    expect(page.get_by_role("row", name="UTC 4.99 USD succeeded")).to_have_count(1)
+    user = EndUser.objects.by_external_id(project, DEMO_SHOPPER).get()
+    balance = ledger.read_balance(project_id=project.pk, mode="test", end_user_id=user.pk)
+    assert balance.buckets["purchased"] == 100
+    expect(page.get_by_text(f"Credits: {balance.available}.")).to_be_visible()
     assert errors == []
 
 
