@@ -122,6 +122,12 @@ def follow_appearance(end_user: EndUser, mode: str) -> None:
         follow_user(connection=connection, end_user_id=end_user.pk)
 
 
+def follow_ban(end_user: EndUser) -> None:
+    """Take away what a banned user has. One statement where nothing is connected."""
+    for connection in Connection.objects.for_project(end_user.project_id).active():
+        follow_user(connection=connection, end_user_id=end_user.pk)
+
+
 def _not_planned(connection: Connection) -> Iterator[uuid.UUID]:
     """Yield users who are to have something and are not planned, then those whose grace has ended since."""
     moment = clock.now()

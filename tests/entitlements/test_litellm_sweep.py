@@ -96,7 +96,6 @@ def test_whoever_is_banned_or_of_a_deleted_project_has_nothing(world: World, pro
     world.hold(pro, user=erin.end_user)
     world.run()
     set_end_user_active(end_user=world.user.end_user, is_active=False)
-    sweep(world)
     world.run()
     assert (world.limits(), world.limits(user=erin.end_user)) == (BLOCKED, PRO_LIMITS)
     set_end_user_active(end_user=world.user.end_user, is_active=True)

@@ -128,6 +128,7 @@ class Journey:
         self.register()
         self.configure()
         self.make_keys_and_clients()
+        self.connect_litellm()
         self.buy_and_change()
         self.fail_at_stripe()
         self.refuse_webhooks()
@@ -203,6 +204,25 @@ class Journey:
         self.http.post("/oauth/token", data=form | {"client_id": "nobody"})
         self.http.post("/oauth/token", data=form | {"grant_type": secret})
         self.http.post("/oauth/revoke", data=pair)
+
+    def connect_litellm(self) -> None:
+        """Connect a proxy whose key is refused, taken, and refused again when everybody's budget is to be set there."""
+        path = f"/api/v1/projects/{self.project['id']}/connections/litellm"
+        switches = f"{self.sandbox_url}/_sandbox/api/litellm"
+        proxy = httpx.post(switches, json={"name": "Canary"}, timeout=TIMEOUT).json()
+        key = self.secret("LiteLLM master key", proxy["master_key"])
+        wrong = self.secret("mistyped LiteLLM key", f"sk-{secrets.token_urlsafe(24)}")
+        body = {"base_url": f"{self.sandbox_url}/_litellm"}
+        for given in ({"master_key": wrong}, {"master_key": [key]}, {"base_url": key, "master_key": key}, {key: key}):
+            self.ask("PUT", path, body | given, self.developer.token)
+        self.developer.put(path, body | {"master_key": key})
+        self.developer.get(path)
+        self.ask("POST", f"{path}/check", {}, self.developer.token)
+        free = {"code": "free", "name": "Free", "free": True, "limits": {"compute_budget_cents": 100}}
+        self.developer.post(f"/api/v1/projects/{self.project['id']}/plans", free, status=201)
+        self.end_user("first at LiteLLM")
+        rolled = httpx.post(f"{switches}/{proxy['proxy_id']}/roll", json={}, timeout=TIMEOUT).json()
+        self.secret("rolled LiteLLM master key", rolled["master_key"])
 
     def buy_and_change(self) -> None:
         """A buyer pays, changes, cancels, resumes; another one's card is declined."""
