@@ -5,6 +5,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from common import clock
 from entitlements.models import Meter, UsageEvent, UsagePeriod, UsageTotal
 from entitlements.services.overage import close_ended_periods
 from entitlements.services.usage import UsageReport, read_usage, report_usage
+from entitlements.services.usage_periods import held_periods
 from projects.models import Project
 from tests.cast import AppServer, AppUser
 from tests.entitlements.metering import differences, event, hold, plan_with, post, report, rows_of, summary, used
@@ -297,6 +299,22 @@ def test_a_batch_and_the_close_of_its_period_at_once_lose_nothing(
     assert charged == counted
     assert counted + sum(total.used for row in running for total in row.totals.all()) == 30
     assert differences(acme) == []
+
+
+def test_a_period_in_which_somebody_counts_is_not_closed_before_they_are_done(acme: Project, dana: AppUser) -> None:
+    now = clock.now()
+    whose = {"project": acme, "mode": "test", "end_user": dana.end_user}
+    period = UsagePeriod.objects.create(
+        **whose, starts_at=now - dt.timedelta(days=3), ends_at=now - dt.timedelta(hours=1)
+    )
+    with transaction.atomic():
+        held_periods(project_id=acme.pk, mode="test", end_user_id=dana.end_user.pk, since=now - dt.timedelta(days=5))
+        at_once(1, lambda number: close_ended_periods())
+        period.refresh_from_db()
+        assert period.closed_at is None
+    close_ended_periods()
+    period.refresh_from_db()
+    assert period.closed_at is not None
 
 
 QUANTITIES = st.decimals(min_value="0.000001", max_value=1000, places=6)
