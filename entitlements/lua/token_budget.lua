@@ -45,6 +45,8 @@ if now >= tonumber(held[2]) or (held[3] ~= '' and tonumber(ARGV[2]) >= tonumber(
   return load('old')
 end
 local limit = tonumber(held[4])
+-- No limit is still one: the greatest number that is counted exactly, so that the journal takes every figure.
+local most = limit or 9007199254740991
 local base, own, reserved = tonumber(held[5]), tonumber(held[6]), tonumber(held[7])
 
 if reserved > 0 then
@@ -64,7 +66,7 @@ if reserved > 0 then
 end
 
 local function room_for(more)
-  return not limit or base + own + reserved + more <= limit
+  return base + own + reserved + more <= most
 end
 
 local function facts(amount, expires)

@@ -17,7 +17,7 @@ from common.errors import Conflict, NotFound, TooManyRequests
 from entitlements.services import token_outage
 from entitlements.services.token_facts import ALL_RESERVED, NOTHING, Ask, Budget, Once
 from entitlements.services.token_journal import facts_of, write_journal
-from entitlements.services.token_periods import current_period
+from entitlements.services.token_periods import TOKENS_MAX, current_period
 from entitlements.services.token_store import (
     RESERVATIONS_MAX,
     AccountKeys,
@@ -127,7 +127,9 @@ def _carry_out(ask: Ask) -> Budget:
     except StoreDown as error:
         if settings.TOKEN_BUDGET_FAIL_MODE != OPEN:
             raise TokenBudgetUnavailable from error
-        return _without_redis(ask)
+        budget = _without_redis(ask)
+        token_store().note_gap()
+        return budget
     if reply[0] == "exceeded":
         raise _exceeded(_facts(ask, reply))
     if reply[0] == "reused":
@@ -194,14 +196,15 @@ def _exceeded(budget: Budget) -> TokenBudgetExceeded:
     moment = clock.now().timestamp()
     ends = budget.ends_unix
     wait = int(ends - moment) + 1 if ends is not None and ends > moment else RETRY_SECONDS
-    available = budget.remaining or 0
+    limit = TOKENS_MAX if budget.limit is None else budget.limit
+    available = max(0, limit - budget.used - budget.reserved)
     return TokenBudgetExceeded(
         f"The token budget does not cover this: {budget.tokens} tokens are asked for, {available} are left.",
         # Nobody who has no budget at all gets one by waiting.
-        action="checkout" if budget.limit == 0 else None,
+        action="checkout" if limit == 0 else None,
         retry_after_seconds=wait,
         headers={
-            "X-RateLimit-Limit": str(budget.limit),
+            "X-RateLimit-Limit": str(limit),
             "X-RateLimit-Remaining": str(available),
             "X-RateLimit-Reset": str(int(time.time()) + wait),
         },

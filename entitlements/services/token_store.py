@@ -85,10 +85,15 @@ class TokenStore:
         # SHA-1 is Redis' own name for a script; nothing rests on its strength.
         self._names = {name: _script_name(source) for name, source in self._sources.items()}
         self._asleep_until = 0.0
+        self._has_gap = False
 
     def operate(self, keys: list[str], arguments: list[Any]) -> list[str]:
         """Carry out one operation on an account in one round trip and return the words of the answer. Raises StoreDown."""
         return str(self._guarded(lambda: self._run("token_budget", keys, arguments))).split(" ")
+
+    def note_gap(self) -> None:
+        """Something was counted without Redis: once it answers, every account is read from the database again."""
+        self._has_gap = True
 
     def load(self, account: AccountKeys, facts: dict[str, Any]) -> bool:
         """Put an account there as the database has it; False when the database has to be asked again. Raises StoreDown."""
@@ -134,10 +139,21 @@ class TokenStore:
 
     def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
         try:
+            if self._has_gap:
+                self._close_gap()
             return self.client.evalsha(self._names[script], len(keys), *keys, *arguments)
         except NoScriptError:
             self._begin_era()
             return self.client.evalsha(self._names[script], len(keys), *keys, *arguments)
+
+    def _close_gap(self) -> None:
+        """Begin a new era after an outage. What is counted elsewhere meanwhile opens the gap again."""
+        self._has_gap = False
+        try:
+            self._begin_era()
+        except Exception:
+            self._has_gap = True
+            raise
 
     def _begin_era(self) -> None:
         """Name a new era and load the scripts, in this order: no operation runs in between on what was there before."""

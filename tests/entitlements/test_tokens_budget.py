@@ -8,6 +8,7 @@ import pytest
 import time_machine
 from django.db import connection, transaction
 
+from entitlements.models import TokenUse
 from entitlements.services.holdings import give_plan
 from entitlements.services.token_budget import TokenBudgetExceeded, consume_tokens, read_budget
 from entitlements.services.token_store import forget_account
@@ -67,6 +68,23 @@ def test_an_upgrade_raises_the_limit_at_once_and_a_downgrade_waits_for_the_next_
     holder.buys(boundless, subscription=subscription, since=START + MONTH)
     assert consume_tokens(**holder.keys, tokens=10**12).remaining is None
     assert holder.budget()["limit"] is None and holder.budget()["used"] == 10**12
+
+
+def test_without_a_limit_counting_still_ends_where_it_would_not_be_exact(acme: Project, holder: Holder) -> None:
+    holder.buys(create_plan(acme, "boundless", None))
+    consume_tokens(**holder.keys, tokens=7)
+    TokenUse.objects.create(
+        project=acme,
+        mode="test",
+        period=holder.periods.get(),
+        era="before",
+        used_tokens=2**53 - 20,
+        journalled_at=START,
+    )
+    forget_account(**holder.keys)
+    refused = holder.post("consume", {"tokens": 13})
+    assert (refused.status_code, refused.json()["required"]) == (429, 13)
+    assert holder.post("consume", {"tokens": 12}).json()["used"] == 2**53 - 1
 
 
 def test_a_price_on_no_plan_takes_nothing_away(acme: Project, holder: Holder) -> None:
