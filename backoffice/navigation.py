@@ -28,6 +28,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("entitlements.CreditWallet", "Credits", "toll"),
             ("entitlements.CreditTransaction", "Ledger of credits", "receipt"),
             ("payments.CreditPurchase", "Credits bought", "shopping_bag"),
+            ("entitlements.TokenPeriod", "Token budgets", "token"),
             ("entitlements.UsagePeriod", "Usage", "speed"),
             ("entitlements.UsageEvent", "Usage reports", "data_usage"),
             ("entitlements.UsageCharge", "Usage billed", "request_quote"),
