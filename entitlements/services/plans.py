@@ -21,6 +21,7 @@ from entitlements.services.plan_fields import (
     problem_of_field,
     problem_of_price,
 )
+from entitlements.services.provisioning import follow_edit
 from moderation.services.action_log import log_action
 from projects.models import Project
 
@@ -149,6 +150,7 @@ def write_plan(*, plan: Plan, actor: User | None, fields: Mapping[str, Any]) -> 
     if changes:
         check_among_others(plan, is_new=is_new)
         plan.save()
+        follow_edit(plan)
         log_plan_change("plan.created" if is_new else "plan.changed", plan, actor, changes)
     return changes
 

@@ -101,6 +101,12 @@ def desire(*, connection: Connection, entitlement: Entitlement, plan: Plan | Non
     return True
 
 
+def follow_edit(plan: Plan) -> None:
+    """Have everybody compared in the next round who has what this plan gave, or nothing, before it was edited."""
+    rows = ProvisionedUser.objects.for_project(plan.project_id)
+    rows.filter(desired__plan__in=[plan.code, ""]).update(last_read_at=None)
+
+
 def desired_of(plan: Plan, *, with_duration: bool = True) -> dict[str, Any]:
     """Return what a plan gives. Without a duration LiteLLM never sets the spend back by itself."""
     return {

@@ -8,8 +8,9 @@ import pytest
 from django.utils import timezone
 
 from common import clock
-from entitlements.models import Connection, Plan, ProvisionedUser
+from entitlements.models import Connection, Entitlement, Plan, ProvisionedUser
 from entitlements.services import provisioning_sweep
+from entitlements.services.plans import update_plan
 from entitlements.services.provisioning_sweep import Swept, sweep_connection
 from entitlements.tasks import sweep_provisioning
 from projects.models import EndUser
@@ -81,13 +82,14 @@ def test_a_user_who_was_deleted_or_made_by_an_update_is_made_good(world: World, 
 def test_edited_figures_of_a_plan_and_the_end_of_a_grace_reach_everybody(
     world: World, pro: Plan, erin: AppUser
 ) -> None:
-    world.hold(pro, user=erin.end_user, active_until=clock.now() + dt.timedelta(milliseconds=50))
+    world.hold(pro, user=erin.end_user, active_until=clock.now() + dt.timedelta(hours=1))
     world.run()
-    Plan.objects.filter(pk=pro.pk).update(compute_budget_cents=2500)
-    time.sleep(0.06)
+    ended = clock.now() - dt.timedelta(seconds=1)
+    Entitlement.objects.for_project(world.project).filter(end_user=erin.end_user).update(active_until=ended)
     # Nobody is due to be read: only the grace that has ended is followed at once.
     assert sweep(world, all_due=False) == Swept(planned=1)
-    sweep(world)
+    update_plan(project=world.project, plan_id=pro.pk, actor=None, fields={"compute_budget_cents": 2500})
+    assert sweep(world, all_due=False).planned == 1
     world.run()
     assert (world.limits()[0], world.limits(user=erin.end_user)) == (25, BLOCKED)
 
