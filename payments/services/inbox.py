@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
 from common.errors import ApiError
@@ -37,6 +37,8 @@ BACKOFF_SECONDS_MAX = 600.0
 # How far back, and how many at a time, events are taken up again whose type was not followed when they came.
 FOLLOWED_DAYS = 30
 FOLLOWED_AT_A_TIME = 1000
+# What a row says besides how it ended.
+DONE: dict[str, Any] = {"handled_at": Now(), "lease_token": None, "lease_until": None, "wait_reason": ""}
 
 
 class UnknownProject(ApiError):
@@ -71,6 +73,8 @@ class EventGroup:
     events: list[WebhookEvent] = field(default_factory=list)
     # Events of a shared account that do not say whose their object is: it shows when the object is read.
     undecided: set[uuid.UUID] = field(default_factory=set)
+    # Events of types that nothing here follows.
+    not_followed: list[WebhookEvent] = field(default_factory=list)
     # Events whose object turned out to have no customer, by the root that they are written under instead.
     without_customer: dict[str, list[WebhookEvent]] = field(default_factory=dict)
 
@@ -211,8 +215,17 @@ def finish_events(group: EventGroup, events: Sequence[WebhookEvent], *, status: 
     """Mark leased events as done; rows that somebody else leased meanwhile are left to them."""
     if not events:
         return 0
-    return _held(group, events).update(
-        status=status, handled_at=Now(), lease_token=None, lease_until=None, error=reason, wait_reason=""
+    return _held(group, events).update(**DONE, status=status, error=reason)
+
+
+def finish_with_ignored(group: EventGroup, processed: Sequence[WebhookEvent]) -> None:
+    """Mark what was processed as done and with it, in the same statement, what nothing follows."""
+    nothing_follows = When(pk__in=[event.pk for event in group.not_followed], then=Value(Status.IGNORED.value))
+    why = When(pk__in=[event.pk for event in group.not_followed], then=Value(WebhookEvent.NOT_FOLLOWED))
+    _held(group, [*processed, *group.not_followed]).update(
+        **DONE,
+        status=Case(nothing_follows, default=Value(Status.PROCESSED.value)),
+        error=Case(why, default=Value("")),
     )
 
 

@@ -19,6 +19,7 @@ from payments.services.inbox import (
     EventGroup,
     fail_events,
     finish_events,
+    finish_with_ignored,
     hold_for_config,
     hold_for_outage,
     hold_for_permission,
@@ -83,9 +84,12 @@ def process_group(group: EventGroup, handlers: Handlers) -> None:
     try:
         credentials = _credentials(group)
         ours = _sort_out(group, credentials, handlers)
-        if ours:
-            scope = Scope(group.project_id, group.mode, credentials.stripe_account_id)
-            _follow_under_lease(group, ours, handlers, Snapshot(account_of(credentials)), scope)
+        try:
+            if ours:
+                scope = Scope(group.project_id, group.mode, credentials.stripe_account_id)
+                _follow_under_lease(group, ours, handlers, Snapshot(account_of(credentials)), scope)
+        finally:
+            finish_events(group, group.not_followed, status=Status.IGNORED, reason=NO_HANDLER)
         for root, events in group.without_customer.items():
             process_group(EventGroup(group.project_id, group.mode, root, group.token, events), handlers)
     except (StripeNotConfigured, StripeKeyRejected, DecryptionError) as error:
@@ -123,13 +127,16 @@ def _credentials(group: EventGroup) -> StripeCredentials:
 
 
 def _sort_out(group: EventGroup, credentials: StripeCredentials, handlers: Handlers) -> list[WebhookEvent]:
-    """Lay aside what is another project's or of no interest; return the rest, some of it to be decided once it is read."""
+    """Lay aside what is another project's or of no interest; return the rest, some of it to be decided once it is read.
+
+    What nothing follows is left in `group.not_followed`: it is finished with the others, in one statement.
+    """
     everything_is_ours = credentials.customer_is_known or not credentials.account_is_shared  # type: ignore[attr-defined]
-    ours, foreign, unknown = [], [], []
+    ours, foreign = [], []
     for event in group.events:
         handler = handler_of(event, handlers)
         if handler is None:
-            unknown.append(event)
+            group.not_followed.append(event)
         elif everything_is_ours or handler.of_account or _names_project(event):
             ours.append(event)
         elif _names_customer(event) or event.emptied_at:
@@ -141,7 +148,6 @@ def _sort_out(group: EventGroup, credentials: StripeCredentials, handlers: Handl
     told = [event for event in foreign if not event.emptied_at]
     finish_events(group, told, status=Status.IGNORED, reason=FOREIGN)
     finish_events(group, emptied, status=Status.IGNORED, reason=FOREIGN_SINCE_EMPTIED)
-    finish_events(group, unknown, status=Status.IGNORED, reason=NO_HANDLER)
     return ours
 
 
@@ -278,7 +284,8 @@ def _write(
             if handler and handler.effects:
                 handler.effects(scope, event, snapshot)
         failpoint("handler.mid_tx")
-        finish_events(group, events, status=Status.PROCESSED)
+        finish_with_ignored(group, events)
+    group.not_followed = []
 
 
 def cause_of_event(event: WebhookEvent) -> Cause:
