@@ -75,7 +75,8 @@ browser: $(VENV)/.dev-installed
 FAULTS_ELSEWHERE := tests/scenarios/test_shuffles.py tests/reconcile/test_reconcile_events.py tests/reconcile/test_reconcile_objects.py \
 	tests/reconcile/test_rate_budget.py tests/reconcile/test_after_restore.py tests/payments/test_webhook_processing.py \
 	tests/payments/test_replay_events.py tests/payments/test_checkout_session.py tests/payments/test_checkout_return.py \
-	tests/payments/test_webhook_delivery.py
+	tests/payments/test_webhook_delivery.py tests/entitlements/test_tokens_rebuild.py tests/entitlements/test_tokens_journal.py \
+	tests/entitlements/test_tokens_reserve.py
 
 # Parts of the running service are killed, stopped and frozen while webhooks arrive.
 faults: $(VENV)/.dev-installed

@@ -86,7 +86,10 @@ def _terms(entitlement: Entitlement | None, plan: Plan | None, moment: dt.dateti
         return _month("free", _limit_of(Plan.objects.free_of(entitlement.project_id)), moment, entitlement.active_until)
     if entitlement.plan_id is None:
         limit = _greater(limit, _limit_before(entitlement))
-    ends = entitlement.period_end
+    ends, next_starts = entitlement.period_end, entitlement.period_start
+    if next_starts is not None and next_starts > granted:
+        # The next period has begun and is not paid yet.
+        ends = next_starts
     return Terms(
         key=f"{entitlement.subscription_id}:{int(granted.timestamp())}",
         subscription_id=entitlement.subscription_id,

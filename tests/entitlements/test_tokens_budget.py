@@ -39,6 +39,10 @@ def test_a_purchase_gives_the_whole_budget_once_and_a_renewal_once_more(acme: Pr
     # The same purchase told again by another event changes nothing.
     holder.buys(plan, subscription=subscription, status="trialing")
     assert figures(read_budget(**holder.keys)) == (1_000_000, 400, 0)
+    # The next period has begun, and is not paid yet.
+    holder.buys(plan, subscription=subscription, since=START + MONTH, granted_period_start=START)
+    waiting = read_budget(**holder.keys)
+    assert (*figures(waiting), waiting.ends_unix) == (1_000_000, 400, 0, int((START + MONTH).timestamp()))
     # Two events bring the renewal, one of them twice; tokens are spent between them.
     for status in ("active", "past_due", "active"):
         holder.buys(plan, subscription=subscription, since=START + MONTH, status=status)
