@@ -113,7 +113,33 @@ def read_entitled(
     Whom nobody knows has what the free plan gives. `also` are rows whose existence is asked in the same query.
     """
     moment = clock.now()
-    values = {
+    sql, values = entitled_sql(
+        project_id=project_id, mode=mode, end_user_id=end_user_id, user_id=user_id, also=also, moment=moment
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        names = [column.name for column in cursor.description]
+        row = dict(zip(names, cursor.fetchone(), strict=True))
+    return _entitled(row, moment)
+
+
+def entitled_sql(
+    *,
+    project_id: uuid.UUID,
+    mode: str,
+    end_user_id: uuid.UUID | None,
+    user_id: str,
+    also: QuerySet[Any] | None,
+    moment: dt.datetime,
+) -> tuple[str, dict[str, Any]]:
+    """Return the query that `read_entitled` makes, and its values."""
+    asked, more = _exists(also)
+    sql = _READ.format(
+        also=asked,
+        who=_BY_ID if end_user_id is not None else _BY_NAME,
+        limits=", ".join(f"plan.{name} AS plan_{name}" for name in LIMITS),
+    )
+    values: dict[str, Any] = {
         "project": project_id,
         "mode": mode,
         "at": moment,
@@ -122,17 +148,7 @@ def read_entitled(
         "end_user": end_user_id,
         "user": user_id,
     }
-    asked, more = _exists(also)
-    sql = _READ.format(
-        also=asked,
-        who=_BY_ID if end_user_id is not None else _BY_NAME,
-        limits=", ".join(f"plan.{name} AS plan_{name}" for name in LIMITS),
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values | more)
-        names = [column.name for column in cursor.description]
-        row = dict(zip(names, cursor.fetchone(), strict=True))
-    return _entitled(row, moment)
+    return sql, values | more
 
 
 def _exists(rows: QuerySet[Any] | None) -> tuple[str, dict[str, Any]]:
