@@ -7,8 +7,9 @@ the same row, so that nothing is counted in a closed period and nothing is left 
 import datetime as dt
 import logging
 import uuid
+from collections.abc import Sequence
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from common import clock
 from common.ids import uuid7
@@ -35,18 +36,31 @@ def close_ended_periods(*, moment: dt.datetime | None = None, limit: int = CLOSE
     """Close what is over and past its grace, oldest first; returns how many. Two rounds at once share the work."""
     now = moment or clock.now()
     closed = 0
-    while closed < limit:
-        with transaction.atomic():
-            rows = UsagePeriod.objects.filter(closed_at__isnull=True, ends_at__lte=now - GRACE)
-            # Billed to nobody any more: a deleted project's periods stay as they are.
-            rows = rows.filter(project__in=Project.objects.existing())
-            due = rows.order_by("ends_at").select_for_update(skip_locked=True, of=("self",)).first()
+    failed: list[uuid.UUID] = []
+    for _ in range(limit):
+        due = None
+        try:
+            with transaction.atomic():
+                due = _due(now, failed)
+                if due is None:
+                    return closed
+                close_period(due, now)
+            closed += 1
+        except DatabaseError:
             if due is None:
-                return closed
-            close_period(due, now)
-        closed += 1
+                raise
+            # The others must not wait for this one; the next round tries it again.
+            logger.exception("usage_period_not_closed period=%s", due.pk)
+            failed.append(due.pk)
     logger.warning("More than %s periods of usage were over; the next round closes the others.", limit)
     return closed
+
+
+def _due(now: dt.datetime, failed: Sequence[uuid.UUID]) -> UsagePeriod | None:
+    """Hold the oldest period that is over and that nobody holds; those of a deleted project are billed to nobody any more."""
+    rows = UsagePeriod.objects.filter(closed_at__isnull=True, ends_at__lte=now - GRACE).exclude(pk__in=failed)
+    rows = rows.filter(project__in=Project.objects.existing())
+    return rows.order_by("ends_at").select_for_update(skip_locked=True, of=("self",)).first()
 
 
 def close_period(period: UsagePeriod, now: dt.datetime) -> list[UsageCharge]:
