@@ -176,6 +176,7 @@ def manual_invoices(api: Api, customer: dict[str, Any]) -> None:
         api.post(f"/v1/invoices/{other['id']}/finalize")
         api.post(f"/v1/invoices/{other['id']}/{ending}")
     draft = api.post("/v1/invoices", customer=owner)
+    api.post("/v1/invoiceitems", customer=owner, amount=300, currency="usd", invoice=draft["id"])
     api.delete(f"/v1/invoices/{draft['id']}")
     unwanted = api.post("/v1/invoiceitems", customer=owner, amount=1, currency="usd")
     api.delete(f"/v1/invoiceitems/{unwanted['id']}")
