@@ -8,11 +8,12 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from django.db import connection, transaction
 
 from common import clock
-from common.ids import uuid7
+from common.ids import stripe_row_id
 from entitlements.models import Entitlement, Plan, TokenPeriod
 from entitlements.services.token_store import forget_account
 
@@ -141,22 +142,41 @@ def _read(terms: Terms, *, project_id: uuid.UUID, mode: str, end_user_id: uuid.U
     return OpenPeriod(period_id, limit, starts, ends, terms.sure_until, uses)
 
 
+# Both its id and its key are unique, so that nothing but DO NOTHING stands a race; who loses one comes again (current_period).
 _GRANT = """
-    INSERT INTO entitlements_tokenperiod AS held
-        (id, project_id, mode, end_user_id, key, subscription_id, limit_tokens, starts_at, ends_at, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now())
-    ON CONFLICT (project_id, mode, end_user_id, key) DO UPDATE SET
-        limit_tokens = CASE WHEN held.limit_tokens IS NULL OR excluded.limit_tokens IS NULL THEN NULL
-                            ELSE greatest(held.limit_tokens, excluded.limit_tokens) END,
-        ends_at = excluded.ends_at
+    WITH granted AS (
+        INSERT INTO entitlements_tokenperiod
+            (id, project_id, mode, end_user_id, key, subscription_id, limit_tokens, starts_at, ends_at, created_at)
+        VALUES (%(id)s, %(project)s, %(mode)s, %(user)s, %(key)s, %(subscription)s, %(limit)s, %(starts)s, %(ends)s, now())
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    UPDATE entitlements_tokenperiod AS held
+    SET limit_tokens = CASE WHEN held.limit_tokens IS NULL OR %(limit)s::bigint IS NULL THEN NULL
+                            ELSE greatest(held.limit_tokens, %(limit)s::bigint) END,
+        ends_at = %(ends)s::timestamptz
+    WHERE project_id = %(project)s AND mode = %(mode)s AND end_user_id = %(user)s AND key = %(key)s
+        AND (held.limit_tokens < coalesce(%(limit)s::bigint, %(most)s + 1) OR held.ends_at IS DISTINCT FROM %(ends)s::timestamptz)
+        AND NOT EXISTS (SELECT FROM granted)
 """
 
 
 def _write(terms: Terms, *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> None:
-    """Grant a budget, or raise the limit of one that was granted: one statement."""
+    """Grant a budget, or raise the limit of one that was granted: one statement.
+
+    Its id follows from its key: after a restore from a backup it is the period that Redis still counts.
+    """
+    values: dict[str, Any] = {
+        "id": stripe_row_id(project_id, mode, f"{end_user_id}:{terms.key}"),
+        "project": project_id,
+        "mode": mode,
+        "user": end_user_id,
+        "key": terms.key,
+        "subscription": terms.subscription_id,
+        "limit": terms.limit_tokens,
+        "most": TOKENS_MAX,
+        "starts": terms.starts_at,
+        "ends": terms.ends_at,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            _GRANT,
-            [uuid7(), project_id, mode, end_user_id, terms.key, terms.subscription_id, terms.limit_tokens, terms.starts_at,
-             terms.ends_at],
-        )  # fmt: skip
+        cursor.execute(_GRANT, values)

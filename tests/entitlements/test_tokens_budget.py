@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from entitlements.models import TokenUse
 from entitlements.services.holdings import give_plan
 from entitlements.services.token_budget import TokenBudgetExceeded, consume_tokens, read_budget
+from entitlements.services.token_periods import current_period
 from entitlements.services.token_store import forget_account
 from projects.models import Project
 from tests.builders import run_all
@@ -72,6 +73,9 @@ def test_an_upgrade_raises_the_limit_at_once_and_a_downgrade_waits_for_the_next_
     holder.buys(boundless, subscription=subscription, since=START + MONTH)
     assert consume_tokens(**holder.keys, tokens=10**12).remaining is None
     assert holder.budget()["limit"] is None and holder.budget()["used"] == 10**12
+    # No limit is not lowered either, also when the period's end moves.
+    holder.buys(small, subscription=subscription, since=START + MONTH, period_end=START + 3 * MONTH)
+    assert read_budget(**holder.keys).limit is None
 
 
 def test_without_a_limit_counting_still_ends_where_it_would_not_be_exact(acme: Project, holder: Holder) -> None:
@@ -192,3 +196,18 @@ def test_many_events_at_once_grant_a_renewal_once(acme: Project, holder: Holder)
     assert results == [1000] * 8
     assert figures(read_budget(**holder.keys)) == (1000, 40, 0)
     assert holder.periods.count() == 2
+
+
+def test_a_month_that_many_begin_at_once_is_one(acme: Project, holder: Holder) -> None:
+    create_plan(acme, "free", 100, free=True)
+    periods: list[Any] = []
+    barrier = threading.Barrier(8)
+
+    def begin() -> None:
+        barrier.wait()
+        periods.append(current_period(**holder.keys).id)
+        connection.close()
+
+    run_all([threading.Thread(target=begin) for _ in range(8)])
+    assert len(periods) == 8 and len(set(periods)) == 1
+    assert holder.periods.get().limit_tokens == 100

@@ -208,6 +208,18 @@ def test_f29_losing_redis_during_a_burst_gives_no_more_than_was_unwritten(holder
     assert read_budget(**holder.keys).used == holder.used()
 
 
+def test_f41_after_a_restore_of_the_database_redis_goes_on_counting(holder: Holder) -> None:
+    consume_tokens(**holder.keys, tokens=300)
+    write_journal()
+    # A backup from before the purchase; reconciliation brings the subscription's period back.
+    holder.periods.all().delete()
+    holder.ends()
+    holder.buys(holder.user.end_user.project.plans.get(), subscription="sub_dana")
+    assert figures(consume_tokens(**holder.keys, tokens=1)) == (1000, 301, 0)
+    write_journal()
+    assert holder.used() == 301
+
+
 def test_a_renewal_while_redis_was_away_is_there_when_it_is_back(acme: Project, holder: Holder) -> None:
     consume_tokens(**holder.keys, tokens=1000)
     write_journal()
