@@ -237,6 +237,8 @@ SPECTACULAR_SETTINGS = {
         "TransactionStatus": "payments.schema.PAYMENT_STATUSES",
         "WebhookEventStatus": "payments.webhook_schema.EVENT_STATUSES",
         "CheckoutMode": ["subscription", "payment"],
+        "KindEnum": "projects.models.ProviderKind",
+        "CreditTransactionKind": "entitlements.credit_bodies.TRANSACTION_KINDS",
     },
 }
 

@@ -10,6 +10,7 @@ from entitlements.services.ledger import AMOUNT_MAX, BATCH_MAX, TTL_SECONDS, TTL
 from entitlements.usage_bodies import USER_ID_HELP, NotesField
 
 DESCRIPTION_CHARS_MAX = 500
+TRANSACTION_KINDS = CreditTransaction.Kind.choices
 
 
 def whole_amount(**options: Any) -> WholeNumberField:
@@ -158,7 +159,7 @@ class CreditTransactionAnswer(serializers.Serializer[Any]):
     """Something that happened to the credits."""
 
     id = serializers.UUIDField()
-    kind = serializers.ChoiceField(choices=CreditTransaction.Kind.values)
+    kind = serializers.ChoiceField(choices=TRANSACTION_KINDS)
     amount = serializers.IntegerField(help_text="By how much what can be spent went up or down.")
     balance = serializers.IntegerField(help_text="What could be spent then.")
     spent = serializers.IntegerField(allow_null=True, help_text="What was spent of a reservation.")
