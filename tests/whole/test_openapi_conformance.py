@@ -112,6 +112,9 @@ class World:
                 case.body = an_event() | case.body
             if case.path.endswith("/webhook-events/replay"):
                 case.body = {"all_dead": True}
+            if case.path.endswith("/usage/events") and isinstance(case.body, dict):
+                event = {"meter": "searches", "quantity": "0.5", "idempotency_key": uuid.uuid4().hex}
+                case.body = {"user_id": self.body["user_id"], "events": [event]}
             if case.path.endswith("/checkout-session") and isinstance(case.body, dict):
                 case.body |= {"allow_existing_subscription": True, "mode": "subscription"}
                 for name in ("plan", "trial"):
@@ -122,6 +125,8 @@ class World:
             return self.body | {"email": f"{uuid.uuid4().hex}@example.com"}
         if "/payments/tokens/" in path:
             return self.body | self.tokens_body
+        if "/payments/usage/" in path:
+            return self.body | {"meter": "searches", "quantity": "2"}
         # Dana has a subscription already.
         return self.body | ({"user_id": f"new-{uuid.uuid4().hex}"} if "/checkout" in path else {})
 
