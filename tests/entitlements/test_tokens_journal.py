@@ -1,5 +1,6 @@
 """What Redis counted is in PostgreSQL a moment later, each token once, whoever writes and however often."""
 
+import os
 import threading
 import time
 import uuid
@@ -162,7 +163,11 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=500 if os.environ.get("SOAK") else 25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(steps=STEPS)
 def test_redis_the_journal_and_arithmetic_agree_whatever_happens(acme: Project, steps: list[Any]) -> None:
     holder = Holder(create_app_user(acme, "anybody"))
