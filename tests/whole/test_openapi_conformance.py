@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 from config.wsgi import application
 from tests import cast
 from tests.entitlements.packs import create_pack
+from tests.litellm import create_proxy
 from tests.payments.deliveries import an_event, set_webhook_secret, signature
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, connect_stripe
 
@@ -84,6 +85,7 @@ class World:
     path: dict[str, str]
     body: dict[str, Any]
     tokens_body: dict[str, Any]
+    credits_body: dict[str, Any]
     webhook_secret: str
 
     def fill_in(self, case: Any) -> None:
@@ -115,6 +117,8 @@ class World:
             if case.path.endswith("/usage/events") and isinstance(case.body, dict):
                 event = {"meter": "searches", "quantity": "0.5", "idempotency_key": uuid.uuid4().hex}
                 case.body = {"user_id": self.body["user_id"], "events": [event]}
+            if case.path.endswith("/credits/spend") and isinstance(case.body, dict):
+                case.body.pop("items", None)
             if case.path.endswith("/checkout-session") and isinstance(case.body, dict):
                 case.body |= {"allow_existing_subscription": True, "mode": "subscription"}
                 for name in ("plan", "trial"):
@@ -127,6 +131,10 @@ class World:
             return self.body | self.tokens_body
         if "/payments/usage/" in path:
             return self.body | {"meter": "searches", "quantity": "2"}
+        if "/payments/credits/" in path:
+            return self.body | self.credits_body
+        if path.endswith("/{end_user_id}/plan"):
+            return {"plan": "pro", "reason": "works here"}
         # Dana has a subscription already.
         return self.body | ({"user_id": f"new-{uuid.uuid4().hex}"} if "/checkout" in path else {})
 
@@ -184,6 +192,28 @@ def token_bodies(end_user: Any) -> dict[str, Any]:
     return {"tokens": 1, "ttl_seconds": 60, "reservation_id": reserved.reservation_id}
 
 
+def credit_bodies(end_user: Any) -> dict[str, Any]:
+    """What the bodies about credits may hold: there are credits, and a reservation is open."""
+    from entitlements.services import ledger
+
+    wallet: Any = {"project_id": end_user.project_id, "mode": "test", "end_user_id": end_user.pk}
+    ledger.grant_credits(**wallet, bucket="bonus", amount=1000, key=f"test:{end_user.pk}")
+    reserved = ledger.reserve_credits(**wallet, amount=10, key=f"test:reserve:{end_user.pk}")
+    return {"amount": 1, "ttl_seconds": 60, "reservation_id": str(reserved.reservation_id)}
+
+
+def connected(project: Any, sandbox_url: str) -> dict[str, Any]:
+    """Connect the project to a stand-in of LiteLLM, and return what the bodies about that may hold."""
+    from entitlements.models import Connection
+
+    proxy = create_proxy(sandbox_url)
+    row = Connection(project=project, mode="test", base_url=proxy.base_url, user_id_prefix=f"{project.slug}:test:")
+    row.set_master_key(proxy.master_key)
+    row.save()
+    kept = dict.fromkeys(("user_id_prefix", "spend_reset", "share_email"))
+    return {"base_url": proxy.base_url, "master_key": proxy.master_key, **kept}
+
+
 def dead_letter_of(project: Any) -> Any:
     """Leave an event of the project dead."""
     from payments.models import WebhookEvent
@@ -208,7 +238,17 @@ def key_bodies(account: Any, webhook_secret: str, *, email: str, refresh_token: 
 
 
 @pytest.fixture
-def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server: Any, charlie: Any) -> Iterator[World]:
+def loopback_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections lead to the sandbox."""
+    from django.conf import settings as service_settings
+
+    monkeypatch.setattr(service_settings, "OUTGOING_ALLOWED_HOSTS", ["127.0.0.1"])
+
+
+@pytest.fixture
+def world(
+    sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server: Any, charlie: Any, loopback_is_opened: None
+) -> Iterator[World]:
     """Acme with keys, a plan that Dana bought, a member, a key, a client."""
     from entitlements.models import Plan, PlanPrice
     from payments.models import Subscription
@@ -255,8 +295,9 @@ def world(sandbox: Any, acme: Any, alice: Any, bob: Any, dana: Any, acme_server:
             "mode": "test",
             **plan_paths(acme),
         },
-        body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER},
+        body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER, **connected(acme, sandbox.url)},
         tokens_body=token_bodies(dana.end_user),
+        credits_body=credit_bodies(dana.end_user),
         webhook_secret=secret,
     )
     # Keep the database's connection between requests, as Django's own test client does.
