@@ -94,10 +94,26 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION credit_is_low(p_project uuid, p_before bigint, p_after bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
-DECLARE v_low_at bigint := coalesce((SELECT low_at FROM entitlements_creditpolicy WHERE project_id = p_project), 5);
+-- Whether taking this brings the credits that last below the project's threshold. Daily ones come back by themselves at midnight:
+-- nobody is told of them.
+CREATE FUNCTION credit_is_low(w entitlements_creditwallet, p_kinds text[], p_takes bigint[]) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_low_at bigint;
+    v_before bigint;
+    v_taken bigint := (
+        SELECT coalesce(sum(t.amount), 0)::bigint FROM unnest(p_kinds, p_takes) t(kind, amount) WHERE t.kind <> 'plan_daily'
+    );
 BEGIN
-    RETURN p_before >= v_low_at AND p_after < v_low_at;
+    IF v_taken = 0 THEN
+        RETURN false;
+    END IF;
+    v_low_at := coalesce((SELECT low_at FROM entitlements_creditpolicy WHERE project_id = w.project_id), 5);
+    v_before := (
+        SELECT coalesce(sum(balance), 0)::bigint FROM entitlements_creditaccount
+        WHERE wallet_id = w.id AND is_open AND kind <> 'plan_daily'
+    );
+    RETURN v_before >= v_low_at AND v_before - v_taken < v_low_at;
 END
 $$;
 
@@ -135,7 +151,7 @@ BEGIN
             v_take.kinds || 'spent'::text, v_take.lots || ''::text,
             ARRAY(SELECT -t FROM unnest(v_take.takes) t) || v_amount,
             '', p_actor, v_item ->> 'description', v_item -> 'metadata',
-            jsonb_build_object('low', credit_is_low(p_project, v_take.held, v_take.held - v_amount))
+            jsonb_build_object('low', credit_is_low(w, v_take.kinds, v_take.takes))
         );
     END LOOP;
 END
@@ -174,7 +190,7 @@ BEGIN
         v_take.kinds || 'reserved'::text, v_take.lots || ''::text,
         ARRAY(SELECT -t FROM unnest(v_take.takes) t) || p_amount, '', p_actor, p_description, p_metadata,
         jsonb_build_object('reservation_id', v_reservation, 'expires_at', p_until, 'reserved', p_amount,
-            'low', credit_is_low(p_project, v_take.held, v_take.held - p_amount))
+            'low', credit_is_low(w, v_take.kinds, v_take.takes))
     );
 END
 $$;

@@ -261,7 +261,7 @@ class CreditPolicy(models.Model):
     project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="credit_policy")
     # What happens when a refund takes back more than is left.
     shortfall = models.CharField(max_length=8, choices=Shortfall.choices, default=Shortfall.DEBT)
-    # Credits are low when a spend leaves fewer than this; 0 = nobody is told.
+    # Credits are low when a spend leaves fewer than this, daily ones aside; 0 = nobody is told.
     low_at = models.PositiveIntegerField(default=5)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from entitlements.services import ledger
+from notifications.models import OutboxRow
 from projects.models import Project
 from tests.cast import AppUser
 from tests.entitlements.credits import (
@@ -111,6 +112,20 @@ def test_a_refused_spend_gives_no_daily_credits(acme: Project, dana: AppUser) ->
     with pytest.raises(ledger.InsufficientCredits) as refused:
         spend(dana, 31, at=NOON)
     assert (refused.value.available, transactions_of(dana)) == (30, [])
+
+
+# Edge
+
+
+def test_daily_credits_that_run_out_are_told_to_nobody_and_others_are(acme: Project, dana: AppUser) -> None:
+    """They come back at midnight: a mail a day would be noise."""
+    hold(dana, create_plan(acme, credits_per_day=10))
+    assert not any(spend(dana, 5, at=NOON).made_low for _ in range(2))
+    give(dana, 6, "bonus", at=NOON)
+    assert [spend(dana, 1, at=NOON).made_low for _ in range(3)] == [False, True, False]
+    assert not spend(dana, 10, at=MIDNIGHT).made_low
+    told = OutboxRow.objects.for_project(acme).filter(kind="app_event")
+    assert [(row.payload["type"], row.payload["data"]["available"]) for row in told] == [("credits.low", 4)]
 
 
 # Race
