@@ -232,11 +232,12 @@ class _Applying:
         self._changes.append(Change(self._declared.slug, mark, text))
 
 
-def _takes_names(declared: DeclaredPlan, known: Mapping[str, Plan]) -> tuple[bool, bool]:
-    """Sort plans that give up a name or being the free one before those that take it."""
-    before = known.get(declared.code)
-    aliases = set(declared.fields.get("aliases", []))
-    return bool(declared.fields.get("free")), not aliases <= set(before.aliases if before else [])
+def _takes_names(declared: DeclaredPlan, known: Mapping[str, Plan]) -> bool:
+    """Say whether a plan takes a name, or being the free one, from another plan, which has to give it up first."""
+    others = [plan for code, plan in known.items() if code != declared.code]
+    names = {name for plan in others for name in (plan.code, *plan.aliases)}
+    takes_free = bool(declared.fields.get("free")) and any(plan.free for plan in others)
+    return takes_free or not names.isdisjoint(declared.fields.get("aliases", []))
 
 
 def _match(declared: DeclaredPrice, rows: list[PlanPrice], alike: list[PlanPrice]) -> PlanPrice | None:
