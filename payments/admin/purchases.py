@@ -17,7 +17,7 @@ class CreditClawbackInline(ReadOnlyMixin, TabularInline):
     """What went back, by which refund or dispute."""
 
     model = CreditClawback
-    fields = ["cause", "credits", "taken", "debt", "created_at", "restored_at"]
+    fields = readonly_fields = ["cause", "credits", "taken", "debt", "created_at", "restored_at"]
     extra = 0
     hide_title = True
 

@@ -21,6 +21,7 @@ from payments.mirror import MODELS, mirrored, write_mirror_rows
 from payments.models import (
     BillingPolicy,
     CheckoutSession,
+    CreditPurchase,
     Dispute,
     Drift,
     Invoice,
@@ -42,7 +43,14 @@ from payments.services.ownership import Scope
 from projects.models import Membership, Project, Role
 from tests.conftest import Sandbox
 from tests.payments.actors import create_project
-from tests.payments.rows import create_end_user, create_money_around, create_payment, create_subscription, stripe_id
+from tests.payments.rows import (
+    create_credit_purchase,
+    create_end_user,
+    create_money_around,
+    create_payment,
+    create_subscription,
+    stripe_id,
+)
 
 CANARIES = {
     "secret_key": "sk_test_CANARYsecretkey0001",
@@ -52,7 +60,7 @@ CANARIES = {
 }
 PATTERN = re.compile(r"CANARY\w{4,}")
 READ_ONLY = [StripeCustomer, Subscription, Transaction, CheckoutSession, StripeIntent, WebhookEvent, SyncLease]
-READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange, Trial]
+READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange, Trial, CreditPurchase]
 READ_ONLY += [Invoice, Refund, Dispute, ReconcileRun, Drift]
 EDITABLE = [StripeConfig, Plan, PlanPrice, BillingPolicy]
 MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon"]
@@ -69,16 +77,18 @@ class World:
 
 def work_rows(project: Project, user: Any) -> list[Any]:
     """Make what is under way: a checkout, a call to Stripe, a dead event that holds canaries."""
+    checkout = CheckoutSession.objects.create(
+        project=project,
+        mode="test",
+        end_user=user,
+        purchase_key="k",
+        stripe_idempotency_key=uuid.uuid4().hex,
+        url="https://checkout.example/CANARYcheckouturl",
+        request={"price": "p"},
+    )
     return [
-        CheckoutSession.objects.create(
-            project=project,
-            mode="test",
-            end_user=user,
-            purchase_key="k",
-            stripe_idempotency_key=uuid.uuid4().hex,
-            url="https://checkout.example/CANARYcheckouturl",
-            request={"price": "p"},
-        ),
+        checkout,
+        create_credit_purchase(checkout),
         Trial.objects.create(project=project, mode="test", end_user=user),
         StripeIntent.objects.create(
             project=project,

@@ -10,7 +10,16 @@ from django.db import transaction
 from common import clock
 from common.ids import stripe_row_id
 from entitlements.models import Plan
-from payments.models import Dispute, Invoice, Refund, Subscription, Transaction
+from payments.models import (
+    CheckoutSession,
+    CreditClawback,
+    CreditPurchase,
+    Dispute,
+    Invoice,
+    Refund,
+    Subscription,
+    Transaction,
+)
 from payments.services.standing import write_standings
 from projects.models import EndUser, Project
 
@@ -57,6 +66,26 @@ def follow_subscription(row: Subscription) -> None:
             write_standings(
                 project_id=row.project_id, mode=row.mode, end_user_ids=[row.end_user_id], cause="a test's row"
             )
+
+
+def create_credit_purchase(session: CheckoutSession, **fields: Any) -> CreditPurchase:
+    """Make a purchase of 100 credits for 5.00 dollars by a checkout, as if it was paid."""
+    values: dict[str, Any] = {
+        "pack_code": "small", "pack_name": "100 credits", "quantity": 1, "credits": 100, "amount_cents": 500, "currency": "usd",
+        "payment_intent_id": stripe_id("pi"), "granted_at": clock.now(),
+    } | fields  # fmt: skip
+    whose = {"project": session.project, "mode": session.mode, "end_user": session.end_user}
+    bought = CreditPurchase.objects.create(checkout_session=session, **whose, **values)
+    CreditClawback.objects.create(
+        project=session.project,
+        mode=session.mode,
+        purchase=bought,
+        cause=stripe_id("re"),
+        credits=40,
+        taken=30,
+        debt=10,
+    )
+    return bought
 
 
 def create_payment(project: Project, **fields: Any) -> Transaction:
