@@ -16,7 +16,7 @@ def move(user: AppUser, amount: int, key: str, **more: Any) -> None:
     whose: dict[str, Any] = {
         "project_id": user.end_user.project_id, "mode": "test", "end_user_id": user.end_user.pk,
     }  # fmt: skip
-    options = {"key": key, "at": MORNING} | more
+    options: dict[str, Any] = {"key": key, "at": MORNING} | more
     if amount > 0:
         ledger.grant_credits(bucket="bonus", amount=amount, **options, **whose)
     else:

@@ -151,10 +151,9 @@ def test_an_amount_is_a_whole_number_above_zero(dana: AppUser, leaf: str) -> Non
 
 def test_amount_and_items_are_not_given_together(dana: AppUser) -> None:
     give(dana, 100)
-    for body in ({"amount": 1, "items": [{"amount": 1}]}, {"items": []}, {"items": [{"amount": 0}]}):
+    bodies: list[dict[str, Any]] = [{"amount": 1, "items": [{"amount": 1}]}, {"items": []}, {"items": [{"amount": 0}]}]
+    for body in [*bodies, {"items": [{"amount": 1}] * 101}]:
         assert post(dana, "spend", body).status_code == 422
-    many = {"items": [{"amount": 1}] * 101}
-    assert post(dana, "spend", many).status_code == 422
     assert available(dana) == 100
 
 
@@ -174,7 +173,7 @@ def test_nobody_spends_another_users_credits(
 def test_a_failing_insert_leaves_the_balance_as_it_was(acme: Project, dana: AppUser) -> None:
     """Balances must not be raised before the row that says why is written: one statement, so both or neither."""
     give(dana, 100)
-    wallet = wallet_of(dana)
+    wallet: Any = wallet_of(dana)
     for function in ("credit_grant(%s, %s, %s, 'purchased', 50, 'k', '', NULL, '', 'grant', now(), '', %s)",
                      "credit_claw_back(%s, %s, %s, 'purchased', 50, 'k', '', '', now(), '', %s)"):  # fmt: skip
         with pytest.raises(DataError), connection.cursor() as cursor:

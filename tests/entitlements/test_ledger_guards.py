@@ -1,6 +1,7 @@
 """What the database itself refuses in the ledger, whoever asks; and how I4 tells of what got in all the same."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -16,7 +17,7 @@ from tests.reconcile.test_check_invariants import undone
 ENTRY, TRANSACTION, ACCOUNT = "entitlements_creditentry", "entitlements_credittransaction", "entitlements_creditaccount"
 
 
-def execute(statement: str, *values: object) -> None:
+def execute(statement: str, *values: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
 
