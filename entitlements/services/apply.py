@@ -90,7 +90,8 @@ class _Applying:
 
     def _project(self) -> Project:
         declared = self._declared
-        found = Project.objects.existing().filter(slug=declared.slug).first()
+        # Locked before it is compared: what somebody else saves meanwhile is not written over.
+        found = Project.objects.existing().select_for_update(no_key=True).filter(slug=declared.slug).first()
         if found is None:
             return self._new_project()
         wanted = {name: _as_kept(name, value) for name, value in declared.fields.items()}

@@ -173,12 +173,9 @@ class PublicPlansView(APIView):
         """List what a project sells, the lowest rank first. Internal and archived plans are not shown."""
         mode = mode_of(read_test_mode(request.query_params))
         project = _project_named(request.query_params.get("project"))
-        sold = (
-            PlanPrice.objects.for_project(project)
-            .on_sale()
-            .filter(mode=mode)
-            .order_by("interval", "amount_cents", "id")
-        )
+        # An amount of 0 was never entered: Stripe has not been asked yet what it charges.
+        known = PlanPrice.objects.for_project(project).on_sale().filter(mode=mode, amount_cents__gt=0)
+        sold = known.order_by("interval", "amount_cents", "id")
         rows = Plan.objects.for_project(project).on_offer().order_by("rank", "code")
         shown = rows.prefetch_related(Prefetch("prices", queryset=sold, to_attr="prices_on_sale"))[:PLANS_MAX]
         return Response(

@@ -107,6 +107,8 @@ def test_everybody_sees_what_is_sold_and_nothing_else(developer: Developer, proj
     month = PlanPrice.objects.for_project(project).get(plan__code="pro", mode="test", interval="month")
     PlanPrice.objects.filter(pk=month.pk).update(lookup_key="pro_monthly")
     PlanPrice.objects.for_project(project).filter(plan__code="maker").update(lookup_key="", active=False)
+    unasked = PlanPrice.objects.for_project(project).get(plan__code="unlimited", mode="test", interval="month")
+    PlanPrice.objects.filter(pk=unasked.pk).update(stripe_price_id=stripe_id("price"), amount_cents=0)
     create(developer, project, {"code": "secret", "name": "Secret", "internal": True})
     create(developer, project, {"code": "old", "name": "Old", "archived": True})
     answer = public(project)
@@ -114,7 +116,8 @@ def test_everybody_sees_what_is_sold_and_nothing_else(developer: Developer, proj
     body = answer.json()
     assert (body["project"], body["is_test_mode"]) == (project.slug, True)
     assert [plan["code"] for plan in body["plans"]] == ["free", "maker", "pro", "unlimited"]
-    free, maker, pro, _ = body["plans"]
+    free, maker, pro, unlimited = body["plans"]
+    assert unlimited["prices"] == [], "what it costs is not known yet"
     assert (free["free"], free["limits"]["credits_per_day"], free["limits"]["file_size_mb"]) == (True, 10, 10)
     assert maker["prices"] == [] and maker["trial_days"] == 3
     assert [(price["interval"], price["amount_cents"], bool(price["price_id"])) for price in pro["prices"]] == [
