@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MUTATIONS = ROOT / "tests" / "mutations"
+TEMPLATES = Path(".cache/test/templates")
 HEADER = "# expect-red:"
 TIMEOUT_SECONDS = 600
 NO_TESTS_COLLECTED = {4, 5}
@@ -58,6 +59,10 @@ def copy_checkout(destination: Path) -> None:
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
+    # Unless a patch changes a migration, the copy's database is made from the same dump.
+    for dump in (ROOT / TEMPLATES).glob("*.sql"):
+        (destination / TEMPLATES).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(dump, destination / TEMPLATES)
 
 
 def run_pytest(copy: Path, targets: list[str]) -> subprocess.CompletedProcess[str]:
