@@ -220,9 +220,14 @@ class Journey:
         self.ask("POST", f"{path}/check", {}, self.developer.token)
         free = {"code": "free", "name": "Free", "free": True, "limits": {"compute_budget_cents": 100}}
         self.developer.post(f"/api/v1/projects/{self.project['id']}/plans", free, status=201)
-        self.end_user("first at LiteLLM")
+        self.end_user("first-at-litellm")
+        deadline = time.monotonic() + 60
+        while not httpx.get(f"{switches}/{proxy['proxy_id']}/users", timeout=TIMEOUT).json()["data"]:
+            assert time.monotonic() < deadline, "the first user did not come to LiteLLM"
+            time.sleep(0.3)
         rolled = httpx.post(f"{switches}/{proxy['proxy_id']}/roll", json={}, timeout=TIMEOUT).json()
         self.secret("rolled LiteLLM master key", rolled["master_key"])
+        self.end_user("too-late-at-litellm")
 
     def buy_and_change(self) -> None:
         """A buyer pays, changes, cancels, resumes; another one's card is declined."""
