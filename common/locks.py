@@ -7,3 +7,4 @@ FOLD_ROLLUPS = 7_310_005
 # With a second number that is made of the end user: what one user holds is decided by one at a time.
 HOLDINGS = 7_310_006
 APPLY_DECLARATION = 7_310_007
+CONNECTIONS = 7_310_008

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection as database
 from django.db import transaction
 from django.db.models import Count, Q
 
@@ -17,6 +18,7 @@ from accounts.models import User
 from common import clock
 from common.encryption import DecryptionError
 from common.errors import Conflict, FieldError, NotFound
+from common.locks import CONNECTIONS
 from common.outgoing import OutgoingFailed, OutgoingRefused, check_url, checked_addresses, resolve_with_system
 from entitlements.models import Connection, ProvisionedUser
 from entitlements.services.connection_state import note_answer, note_problem
@@ -109,6 +111,9 @@ def put_connection(*, project: Project, mode: str, fields: Mapping[str, Any], ac
         if _told_apart(row) != _told_apart(before):
             raise ConnectionChanged
         row = row or Connection(project=locked, mode=mode)
+        with database.cursor() as cursor:
+            # Of two that take the same prefix at once, the second sees the first.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CONNECTIONS])
         _check_prefix(row, wanted)
         _leave_behind(row, wanted)
         _save(row, wanted, problem)

@@ -66,7 +66,7 @@ class Swept:
 def sweep_all(*, seconds_max: float = RUN_SECONDS_MAX) -> Swept:
     """Sweep every connection in use for a bounded time, in any order: proxies that hang must not keep others waiting each time."""
     swept, until = Swept(), time.monotonic() + seconds_max
-    for connection in Connection.objects.active().order_by("?").iterator(BATCH):
+    for connection in list(Connection.objects.active().order_by("?")):
         if time.monotonic() >= until:
             break
         sweep_connection(connection=connection, until=until, swept=swept)
@@ -138,7 +138,7 @@ def _not_planned(connection: Connection) -> Iterator[uuid.UUID]:
             last = batch[-1]
     lapsed = Entitlement.objects.for_project(connection.project_id).in_mode(connection.mode)
     lapsed = lapsed.filter(active=True, active_until__lte=moment, active_until__gt=moment - LAPSED_WITHIN)
-    yield from lapsed.values_list("end_user_id", flat=True).iterator(BATCH)
+    yield from list(lapsed.values_list("end_user_id", flat=True))
 
 
 def _missing(connection: Connection, moment: dt.datetime) -> Any:

@@ -12,6 +12,7 @@ from moderation.models import ActionLog
 from tests.cast import Developer, set_role
 from tests.entitlements.provisioned import World
 from tests.litellm import create_proxy
+from tests.payments.shop import at_once
 
 LEFT = "Left at a LiteLLM proxy that is not connected any more, with their last limits: 1 of the users"
 FORBIDDEN = [
@@ -170,6 +171,12 @@ def test_two_connections_to_one_proxy_never_name_the_same_user(
         body = {"base_url": world.proxy.base_url, "master_key": world.proxy.master_key, "user_id_prefix": prefix}
         assert charlie.client.put(others, data=body, content_type="application/json").status_code == 422
     assert world.put(live=True, user_id_prefix="a b").status_code == 422
+    body["user_id_prefix"] = "same/"
+    two = [
+        lambda: world.put(live=True, user_id_prefix="same/"),
+        lambda: charlie.client.put(others, data=body, content_type="application/json"),
+    ]
+    assert sorted(at_once(2, lambda number: two[number]().status_code)) == [200, 422]
     assert world.put(user_id_prefix="acme/").status_code == 200
     world.hold(world.plan("pro", compute_budget_cents=2000))
     assert world.put(user_id_prefix="other/").status_code == 422
