@@ -61,6 +61,10 @@ TOKEN_BUDGET: Shape = {
     "period_end": "time?",
 }  # fmt: skip
 TOKENS: Shape = {"user_id": "string?", "tokens": "integer(1..)"}
+ENTITLEMENTS: Shape = {
+    "plan": "string", "plan_name": "string?", "features": "object", "limits": "Limits", "credits": "CreditsLeft",
+    "token_budget": "TokensLeft", "plan_active": "boolean", "plan_expires": "time?", "epoch": "integer",
+}  # fmt: skip
 SHAPES: dict[str, Shape] = {
     "Subscription": SUBSCRIPTION,
     "Subscription+": SUBSCRIPTION | AGGREGATED,
@@ -163,8 +167,23 @@ SHAPES: dict[str, Shape] = {
     "Status": {
         "app_id": "string", "user_id": "string", "tier": "string", "stripe_customer_id": "string?",
         "stripe_subscription_id": "string?", "plan_active": "boolean", "plan_expires": "time?",
-        "current_period_end": "time?",
+        "current_period_end": "time?", "credits": "CreditsLeft", "token_budget": "TokensLeft",
     },
+    "CreditsLeft": {"available": "integer", "reserved": "integer", "debt": "integer", "buckets": "object"},
+    "TokensLeft": {
+        "limit": "integer?", "used": "integer", "remaining": "integer?", "period_start": "time?", "period_end": "time?",
+    },
+    "Limits": {
+        "credits_per_day": "integer", "credits_per_period": "integer", "token_budget": "integer?", "file_size_mb": "integer?",
+        "requests_per_minute": "integer?", "tokens_per_minute": "integer?", "compute_budget_cents": "integer?",
+        "compute_budget_duration": "string",
+    },
+    "Entitlements": ENTITLEMENTS,
+    "UserEntitlements": ENTITLEMENTS | {"user_id": "string"},
+    "OfUser": {"user_id": "string(1..255)?"},
+    "EntitlementToken": {"token": "string", "token_type": "string", "expires_in": "integer"},
+    "Epochs": {"epochs": "[Epoch]", "since": "time", "has_more": "boolean"},
+    "Epoch": {"user_id": "string", "epoch": "integer"},
     "UsageEvents": {
         "user_id": "string?", "events": "[UsageEvent]?", "meter": "string?", "quantity": "any?",
         "idempotency_key": "string(1..255)?", "timestamp": "any?", "metadata": "object?",
@@ -273,6 +292,10 @@ ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
     ("post", f"{STRIPE}/checkout-session", END_USER, ONE_MODE, "Checkout", "200", "CheckoutAnswer"),
     ("get", f"{STRIPE}/checkout-session/{{session_id}}", END_USER, ONE_MODE, None, "200", "CheckoutState"),
     ("get", f"{STRIPE}/my-subscription", END_USER, ONE_MODE, None, "200", "Subscription?"),
+    ("get", f"{STRIPE}/my-entitlements", END_USER, ONE_MODE, None, "200", "Entitlements"),
+    ("get", f"{PAYMENTS}/entitlements/{{user_id}}", EITHER, ONE_MODE, None, "200", "UserEntitlements"),
+    ("post", f"{PAYMENTS}/entitlements/token", EITHER, ONE_MODE, "OfUser", "200", "EntitlementToken"),
+    ("get", f"{PAYMENTS}/entitlement-epochs", SERVER, ONE_MODE | {"since": "time?"}, None, "200", "Epochs"),
     ("get", f"{STRIPE}/my-payments", END_USER, ONE_MODE | PAGING, None, "200", "Payments"),
     ("post", f"{STRIPE}/customer-portal", END_USER, ONE_MODE, "Portal", "200", "PortalAnswer"),
     ("post", f"{STRIPE}/cancel-subscription", END_USER, ONE_MODE, "Cancel", "200", "CancelAnswer"),
