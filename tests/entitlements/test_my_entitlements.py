@@ -157,7 +157,7 @@ def test_a_price_on_no_plan_is_active_with_at_least_what_everybody_has(configure
     create_subscription(configured, end_user=dana.end_user, plan=None)
     body = mine(dana)
     assert (body["plan"], body["plan_name"], body["plan_active"]) == ("unknown", None, True)
-    assert body["limits"]["requests_per_minute"] == 5
+    assert (body["limits"]["requests_per_minute"], body["credits"]["available"]) == (5, 10)
 
 
 @pytest.mark.parametrize(
