@@ -108,11 +108,14 @@ def look_at_period(
 
 
 def held_periods(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, since: dt.datetime) -> list[UsagePeriod]:
-    """Read an end user's periods that end after a time, the newest first, and hold them until the commit."""
+    """Read an end user's periods that end after a time and hold them until the commit.
+
+    The oldest is held first: whoever did not see the newest yet, and comes back for it, must not meet somebody who began with it.
+    """
     if not connection.in_atomic_block:
         raise RuntimeError("periods are held in a transaction")
     rows = UsagePeriod.objects.of_user(project_id=project_id, mode=mode, end_user_id=end_user_id)
-    return list(rows.filter(ends_at__gt=since).select_for_update(no_key=True).order_by("-starts_at"))
+    return list(rows.filter(ends_at__gt=since).select_for_update(no_key=True).order_by("starts_at"))
 
 
 def period_for(rows: Sequence[UsagePeriod], current: UsagePeriod, happened_at: dt.datetime) -> UsagePeriod:
