@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -268,21 +269,19 @@ def test_the_same_batch_from_eight_connections_counts_once(
     assert differences(acme) == []
 
 
-def test_first_reports_of_a_new_period_at_once_do_not_stop_each_other(
-    acme: Project, acme_server: AppServer, dana: AppUser
-) -> None:
+def test_first_reports_of_a_new_period_at_once_do_not_stop_each_other(acme: Project) -> None:
     now = clock.now()
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     for _ in range(12):
-        end_user = create_end_user(acme)
-        whose: dict[str, Any] = {"project_id": acme.pk, "mode": "test", "end_user_id": end_user.pk}
+        whose: dict[str, Any] = {"project_id": acme.pk, "mode": "test", "end_user_id": create_end_user(acme).pk}
         UsagePeriod.objects.create(**whose, starts_at=month - dt.timedelta(days=20), ends_at=month)
-        reports = [UsageReport("searches", Decimal(1), uuid.uuid4().hex, happened_at=now) for _ in range(8)]
-        counted = at_once(
-            8, lambda number, whose=whose, reports=reports: report_usage(**whose, reports=[reports[number]])
-        )
+        counted = at_once(8, partial(report_one, whose, now))
         assert [one.accepted for outcomes in counted for one in outcomes] == [True] * 8
         assert UsagePeriod.objects.of_user(**whose).filter(starts_at=month).get().totals.get().used == 8
+
+
+def report_one(whose: dict[str, Any], now: dt.datetime, number: int) -> Any:
+    return report_usage(**whose, reports=[UsageReport("searches", Decimal(1), uuid.uuid4().hex, happened_at=now)])
 
 
 def close_when_free(project: Project, moment: dt.datetime) -> None:
