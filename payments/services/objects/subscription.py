@@ -154,7 +154,7 @@ def _row_with_plan(
         noted_renewals=noted_keys(scope, renewals),
         granted_period=Subquery(holds.values("granted_period_start")[:1]),
         # Before what the user's other subscriptions say is read: nobody else decides meanwhile what the user holds.
-        lock=RawSQL(LOCK_OF_ROW.format(table="payments_subscription"), (HOLDINGS,), TextField()),
+        lock=RawSQL(LOCK_OF_ROW.format(table="payments_subscription"), (HOLDINGS,), TextField()),  # nosec B611 - no input
     ).first()
     if row is not None and row.end_user_id is not None:
         scope.locked_holders.add(row.end_user_id)
