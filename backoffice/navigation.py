@@ -19,6 +19,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("projects.EndUser", "End users", "person"),
             ("payments.Subscription", "Subscriptions", "autorenew"),
             ("payments.SubscriptionChange", "History", "history"),
+            ("entitlements.Entitlement", "Entitlements", "verified_user"),
             ("payments.Transaction", "Payments", "payments"),
             ("payments.Invoice", "Invoices", "receipt_long"),
             ("payments.Refund", "Refunds", "undo"),

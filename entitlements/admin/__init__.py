@@ -1,5 +1,5 @@
 """The entitlements' pages in the admin, one noun a file."""
 
-from entitlements.admin import connections, credits, packs, plans, tokens, usage
+from entitlements.admin import connections, credits, holdings, packs, plans, tokens, usage
 
-__all__ = ["connections", "credits", "packs", "plans", "tokens", "usage"]
+__all__ = ["connections", "credits", "holdings", "packs", "plans", "tokens", "usage"]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from entitlements.models import Entitlement
 from payments.models import (
     CheckoutSession,
     Dispute,
@@ -19,6 +20,8 @@ from tests.payments.deliveries import control, purchase
 from tests.payments.shop import Shop
 
 # Our own times differ from run to run; everything else must not.
+# How often something was taken away on the way depends on the way.
+OWN_OF_HOLDINGS = {"id", "epoch", "epoch_raised_at", "changed_at", "created_at"}
 OWN_TIMES = {"synced_at", "updated_at", "created_at_of_row"}
 
 
@@ -93,12 +96,14 @@ def rows_of(shop: Shop) -> dict[str, list[dict[str, Any]]]:
         rows = model._default_manager.filter(project=shop.project, mode="test").order_by("id").values()
         left_out = OWN_TIMES | ({"created_at"} if model is StripeCustomer else set())
         found[model.__name__] = [{name: value for name, value in row.items() if name not in left_out} for row in rows]
+    held = Entitlement.objects.for_project(shop.project).in_mode("test").order_by("end_user").values()
+    found["Entitlement"] = [{name: value for name, value in row.items() if name not in OWN_OF_HOLDINGS} for row in held]
     return found
 
 
 def forget_everything(shop: Shop) -> None:
     """Go back to the moment before the first event: only the checkout is open, and the user's customer is known."""
-    for model in (WebhookEvent, Dispute, Refund, Invoice, Transaction, Subscription):
+    for model in (WebhookEvent, Dispute, Refund, Invoice, Transaction, Subscription, Entitlement):
         model._default_manager.filter(project=shop.project).delete()
     CheckoutSession._default_manager.filter(project=shop.project).update(
         status="open", payment_status="unpaid", stripe_subscription_id="", payment_intent_id=""
