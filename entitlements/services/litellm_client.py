@@ -23,6 +23,8 @@ RETRY_AFTER_SECONDS_MAX = 3600
 BUDGET_EXCEEDED = "budget_exceeded"
 # What FastAPI says of a path that it does not know: no LiteLLM is at this address.
 NO_SUCH_PATH = {"detail": "Not Found"}
+# The sessions of LiteLLM's own pages are listed as keys of this team by some releases.
+DASHBOARD_TEAM = "litellm-dashboard"
 # A member of the proxy who may use keys, and may not see or change others.
 USER_ROLE = "internal_user"
 _NUMBER = re.compile(r"\d{1,9}")
@@ -128,11 +130,11 @@ class LiteLLM:
 
         Raises: LiteLLMMisconfigured, LiteLLMUnavailable, LiteLLMUnexpected.
         """
-        # The newer address says 404 to a key that may not see users as well; the older one says 403 then.
         nobody = f"nobody-{secrets.token_hex(8)}"
-        for path in ("/v2/user/info", "/user/info"):
-            if self._get(path, nobody) is not None:
-                raise LiteLLMUnexpected("The address answers that a user exists whom nobody has made.")
+        if self._get("/v2/user/info", nobody) is not None:
+            raise LiteLLMUnexpected("The address answers that a user exists whom nobody has made.")
+        # The newer address says 404 to a key that may not see users as well; the older one says 403 then.
+        self._get("/user/info", nobody)
 
     def read_user(self, user_id: str) -> LiteLLMUser | None:
         """Return a user, None when LiteLLM does not know the id. Raises: LiteLLMError."""
@@ -153,7 +155,8 @@ class LiteLLM:
         keys = (self._get("/user/info", user_id) or {}).get("keys") or []
         if not isinstance(keys, list):
             raise LiteLLMUnexpected("The user's keys are not a list.")
-        return sum(1 for key in keys if isinstance(key, dict) and key.get("team_id"))
+        teams = [key.get("team_id") for key in keys if isinstance(key, dict)]
+        return sum(1 for team in teams if team and team != DASHBOARD_TEAM)
 
     def create_user(self, *, user_id: str, user_email: str | None, budget: Budget, metadata: dict[str, Any]) -> None:
         """Make a user without a key. Raises: LiteLLMConflict when the id or the address is taken, LiteLLMError."""

@@ -155,6 +155,7 @@ def test_a_connection_made_again_takes_up_whom_it_left(world: World, pro: Plan) 
 def test_keys_of_a_team_are_told_about_once(world: World, pro: Plan) -> None:
     world.proxy.key_of(world.user_id())
     world.proxy.key_of(world.user_id(), "red")
+    world.proxy.key_of(world.user_id(), "litellm-dashboard")
     sweep(world)
     assert world.reviews() == [f"{world.user_id()} has 1 keys of a team, which skip the budget of their plan"]
     sweep(world)
