@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from common.drf_fields import PlainCharField, WholeNumberField
+from common.schema import ErrorSerializer
 from entitlements.models import CreditTransaction
 from entitlements.services.ledger import AMOUNT_MAX, BATCH_MAX, TTL_SECONDS, TTL_SECONDS_MAX
 from entitlements.usage_bodies import USER_ID_HELP, NotesField
@@ -110,6 +111,14 @@ class CreditCheckAnswer(serializers.Serializer[Any]):
     """Whether an amount could be spent now."""
 
     allowed = serializers.BooleanField()
+    required = serializers.IntegerField()  # type: ignore[assignment]
+    available = serializers.IntegerField()
+    deficit = serializers.IntegerField()
+
+
+class InsufficientCreditsAnswer(ErrorSerializer):
+    """How many credits are missing."""
+
     required = serializers.IntegerField()  # type: ignore[assignment]
     available = serializers.IntegerField()
     deficit = serializers.IntegerField()

@@ -6,7 +6,7 @@ An Idempotency-Key is also the key in the ledger, so that a repeat after the sto
 import uuid
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -26,7 +26,8 @@ TAGS = ["Credits"]
 WRITE = [*READ, IDEMPOTENCY_KEY]
 READ_REFUSALS = error_responses(400, 401, 403, 404, 422, 429)
 WRITE_REFUSALS = error_responses(400, 401, 403, 404, 409, 413, 415, 422, 429)
-SPEND_REFUSALS = {**WRITE_REFUSALS, **error_responses(402)}
+TOO_FEW = OpenApiResponse(bodies.InsufficientCreditsAnswer, "Too few credits; nothing was written.")
+SPEND_REFUSALS = {**WRITE_REFUSALS, 402: TOO_FEW}
 
 
 class CreditView(AccountView):

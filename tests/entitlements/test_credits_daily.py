@@ -47,6 +47,8 @@ def test_the_free_plan_gives_to_those_without_a_plan(acme: Project, dana: AppUse
     create_plan(acme, credits_per_day=10, free=True)
     hold(dana, create_plan(acme, credits_per_day=100), active=False, status="canceled")
     assert spend(dana, 4, at=NOON).available == 6
+    hold(dana, None, active=True, status="active")
+    assert available(dana, at=NOON) == 6, "a price that is on no plan takes nothing away"
 
 
 def test_at_midnight_only_the_days_credits_begin_anew(acme: Project, dana: AppUser) -> None:
@@ -95,16 +97,13 @@ def test_a_better_plan_gives_the_difference_on_the_same_day_once(acme: Project, 
 # Refuses
 
 
-def test_a_plan_that_does_not_hold_or_is_unknown_gives_nothing(acme: Project, dana: AppUser) -> None:
+def test_a_plan_that_does_not_hold_gives_nothing(acme: Project, dana: AppUser) -> None:
     create_plan(acme, credits_per_day=10, free=True, archived=True)
     plan = create_plan(acme, credits_per_day=30)
     hold(dana, plan, active=False)
     assert available(dana, at=NOON) == 0
     hold(dana, plan, active=True, active_until=NOON)
     assert (available(dana, at=NOON - dt.timedelta(seconds=1)), available(dana, at=NOON)) == (30, 0)
-    create_plan(acme, credits_per_day=5, free=True)
-    hold(dana, None, active_until=None)
-    assert available(dana, at=NOON) == 0
 
 
 def test_a_refused_spend_gives_no_daily_credits(acme: Project, dana: AppUser) -> None:
