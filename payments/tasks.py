@@ -137,7 +137,7 @@ def reconcile_objects() -> None:
 @shared_task(name="payments.tasks.heal_entitlements", acks_late=False, ignore_result=True)
 def heal_entitlements() -> None:
     """Decide anew what users hold where it is not what they bought, as after a release that knows no entitlements ran beside us."""
-    standing.heal_all_standings(cause="healed")
+    standing.heal_standings(cause="healed")
 
 
 @shared_task(name="payments.tasks.check_invariants", acks_late=False, ignore_result=True)

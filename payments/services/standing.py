@@ -213,34 +213,35 @@ DIFFERENCES = f"""
 """  # noqa: S608 - names of statuses only
 
 
-def heal_standings(*, project_id: uuid.UUID | None = None, cause: str, limit: int = HEALED_AT_ONCE) -> int:
-    """Write anew what differs from what payments say: after a change of policy, or of a release that knew no entitlements.
+def heal_standings(*, project_id: uuid.UUID | None = None, cause: str) -> int:
+    """Write anew what differs from what payments say: after a change of policy, or beside a release that knew no entitlements.
 
-    Each user is a transaction of its own. Returns how many were looked at; fewer than `limit` when all was seen.
+    Each user is a transaction of its own, and one that fails keeps nobody else waiting. Returns how many changed.
     """
-    found = _differing(project_id, limit)
-    for its_project, mode, end_user_id in found:
+    healed = 0
+    for _ in range(HEALING_ROUNDS_MAX):
+        found = _differing(project_id, HEALED_AT_ONCE)
+        changed = sum(_heal(*one, cause) for one in found)
+        healed += changed
+        if len(found) < HEALED_AT_ONCE or not changed:
+            break
+    if healed:
+        logger.info("entitlements_healed count=%s cause=%s", healed, cause)
+    return healed
+
+
+def _heal(project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, cause: str) -> int:
+    try:
         with transaction.atomic():
-            write_standings(project_id=its_project, mode=mode, end_user_ids=[end_user_id], cause=cause)
-    if found:
-        logger.info("entitlements_healed count=%s cause=%s", len(found), cause)
-    return len(found)
+            return write_standings(project_id=project_id, mode=mode, end_user_ids=[end_user_id], cause=cause)
+    except Exception:
+        logger.exception("entitlement_not_healed project=%s mode=%s user=%s", project_id, mode, end_user_id)
+        return 0
 
 
 def redo_standings(row: OutboxRow) -> Mapping[str, Any]:
     """Decide anew what a project's users hold, after its policy about access changed."""
-    return {"users": heal_all_standings(project_id=row.project_id, cause="billing policy")}
-
-
-def heal_all_standings(*, project_id: uuid.UUID | None = None, cause: str) -> int:
-    """As heal_standings, until nothing differs; what changes meanwhile is left to the next round."""
-    healed = 0
-    for _ in range(HEALING_ROUNDS_MAX):
-        found = heal_standings(project_id=project_id, cause=cause)
-        healed += found
-        if found < HEALED_AT_ONCE:
-            break
-    return healed
+    return {"users": heal_standings(project_id=row.project_id, cause="billing policy")}
 
 
 def _differing(project_id: uuid.UUID | None, limit: int) -> list[tuple[uuid.UUID, str, uuid.UUID]]:
