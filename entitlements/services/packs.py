@@ -28,6 +28,11 @@ class PackOrder:
     quantity: int = 1
 
     @property
+    def title(self) -> str:
+        """What it is called on a receipt."""
+        return self.pack.name if self.quantity == 1 else f"{self.quantity} × {self.pack.name}"
+
+    @property
     def credits(self) -> int:
         """What it gives altogether."""
         return self.pack.credits * self.quantity

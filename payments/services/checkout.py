@@ -211,6 +211,9 @@ def _session_request(
     }
     data_name = "subscription_data" if purchase.mode == SUBSCRIPTION else "payment_intent_data"
     request[data_name] = {"metadata": metadata}
+    if purchase.order is not None:
+        # What receipts, payments and the dashboard say that it was for.
+        request[data_name]["description"] = purchase.order.title
     if offer.trial_days:
         request[data_name][TRIAL_DAYS] = offer.trial_days
     # Stripe takes one of the two.

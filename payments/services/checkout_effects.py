@@ -11,7 +11,7 @@ from django.db import transaction
 from common import clock
 from entitlements.models import PlanPrice
 from notifications.services.outbox import record_effect
-from payments.models import CheckoutSession, Subscription
+from payments.models import CheckoutSession, CreditPurchase, Subscription
 from payments.services.effects import APP_EVENT, MAIL, cause_effect
 from payments.services.ownership import Scope
 from payments.services.snapshot import StripeObject
@@ -117,7 +117,11 @@ def _context(row: CheckoutSession, found: StripeObject) -> dict[str, Any]:
 
 
 def _plan_name(row: CheckoutSession) -> str:
-    """Name what was to be bought, when a plan sells it."""
+    """Name what was to be bought: a credit pack, or the plan that sells it."""
+    packs = CreditPurchase.objects.for_project(row.project_id).filter(checkout_session=row)
+    pack = packs.values_list("pack_name", flat=True).first()
+    if pack:
+        return pack
     price_ids = [line.get("price") or "" for line in row.request.get("line_items") or []]
     sold = PlanPrice.objects.for_project(row.project_id).filter(mode=row.mode, stripe_price_id__in=price_ids)
     return sold.exclude(stripe_price_id="").values_list("plan__name", flat=True).first() or ""

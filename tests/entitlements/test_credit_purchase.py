@@ -68,6 +68,7 @@ def test_credits_come_with_the_money_and_are_told_once(shop: Shop, dana: AppUser
     row, payment = bought(shop), Transaction.objects.for_project(shop.project).get()
     assert row.granted_at is not None and row.payment_intent_id == payment.payment_intent_id
     assert (payment.amount_cents, payment.end_user) == (1000, dana.end_user)
+    assert payment.description == "2 × 100 credits"
     assert keys(shop) == [
         f"app:credits.purchased:{opened['session_id']}", f"mail:credits_purchased:{opened['session_id']}",
     ]  # fmt: skip
@@ -165,6 +166,8 @@ def test_a_declined_card_and_a_page_that_expires_give_nothing(shop: Shop, dana: 
     shop.api("POST", f"checkout/sessions/{opened['session_id']}/expire")
     deliver_new(shop)
     assert (available(dana), bought(shop).granted_at, keys(shop)) == (0, None, [])
+    mail = OutboxRow.objects.for_project(shop.project).get(effect_key=f"mail:checkout_retry:{opened['session_id']}")
+    assert mail.payload["context"]["plan_name"] == "100 credits"
 
 
 def test_metadata_of_another_session_gives_nothing(shop: Shop, dana: AppUser, sandbox: Any) -> None:
