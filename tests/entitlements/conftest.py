@@ -1,9 +1,11 @@
 """Fixtures of the entitlements' tests."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from entitlements.services import token_store
 from tests.payments.conftest import shop, short_patience
 
 __all__ = ["shop", "short_patience"]
@@ -24,3 +26,12 @@ def world(unconnected: Any) -> Any:
     """Acme, connected to a stand-in proxy in test mode."""
     unconnected.connect()
     return unconnected
+
+
+@pytest.fixture
+def patient_redis(settings: Any) -> Iterator[None]:
+    """Redis may take its time: on a busy machine half a second is not an outage."""
+    settings.REDIS_SOCKET_TIMEOUT_SECONDS = 10
+    token_store._store.cache_clear()
+    yield
+    token_store._store.cache_clear()

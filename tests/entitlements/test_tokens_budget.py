@@ -18,6 +18,8 @@ from tests.builders import run_all
 from tests.cast import AppServer, AppUser
 from tests.entitlements.tokens import MONTH, PATH, START, Holder, create_plan, figures
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 
 @pytest.fixture
 def holder(dana: AppUser) -> Holder:

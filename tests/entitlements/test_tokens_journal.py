@@ -39,6 +39,8 @@ from tests.cast import AppServer, AppUser, create_app_user
 from tests.entitlements.tokens import PATH, Holder, create_plan, direct, figures, forget_budgets
 from tests.live import running_service, wait_until
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 
 @pytest.fixture
 def holder(acme: Project, dana: AppUser) -> Holder:

@@ -25,6 +25,8 @@ from tests.builders import run_all
 from tests.cast import AppUser
 from tests.entitlements.tokens import MONTH, START, Holder, create_plan, direct, figures, forget_budgets, held
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 
 @pytest.fixture
 def holder(acme: Project, dana: AppUser) -> Holder:

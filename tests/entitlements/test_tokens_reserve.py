@@ -28,6 +28,8 @@ from projects.models import Project
 from tests.cast import AppUser
 from tests.entitlements.tokens import MONTH, START, Holder, create_plan, direct, figures, held
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 
 @pytest.fixture
 def holder(acme: Project, dana: AppUser) -> Holder:
