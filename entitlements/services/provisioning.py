@@ -254,9 +254,12 @@ def _make(client: LiteLLM, connection: Connection, user: ProvisionedUser) -> tup
     except LiteLLMConflict:
         found = client.read_user(user.litellm_user_id)
         if found is not None:
+            _note_spend_reset(user)
             return found, "found"
         _go_without_email(user)
         client.create_user(user_email=None, **wanted)
+    # Who was made a moment ago has spent nothing.
+    _note_spend_reset(user)
     return _read_back(client, user), "made"
 
 
@@ -278,6 +281,15 @@ def _change(client: LiteLLM, connection: Connection, user: ProvisionedUser, seen
             raise
         _go_without_email(user)
         client.update_user(user_id=user.litellm_user_id, budget=budget_of(user), changes=changes)
+    if resets:
+        _note_spend_reset(user)
+
+
+def _note_spend_reset(user: ProvisionedUser) -> None:
+    """Note that the spend was set back, before anything else can fail: an attempt that comes after must not do it again."""
+    user.spend_reset_done = user.spend_reset_key
+    rows = ProvisionedUser.objects.for_project(user.project_id).filter(pk=user.pk)
+    rows.update(spend_reset_done=user.spend_reset_key)
 
 
 def _read_back(client: LiteLLM, user: ProvisionedUser) -> LiteLLMUser:
@@ -347,7 +359,6 @@ def note_applied(user: ProvisionedUser, seen: LiteLLMUser) -> None:
     rows = ProvisionedUser.objects.for_project(user.project_id).filter(pk=user.pk)
     rows.update(
         applied_revision=user.desired_revision,
-        spend_reset_done=user.spend_reset_key,
         observed=observed_of(seen),
         last_read_at=clock.now(),
         error="",

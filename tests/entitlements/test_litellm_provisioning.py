@@ -211,6 +211,43 @@ def test_spend_is_set_back_by_payments_only_where_that_was_chosen(world: World) 
     assert spends == [0, 0]
 
 
+def test_spend_is_set_back_once_however_often_the_rest_is_tried(world: World) -> None:
+    world.connect(spend_reset="payment")
+    pro, first = world.plan("pro", **PRO), dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+
+    def spent(cost: float) -> None:
+        assert world.proxy.call_model(key, cost).status_code == 200
+
+    def enforced() -> float:
+        return float(world.proxy.users()[world.user_id()]["enforced_spend"])
+
+    # Who is made has spent nothing: a read-back that fails is no reason to set back what they spend meanwhile.
+    world.proxy.fault("GET /v2/user/info", "status:503", nth=2)
+    world.hold(pro, period=first)
+    world.run()
+    key = world.proxy.key_of(world.user_id())
+    spent(3)
+    world.run()
+    assert (world.states(), enforced()) == (["done"], 3)
+    # The read-back after the reset fails.
+    world.proxy.fault("GET /v2/user/info", "status:503", nth=2)
+    world.hold(pro, period=first + dt.timedelta(days=31))
+    world.run()
+    assert (world.states(), enforced()) == (["done", "pending"], 0)
+    spent(2)
+    world.run()
+    assert (world.states(), enforced()) == (["done", "done"], 2)
+    # A field never becomes what it should be.
+    world.proxy.settings(ignored_fields=["rpm_limit"])
+    world.hold(world.plan("maker", **MAKER), period=first + dt.timedelta(days=62))
+    for number in range(3):
+        world.run()
+        assert (world.states()[-1], enforced()) == ("pending", number)
+        spent(1)
+    spends = [entry["params"] for entry in world.proxy.requests("/user/update") if "spend" in entry["params"]]
+    assert len(spends) == 2
+
+
 # Trouble
 
 
