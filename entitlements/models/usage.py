@@ -20,6 +20,8 @@ from projects.models import EndUser, Project
 QUANTITY_DIGITS, QUANTITY_PLACES = 18, 6
 TOTAL_DIGITS = 27
 RATE_DIGITS, RATE_PLACES = 20, 10
+# A quantity times a rate, exactly.
+AMOUNT_DIGITS, AMOUNT_PLACES = TOTAL_DIGITS + RATE_DIGITS, QUANTITY_PLACES + RATE_PLACES
 
 
 class MeterQuerySet(models.QuerySet["Meter"]):
@@ -126,6 +128,10 @@ class UsagePeriod(models.Model):
     # The plan that held last in it, whose quotas count; Stripe's id of the subscription that it came from, "" = nobody pays.
     plan = models.ForeignKey(Plan, null=True, blank=True, on_delete=models.SET_NULL, related_name="usage_periods")
     subscription_id = models.CharField(max_length=255, blank=True, default="")
+    # The begin of the whole stretch that it is a part of: what the plan includes is given once for that. Null = its own begin.
+    paid_from = models.DateTimeField(null=True, blank=True)
+    # Nobody pays for it yet: nothing is billed beyond it.
+    trial = models.BooleanField(default=False, db_default=False)
     # No event is counted in it any more, and its charges are final.
     closed_at = models.DateTimeField(null=True, blank=True)
     # Where its charges go, decided before Stripe is asked the first time and kept, so that a repeat asks for the same:
@@ -168,6 +174,17 @@ class UsageTotal(models.Model):
     events = models.PositiveBigIntegerField()
     # How much of it was used before the period began and reported after that one was closed.
     late = models.DecimalField(max_digits=TOTAL_DIGITS, decimal_places=QUANTITY_PLACES, default=Decimal(0))
+    # How it stood when the plan changed last within the period: used until then, how much of that went beyond the plan that held,
+    # and what that costs (minor units, exact). It is judged by no later plan.
+    settled_used = models.DecimalField(
+        max_digits=TOTAL_DIGITS, decimal_places=QUANTITY_PLACES, default=Decimal(0), db_default=Decimal(0)
+    )
+    settled_overage = models.DecimalField(
+        max_digits=TOTAL_DIGITS, decimal_places=QUANTITY_PLACES, default=Decimal(0), db_default=Decimal(0)
+    )
+    settled_amount = models.DecimalField(
+        max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, default=Decimal(0), db_default=Decimal(0)
+    )
 
     objects = UsageTotalQuerySet.as_manager()
 
