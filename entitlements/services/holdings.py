@@ -100,13 +100,18 @@ def give_plan(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, plan:
     return _hold(known, empty, Standing(plan=plan, active=True), cause)
 
 
-def take_given_plan(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, cause: str) -> Holding:
-    """Take a plan back that was given by hand. What was bought besides has to be put in its place by the caller, who knows it."""
+def take_given_plan(
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, cause: str, standing: Standing | None = None
+) -> Holding:
+    """Take a plan back that was given by hand, and put what was bought besides in its place, both as one change.
+
+    Whoever leaves `standing` away says that nothing was bought: periodic credits end then, and do not come back by themselves.
+    """
     lock_holdings(project_id=project_id, mode=mode, end_user_ids=[end_user_id])
     known = _known(project_id, mode, end_user_id)
     if known is None or not known.is_given:
         return Holding(known, None, False)
-    return _hold(known, known, Standing(), cause)
+    return _hold(known, known, standing or Standing(), cause)
 
 
 def hold_known(*, known: Entitlement | None, empty: Entitlement, standing: Standing, cause: str) -> Holding:

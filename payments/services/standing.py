@@ -101,10 +101,15 @@ def standing_by(end_user: Any, subscription: Subscription | None, paid: dt.datet
 
 
 def take_plan_back(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, cause: str) -> None:
-    """Take a plan back that was given by hand, and put what the user has bought in its place."""
+    """Take a plan back that was given by hand, and put what the user has bought in its place.
+
+    It is one change: with nothing in between, nobody sees the user without what they pay for.
+    """
     with transaction.atomic():
-        take_given_plan(project_id=project_id, mode=mode, end_user_id=end_user_id, cause=cause)
-        write_standings(project_id=project_id, mode=mode, end_user_ids=[end_user_id], cause=cause)
+        lock_holdings(project_id=project_id, mode=mode, end_user_ids=[end_user_id])
+        for end_user in _users_with_rows(project_id, mode, [end_user_id]):
+            bought = standing_by(end_user, getattr(end_user, "current", None), None)
+            take_given_plan(project_id=project_id, mode=mode, end_user_id=end_user_id, cause=cause, standing=bought)
 
 
 def _granted_period(end_user: Any, subscription: Subscription, paid: dt.datetime | None) -> dt.datetime | None:

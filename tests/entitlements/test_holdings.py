@@ -25,6 +25,7 @@ from payments.services.ownership import Scope
 from payments.services.standing import follow_standings, heal_standings, take_plan_back, write_standings
 from projects.models import Project
 from tests.cast import AppUser, Developer
+from tests.entitlements.credits import assert_ledger_holds, available, kinds, spend, transactions_of
 from tests.payments.actors import create_project
 from tests.payments.deliveries import deliver, events_of, set_webhook_secret, stored
 from tests.payments.rows import create_end_user, create_invoice, create_plan, create_subscription, follow_subscription
@@ -102,6 +103,15 @@ def later(life: Life) -> None:
     begun = life.subscription["items"]["data"][0]["current_period_start"]
     while time.time() < begun + 1:
         time.sleep(0.05)
+
+
+def pay_for(user: AppUser, plan: Plan) -> Subscription:
+    """Put a user on a plan by a subscription whose period is paid."""
+    row = create_subscription(user.end_user.project, end_user=user.end_user, plan=plan)
+    invoiced = {"billing_reason": "subscription_create", "period_end": row.current_period_start}
+    create_invoice(row.project, subscription=row, **invoiced)
+    follow_subscription(row)
+    return row
 
 
 def started(life: Life) -> Any:
@@ -250,6 +260,28 @@ def test_a_plan_given_by_hand_stays_until_it_is_taken_back(acme: Project, dana: 
     assert (held(dana).plan, held(dana).subscription_id) == (maker, row.stripe_subscription_id)
     assert held(dana).epoch > 0
     agree(acme)
+
+
+def test_taking_a_given_plan_back_leaves_the_credits_that_were_paid_for(acme: Project, dana: AppUser) -> None:
+    maker = create_plan(acme, code="maker", rank=1, credits_per_period=1000)
+    staff = create_plan(acme, code="staff", rank=0, internal=True)
+    whose: dict[str, Any] = {"project_id": acme.pk, "mode": "test", "end_user_id": dana.end_user.pk, "cause": "test"}
+    bought = pay_for(dana, maker)
+    spend(dana, 100)
+    with transaction.atomic():
+        give_plan(plan=staff, **whose)
+    take_plan_back(**whose)
+    assert (held(dana).plan, available(dana)) == (maker, 900)
+    assert kinds(transactions_of(dana)) == [("grant", 1000), ("spend", -100)]
+    # Once, for the plan that was given: what takes its place ranks higher.
+    assert held(dana).epoch == 1
+    with transaction.atomic():
+        give_plan(plan=staff, **whose)
+    Subscription.objects.filter(pk=bought.pk).update(status="canceled", ended_at=clock.now())
+    take_plan_back(**whose)
+    assert (held(dana).active, available(dana)) == (False, 0)
+    agree(acme)
+    assert_ledger_holds(acme)
 
 
 # Refuses, and changes nothing
