@@ -148,6 +148,24 @@ def test_the_sweep_gives_back_what_nobody_asks_for(acme: Project, dana: AppUser)
     assert_ledger_holds(acme)
 
 
+def test_a_wallet_that_cannot_be_settled_holds_up_no_other(
+    acme: Project, dana: AppUser, erin: AppUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = CreditReservation.objects.filter(wallet__end_user__in=[dana.end_user, erin.end_user])
+    for user in (dana, erin):
+        give(user, 50, at=NOON)
+        reserve(user, 20, f"r:{user.user_id}", at=NOON, ttl_seconds=60)
+    bad, good = rows.order_by("wallet_id")
+    rows.filter(pk=bad.pk).update(parts=[{"kind": "bonus", "lot": "", "amount": 10**30, "expires_at": None}])
+    end_overdue_reservations(at=NOON + dt.timedelta(seconds=61))
+    assert (rows.get(pk=bad.pk).state, rows.get(pk=good.pk).state) == ("open", "expired")
+    assert f"credit_wallet_not_settled wallet={bad.wallet_id}" in caplog.text
+    rows.filter(pk=bad.pk).update(parts=bad.parts)
+    end_overdue_reservations(at=NOON + dt.timedelta(seconds=61))
+    assert {available(dana), available(erin)} == {50}
+    assert_ledger_holds(acme)
+
+
 def test_what_expired_while_it_was_reserved_can_be_spent_and_does_not_come_back(acme: Project, dana: AppUser) -> None:
     give(dana, 20, "bonus", at=NOON, expires_at=NOON + HOUR)
     give(dana, 20, at=NOON)
