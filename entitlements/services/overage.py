@@ -1,7 +1,8 @@
 """Closes periods that are over: what was used beyond the quotas becomes charges, and an effect that bills them.
 
 Invariant: a period is closed once, under its row's lock, with its charges and its effect in one transaction; who counts usage holds
-the same row, so that nothing is counted in a closed period and nothing is left out of the charges.
+the same row, so that nothing is counted in a closed period and nothing is left out of the charges. A charge has the same id whenever
+it is made, so that one that a restored backup has forgotten is found at Stripe and not billed again.
 """
 
 import datetime as dt
@@ -12,8 +13,8 @@ from collections.abc import Sequence
 from django.db import DatabaseError, transaction
 
 from common import clock
-from common.ids import uuid7
-from entitlements.models import UsageCharge, UsagePeriod
+from common.ids import stripe_row_id
+from entitlements.models import Meter, UsageCharge, UsagePeriod
 from entitlements.services.quotas import Standing, quotas_of
 from entitlements.services.usage import used_in
 from entitlements.services.usage_periods import GRACE
@@ -98,6 +99,12 @@ def _standings(period: UsagePeriod) -> list[Standing]:
     ]
 
 
+def charge_id(period: UsagePeriod, meter: Meter) -> uuid.UUID:
+    """Derive the id of what a meter costs in a period: Stripe knows the charge by it."""
+    begin = period.starts_at.astimezone(dt.UTC).isoformat()
+    return stripe_row_id(period.project_id, period.mode, f"usage:{period.end_user_id}:{begin}:{meter.code}")
+
+
 def _charge(period: UsagePeriod, standing: Standing) -> UsageCharge | None:
     """Return what one meter costs; None when nothing is owed: within the quota, without one, or nobody pays for the period."""
     if not standing.billable or not standing.overage or not standing.unit_amount or standing.included is None:
@@ -106,7 +113,7 @@ def _charge(period: UsagePeriod, standing: Standing) -> UsageCharge | None:
     method = Method.METER_EVENT if meter.stripe_event_name else Method.INVOICE_ITEM
     too_little = method == Method.INVOICE_ITEM and standing.amount_cents == 0
     return UsageCharge(
-        id=uuid7(),
+        id=charge_id(period, meter),
         project_id=period.project_id,
         mode=period.mode,
         end_user_id=period.end_user_id,

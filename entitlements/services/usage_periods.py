@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from common.ids import uuid7
+from common.ids import stripe_row_id
 from entitlements.models import Entitlement, Plan, UsagePeriod
 
 # A subscription's period that is longer than this is cut into months, so that nobody waits a year for a bill.
@@ -85,7 +85,12 @@ def current_period(
             return running, rows
         begin = cut
     made = UsagePeriod(
-        id=uuid7(), **whose, starts_at=begin, ends_at=span.end, plan=span.plan, subscription_id=span.subscription_id
+        id=_period_id(whose, begin),
+        **whose,
+        starts_at=begin,
+        ends_at=span.end,
+        plan=span.plan,
+        subscription_id=span.subscription_id,
     )
     UsagePeriod.objects.bulk_create([made], ignore_conflicts=True)
     # Whoever won the race made the row that counts.
@@ -124,6 +129,12 @@ def period_for(rows: Sequence[UsagePeriod], current: UsagePeriod, happened_at: d
         if row.closed_at is None and row.starts_at <= happened_at < row.ends_at:
             return row
     return current
+
+
+def _period_id(whose: dict[str, Any], begin: dt.datetime) -> uuid.UUID:
+    """Derive a period's id, so that one that a restored backup has forgotten is the same when it is made again."""
+    name = f"usage_period:{whose['end_user_id']}:{begin.astimezone(dt.UTC).isoformat()}"
+    return stripe_row_id(whose["project_id"], whose["mode"], name)
 
 
 def _look(rows: Sequence[UsagePeriod], whose: dict[str, Any], moment: dt.datetime) -> tuple[UsagePeriod | None, Span]:

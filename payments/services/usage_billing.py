@@ -160,10 +160,15 @@ def _on_an_own_invoice(bill: Bill) -> dict[str, Any]:
     return {"bill_to": OWN, "charges": len(lines), "invoices": [found["id"] for found in invoices.values()]}
 
 
+def _since(bill: Bill) -> int:
+    """Say from when on something was made for a period. Not from its closing: a restored backup closes it a second time."""
+    return unix(bill.period.ends_at - dt.timedelta(days=1))
+
+
 def _lines_made(bill: Bill) -> dict[str, dict[str, Any]]:
     """Find the lines that an attempt before this one has made, by their charges."""
     found: dict[str, dict[str, Any]] = {}
-    since = unix((bill.period.closed_at or bill.period.ends_at) - dt.timedelta(days=1))
+    since = _since(bill)
     for line in bill.account.iterate(INVOICE_ITEMS, {"customer": bill.customer_id}):
         metadata = line.get("metadata") or {}
         if metadata.get(CHARGE_KEY):
@@ -203,7 +208,7 @@ def _add_line(bill: Bill, charge: UsageCharge, **where: str) -> dict[str, Any]:
 def _own_invoice(bill: Bill, currency: str) -> dict[str, Any]:
     """Make the invoice that takes up the lines that wait, or find the one that an attempt before this one has made."""
     metadata = _metadata(bill) | {CURRENCY_KEY: currency}
-    since = unix((bill.period.closed_at or bill.period.ends_at) - dt.timedelta(days=1))
+    since = _since(bill)
     for invoice in bill.account.iterate(INVOICES, {"customer": bill.customer_id, "created": {"gte": since}}):
         told = invoice.get("metadata") or {}
         if told.get(PERIOD_KEY) == metadata[PERIOD_KEY] and told.get(CURRENCY_KEY) == currency:
@@ -239,7 +244,8 @@ def _count_at_stripe(bill: Bill, charge: UsageCharge) -> None:
     try:
         bill.account.create(METER_EVENTS, params, idempotency_key=identifier)
     except (StripeRefused, StripeKeyRejected) as refusal:
-        counted = isinstance(refusal, StripeRefused) and sent_before is not None and refusal.param == "identifier"
+        # The identifier is this charge's alone: whoever used it, in the time before a restored backup too, has sent the same.
+        counted = isinstance(refusal, StripeRefused) and refusal.param == "identifier"
         if not counted:
             # It was not counted: nothing is open.
             _note_sent(charge, sent_before)

@@ -266,6 +266,39 @@ def test_a_line_that_was_refused_before_its_effect_is_sent_under_the_same_key(
     assert len(shop.objects("invoiceitems")) == 1
 
 
+def go_back(period: UsagePeriod) -> None:
+    """Put a period back as a backup has it that was made before it was closed."""
+    UsageCharge.objects.filter(period=period).delete()
+    bills(period.project).delete()
+    UsagePeriod.objects.filter(pk=period.pk).update(closed_at=None, bill_to="")
+
+
+@pytest.mark.parametrize("how", ["line", "own_invoice", "meter_event"])
+def test_a_restored_backup_bills_nothing_a_second_time(shop: Shop, maker: Plan, dana: AppUser, how: str) -> None:
+    subscription = subscribed(shop, dana, maker)
+    meter_id = metered(shop) if how == "meter_event" else ""
+    if how == "own_invoice":
+        shop.api("DELETE", f"subscriptions/{subscription['id']}")
+    period = ended_period(shop, dana, maker)
+    close_ended_periods()
+    assert run_bills(shop.project) == ["done"]
+    before = charges(shop.project)["searches"]
+    go_back(period)
+    # Stripe forgets keys after a day; the identifiers of a meter's events, it does not forget so soon.
+    forget_keys(shop)
+    close_ended_periods()
+    assert run_bills(shop.project) == ["done"]
+    after = charges(shop.project)["searches"]
+    assert (after.pk, after.status, after.stripe_object_id) == (before.pk, before.status, before.stripe_object_id)
+    if how == "meter_event":
+        assert counted(shop, meter_id) == 50
+    else:
+        assert len(shop.objects("invoiceitems")) == 1
+        assert len([one for one in shop.objects("invoices") if one["billing_reason"] == "manual"]) == (
+            how == "own_invoice"
+        )
+
+
 def test_a_draft_that_was_finalized_meanwhile_leaves_the_line_to_the_next_invoice(
     shop: Shop, maker: Plan, dana: AppUser, acme_server: AppServer, time_machine: Any
 ) -> None:
