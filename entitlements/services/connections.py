@@ -5,6 +5,8 @@ one it was given for; nothing is written when the proxy refuses the key; what a 
 before a person.
 """
 
+import ipaddress
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +21,15 @@ from common import clock
 from common.encryption import DecryptionError
 from common.errors import Conflict, FieldError, NotFound
 from common.locks import CONNECTIONS
-from common.outgoing import OutgoingFailed, OutgoingRefused, check_url, checked_addresses, resolve_with_system
+from common.outgoing import (
+    DEFAULT_PORTS,
+    OutgoingFailed,
+    OutgoingRefused,
+    Target,
+    check_url,
+    checked_addresses,
+    resolve_with_system,
+)
 from entitlements.models import Connection, ProvisionedUser
 from entitlements.services.connection_state import note_answer, note_problem
 from entitlements.services.litellm_client import (
@@ -42,7 +52,10 @@ RESOLVE_TIMEOUT_SECONDS = 2.0
 KEY_CHARS_MAX = 500
 _KEY = re.compile(r"[\x21-\x7e]+")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:@/-]*")
+_ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]")
 PREFIX_TAKEN = "Another connection to this proxy names its users so that the two could meet. Choose another prefix."
+PREFIX_OF_OTHER_MODE = "The project's other mode names its users so that the two could meet. Choose another prefix."
 OF_THE_KEY = (Problem.KEY_REJECTED, Problem.NOT_ADMIN, Problem.KEY_OVER_BUDGET)
 
 
@@ -174,7 +187,7 @@ def _wanted(project: Project, mode: str, before: Connection | None, fields: Mapp
         raise FieldError("body", "master_key", msg=f"A key has 1 to {KEY_CHARS_MAX} visible characters.")
     if given is None and (before is None or not before.master_key):
         raise FieldError("body", "master_key", msg="Give the proxy's master key.", type="missing")
-    if given is None and before is not None and before.base_url != base_url:
+    if given is None and before is not None and _known_url(before) != base_url:
         # Whoever may change the address could otherwise have the stored key sent to one of their own.
         raise FieldError("body", "master_key", msg="The address is another one: give the key again.", type="missing")
     prefix = fields.get("user_id_prefix")
@@ -198,7 +211,7 @@ def _wanted(project: Project, mode: str, before: Connection | None, fields: Mapp
 
 
 def _checked_url(url: str) -> str:
-    """Return the address without its last slash. Raises FieldError (422) for one that may not be called."""
+    """Return the address in its one spelling. Raises FieldError (422) for one that may not be called."""
     try:
         target = check_url(url)
         if target.parts.query or target.parts.fragment:
@@ -211,7 +224,32 @@ def _checked_url(url: str) -> str:
     except OutgoingFailed:
         # A name that does not resolve yet may do so later; the guard checks again before every call.
         pass
-    return url.rstrip("/")
+    return _one_spelling(target)
+
+
+def _one_spelling(target: Target) -> str:
+    """Return an address as everybody who means it would have it: two spellings of one proxy are one proxy."""
+    try:
+        literal = ipaddress.ip_address(target.host)
+        host = f"[{literal}]" if literal.version == 6 else str(literal)
+    except ValueError:
+        host = target.host
+    port = "" if target.port == DEFAULT_PORTS[target.parts.scheme] else f":{target.port}"
+    path = posixpath.normpath("/" + _ENCODED.sub(_decoded, target.parts.path).lstrip("/")).rstrip("/")
+    return f"{target.parts.scheme}://{host}{port}{path}"
+
+
+def _decoded(match: re.Match[str]) -> str:
+    char = chr(int(match[1], 16))
+    return char if _UNRESERVED.fullmatch(char) else match[0].upper()
+
+
+def _known_url(row: Connection) -> str:
+    """Return a stored address in its one spelling, whatever it was when it was stored."""
+    try:
+        return _one_spelling(check_url(row.base_url))
+    except OutgoingRefused:
+        return row.base_url
 
 
 def _ask(wanted: Wanted) -> str:
@@ -239,7 +277,7 @@ def _own_prefix(project: Project, mode: str, base_url: str) -> str:
     """Name a project's users after it; a deleted project that had the slug before keeps its users' names."""
     prefix = f"{project.slug}:{mode}:"
     new = Connection(project=project, mode=mode)
-    return prefix if not _meets_another(new, base_url, prefix) else f"{project.slug}-{project.pk.hex[-8:]}:{mode}:"
+    return prefix if not _met_by(new, base_url, prefix) else f"{project.slug}-{project.pk.hex[-8:]}:{mode}:"
 
 
 def _check_prefix(row: Connection, wanted: Wanted) -> None:
@@ -247,27 +285,32 @@ def _check_prefix(row: Connection, wanted: Wanted) -> None:
     users = ProvisionedUser.objects.for_project(row.project_id).in_mode(row.mode)
     if row.user_id_prefix != wanted.user_id_prefix and users.exists():
         raise FieldError("body", "user_id_prefix", msg="Users exist under the prefix that there is; it stays.")
-    if _meets_another(row, wanted.base_url, wanted.user_id_prefix):
-        raise FieldError("body", "user_id_prefix", msg=PREFIX_TAKEN)
+    met = _met_by(row, wanted.base_url, wanted.user_id_prefix)
+    if met is not None:
+        own = met.project_id == row.project_id
+        raise FieldError("body", "user_id_prefix", msg=PREFIX_OF_OTHER_MODE if own else PREFIX_TAKEN)
 
 
-def _meets_another(row: Connection, base_url: str, prefix: str) -> bool:
-    """Say whether users of another connection to the same proxy could have the ids that this one gives.
+def _met_by(row: Connection, base_url: str, prefix: str) -> Connection | None:
+    """Return another connection whose users could have the ids that this one gives at the same proxy.
 
-    One that never answered proves no right to speak for the proxy, and may not keep names from those who have it.
+    A project's two modes are kept apart whatever their addresses: one proxy can have two names. One of somebody else's that never
+    answered proves no right to speak for the proxy, and may not keep names from those who have it.
     """
-    others = Connection.objects.active().filter(base_url=base_url).exclude(pk=row.pk)
-    others = others.filter(Q(project_id=row.project_id) | Q(answered_at__isnull=False))
-    return any(
-        taken.startswith(prefix) or prefix.startswith(taken)
-        for taken in others.values_list("user_id_prefix", flat=True)
-    )
+    others = Connection.objects.active().exclude(pk=row.pk).only("project_id", "base_url", "user_id_prefix")
+    for other in others.filter(Q(project_id=row.project_id) | Q(answered_at__isnull=False)):
+        taken = other.user_id_prefix
+        if not (taken.startswith(prefix) or prefix.startswith(taken)):
+            continue
+        if other.project_id == row.project_id or _known_url(other) == base_url:
+            return other
+    return None
 
 
 def _leave_behind(row: Connection, wanted: Wanted) -> None:
     """Have every user read anew at another proxy, or at the same one after a pause; tell who stays at the one before."""
     users = ProvisionedUser.objects.for_project(row.project_id).in_mode(row.mode)
-    moves = bool(row.base_url) and row.base_url != wanted.base_url
+    moves = bool(row.base_url) and _known_url(row) != wanted.base_url
     if moves and row.is_active:
         _tell_who_is_left(row, users.count())
     if moves:

@@ -8,6 +8,7 @@ from django.db import connection as database
 from common.encryption import DecryptionError
 from entitlements.models import Connection
 from entitlements.services import litellm_client
+from entitlements.services.connections import _checked_url
 from moderation.models import ActionLog
 from tests.cast import Developer, set_role
 from tests.entitlements.provisioned import World
@@ -181,6 +182,52 @@ def test_two_connections_to_one_proxy_never_name_the_same_user(
     world.hold(world.plan("pro", compute_budget_cents=2000))
     assert world.put(user_id_prefix="other/").status_code == 422
     assert world.provisioned().litellm_user_id == f"acme/{world.user.user_id}"
+
+
+def test_one_proxy_spelled_in_several_ways_is_one_proxy(world: World, other_project: Any, charlie: Developer) -> None:
+    mine = world.connection()
+    others = f"/api/v1/projects/{other_project.pk}/connections/litellm"
+    port = mine.base_url.split(":")[2].split("/")[0]
+    path = [f"{scheme}://127.0.0.1:{port}" for scheme in ("http", "HTTP")]
+    spelled = [
+        f"{path[1]}/_litellm/",
+        f"{path[0]}//_litellm",
+        f"{path[0]}/a/../%5flitellm/.",
+        f"{path[0]}/%2E%2e/_litellm//",
+    ]
+    body = {"master_key": world.proxy.master_key, "user_id_prefix": mine.user_id_prefix}
+    for url in spelled:
+        theirs = charlie.client.put(others, data=body | {"base_url": url}, content_type="application/json")
+        assert (theirs.status_code, theirs.json()["detail"][0]["loc"]) == (422, ["body", "user_id_prefix"]), url
+        # It is the address that the stored key belongs to.
+        same = world.put(base_url=url, master_key=None)
+        assert (same.status_code, same.json()["base_url"]) == (200, mine.base_url), url
+    world.hold(world.plan("pro", compute_budget_cents=2000))
+    Connection.objects.filter(pk=mine.pk).update(base_url=spelled[0])
+    assert world.put(master_key=None).status_code == 200 and world.connection().base_url == mine.base_url
+    assert (world.reviews(), Connection.objects.for_project(other_project).exists()) == ([], False)
+
+
+def test_a_projects_modes_never_share_a_prefix_whatever_the_address(world: World) -> None:
+    """Two names of one proxy look like two proxies."""
+    named = world.proxy.base_url.replace("127.0.0.1", "localhost")
+    for prefix in (world.connection().user_id_prefix, ""):
+        answer = world.put(live=True, base_url=named, user_id_prefix=prefix)
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "user_id_prefix"])
+        assert "other mode" in answer.json()["detail"][0]["msg"]
+    assert len(stored(world)) == 1
+    assert world.put(live=True, base_url=named).status_code == 200
+
+
+def test_the_one_spelling_of_an_address(unconnected: World, settings: Any) -> None:
+    settings.OUTGOING_ALLOWED_HOSTS = ["proxy.internal:4000"]
+    spelled = {
+        "https://1.1.1.1:443/": "https://1.1.1.1",
+        "HTTPS://1.1.1.1/a/./b/..//%7Ec/%2fd/": "https://1.1.1.1/a/~c/%2Fd",
+        "https://[2606:4700:4700:0:0::1111]:8443/A": "https://[2606:4700:4700::1111]:8443/A",
+        "http://Proxy.Internal:4000/..": "http://proxy.internal:4000",
+    }
+    assert {url: _checked_url(url) for url in spelled} == spelled
 
 
 def test_a_ciphertext_is_bound_to_its_project_and_mode(world: World) -> None:
