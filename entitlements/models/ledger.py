@@ -224,6 +224,8 @@ class CreditReservation(models.Model):
     wallet = models.ForeignKey(CreditWallet, on_delete=models.PROTECT, db_index=False, related_name="reservations")
     # The lots that it was taken from, in the order in which they are spent: [{"kind", "lot", "amount", "expires_at"}].
     parts = models.JSONField()
+    # Who set them aside, as its transaction says. What a server set aside is not the user's to finish.
+    actor = models.CharField(max_length=255, blank=True, default="", db_default="")
     amount = models.BigIntegerField()
     committed = models.BigIntegerField(default=0)
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)

@@ -2,13 +2,13 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 from django.db.models import QuerySet
 
-from entitlements.models import CreditTransaction
-from entitlements.services.ledger import Balance, Finished, Posted, Reservation
+from entitlements.models import CreditReservation, CreditTransaction
+from entitlements.services.ledger import END_USER, Balance, Finished, Posted, Reservation
 
 
 def transactions_of(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> "QuerySet[CreditTransaction]":
@@ -41,21 +41,36 @@ def render_balance(balance: Balance, at: dt.datetime) -> dict[str, Any]:
 
 def render_history(rows: Iterable[CreditTransaction]) -> list[dict[str, Any]]:
     """Return shapes CreditTransaction."""
-    return [
-        {
-            "id": str(row.pk),
-            "kind": row.kind,
-            "amount": row.amount,
-            "balance": row.available_after,
-            "spent": row.details.get("spent"),
-            "bucket": row.details.get("bucket"),
-            "reservation_id": row.details.get("reservation_id"),
-            "description": row.description,
-            "metadata": row.metadata,
-            "created_at": utc_text(row.created_at),
-        }
-        for row in rows
-    ]
+    return [_shape(row, row.details.get("reservation_id")) for row in rows]
+
+
+def render_own_history(rows: Iterable[CreditTransaction]) -> list[dict[str, Any]]:
+    """Return shapes CreditTransaction for the end user: what a server set aside is not theirs to finish and has no id."""
+    shown = list(rows)
+    own = _made_by_users({row.details["reservation_id"] for row in shown if row.details.get("reservation_id")})
+    return [_shape(row, found if (found := row.details.get("reservation_id")) in own else None) for row in shown]
+
+
+def _made_by_users(reservation_ids: Set[str]) -> Set[str]:
+    if not reservation_ids:
+        return set()
+    rows = CreditReservation.objects.filter(pk__in=reservation_ids, actor=END_USER)
+    return {str(pk) for pk in rows.values_list("pk", flat=True)}
+
+
+def _shape(row: CreditTransaction, reservation_id: str | None) -> dict[str, Any]:
+    return {
+        "id": str(row.pk),
+        "kind": row.kind,
+        "amount": row.amount,
+        "balance": row.available_after,
+        "spent": row.details.get("spent"),
+        "bucket": row.details.get("bucket"),
+        "reservation_id": reservation_id,
+        "description": row.description,
+        "metadata": row.metadata,
+        "created_at": utc_text(row.created_at),
+    }
 
 
 def render_posted(posted: Posted) -> dict[str, Any]:

@@ -29,6 +29,8 @@ TTL_SECONDS = 300
 TTL_SECONDS_MAX = 24 * 3600
 KEY_CHARS_MAX = 350
 SYSTEM = "system"
+# The actor of what somebody does with their own token: of the reservations of their wallet, they finish their own only.
+END_USER = "end_user"
 ONCE = "credit_transaction_once"
 
 
@@ -46,7 +48,7 @@ class InsufficientCredits(ApiError):
 
 
 class ReservationNotFound(NotFound):
-    """404: this account has no such reservation."""
+    """404: this account has no such reservation, or an end user asks and somebody else made it."""
 
     code = "reservation_not_found"
     detail = "There is no such reservation."

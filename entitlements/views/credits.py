@@ -35,7 +35,7 @@ class CreditView(AccountView):
 
     def movement(self, request: Request, account: Account) -> dict[str, Any]:
         """Say whose credits move, by which key and whom. A user's keys take none of the server's."""
-        actor = "end_user" if isinstance(request.user, EndUserPrincipal) else "server"
+        actor = ledger.END_USER if isinstance(request.user, EndUserPrincipal) else "server"
         given = request.headers.get(HEADER)
         key = f"api:{actor}:{account.end_user.pk}:{given}" if given else f"api:{uuid.uuid4()}"
         return {**account.keys, "key": key, "actor": actor}
@@ -65,7 +65,9 @@ class CreditHistoryView(AccountView):
     def get(self, request: Request) -> Response:
         """List what happened to the credits, newest first."""
         rows = shapes.transactions_of(**self.own_account(request).keys)
-        return Response(paginate(rows, request.query_params, key="transactions", render=shapes.render_history))
+        by_user = isinstance(request.user, EndUserPrincipal)
+        render = shapes.render_own_history if by_user else shapes.render_history
+        return Response(paginate(rows, request.query_params, key="transactions", render=render))
 
 
 class CreditCheckView(AccountView):
@@ -140,7 +142,7 @@ class CreditCommitView(CreditView):
     )
     @idempotent()
     def post(self, request: Request) -> Response:
-        """Spend a reservation, or a part of it; the rest can be spent again."""
+        """Spend a reservation, or a part of it; the rest can be spent again. An end user has those of their own token only."""
         given = read_body(bodies.CreditCommitBody, request)
         account = self.named_account(request, given.get("user_id"))
         finished = ledger.commit_reservation(
@@ -163,7 +165,7 @@ class CreditReleaseView(CreditView):
     )
     @idempotent()
     def post(self, request: Request) -> Response:
-        """Give a reservation back."""
+        """Give a reservation back. An end user has those of their own token only."""
         given = read_body(bodies.CreditReleaseBody, request)
         account = self.named_account(request, given.get("user_id"))
         movement = self.movement(request, account)

@@ -20,7 +20,7 @@ def test_everything_is_told_newest_first_with_the_balance_then(dana: AppUser, ac
     give(dana, 100, reason="Pack bought", source="pi_1")
     give(dana, 7, mode="live")
     spend(dana, 30, description="A picture", metadata={"id": 1})
-    held = ledger.reserve_credits(**wallet_of(dana), amount=40, key="r", description="A film")
+    held = ledger.reserve_credits(**wallet_of(dana), amount=40, key="r", description="A film", actor=ledger.END_USER)
     ledger.commit_reservation(**wallet_of(dana), reservation_id=held.reservation_id, amount=15, key="c")
     ledger.claw_back(**wallet_of(dana), amount=10, key="b", source="pi_1", reason="Refunded")
     told = history(dana)

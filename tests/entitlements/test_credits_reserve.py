@@ -92,7 +92,7 @@ def test_what_cannot_be_done_to_a_reservation_changes_nothing(
     acme: Project, dana: AppUser, erin: AppUser, other_server: AppServer
 ) -> None:
     give(dana, 50)
-    held = reserve(dana, 20)
+    held = reserve(dana, 20, actor=ledger.END_USER)
     before = entries_of(dana)
     with pytest.raises(ReservationExceeded):
         commit(dana, held, amount=21)
@@ -114,6 +114,34 @@ def test_what_cannot_be_done_to_a_reservation_changes_nothing(
         "committed",
     )
     assert available(dana) == 30
+    assert_ledger_holds(acme)
+
+
+def test_what_a_server_set_aside_its_user_neither_finishes_nor_sees(
+    acme: Project, dana: AppUser, acme_server: AppServer
+) -> None:
+    give(dana, 100)
+    served = post(acme_server, "reserve", {"user_id": dana.user_id, "amount": 80}).json()["reservation_id"]
+    own = post(dana, "reserve", {"amount": 5}).json()["reservation_id"]
+    before = entries_of(dana)
+    for leaf, body in (("release", {}), ("commit", {"amount": 1}), ("commit", {})):
+        refused = post(dana, leaf, {"reservation_id": served, **body})
+        nothing = post(dana, leaf, {"reservation_id": str(uuid.uuid4()), **body})
+        assert (refused.status_code, refused.json()) == (404, nothing.json())
+    assert entries_of(dana) == before
+    done = post(acme_server, "commit", {"user_id": dana.user_id, "reservation_id": served}).json()
+    assert (done["spent"], done["balance"]) == (80, 15)
+    # It is not the user's afterwards either, and what they see of it is no id.
+    assert post(dana, "release", {"reservation_id": served}).status_code == 404
+    told = dana.client.get(f"{CREDITS}/history").json()["transactions"]
+    assert [(row["kind"], row["reservation_id"]) for row in told] == [
+        ("commit", None), ("reserve", own), ("reserve", None), ("grant", None),
+    ]  # fmt: skip
+    told = acme_server.client.get(f"{CREDITS}/history", {"user_id": dana.user_id}).json()["transactions"]
+    assert [row["reservation_id"] for row in told] == [served, own, served, None]
+    # A server finishes both.
+    freed = post(acme_server, "release", {"user_id": dana.user_id, "reservation_id": own}).json()
+    assert (freed["returned"], freed["balance"]) == (5, 20)
     assert_ledger_holds(acme)
 
 
