@@ -15,7 +15,7 @@ from common.errors import ApiError, Conflict, NotFound
 from payments.models import Subscription
 from payments.models.billing import ENDED_STATUSES
 from payments.services.intent_rows import IntentOutcome, StripeObject, carry_out, claim_intent, is_intent_open
-from payments.services.kept_plans import kept_plan_metadata
+from payments.services.kept_plans import terms_of_change
 from payments.services.objects.subscription import cancel_time, cancels_at_period_end
 from payments.services.objects.subscription_plan import kept_plan_code
 from payments.services.prices import (
@@ -143,8 +143,8 @@ def update_subscription(
 ) -> ChangedSubscription:
     """Move the subscription to another price, keeping its quantity; a payment that fails leaves it as it was.
 
-    A `plan` without an `interval` keeps the interval that is paid now. A smaller plan without proration begins with the next
-    period: nothing is given back for this one.
+    A `plan` without an `interval` keeps the interval that is paid now. Another plan without proration begins with the next
+    period: nothing is given back, and nothing paid, for this one.
     Raises: PriceNotFound, PriceDoesNotFit, BadProrationDate (400), StripeCardError (402), NoSubscription (404),
     SeveralItems (409), StripeFailure.  Source: https://docs.stripe.com/api/subscriptions/update
     """
@@ -153,18 +153,18 @@ def update_subscription(
     if item["price"]["id"] == price["id"]:
         _write_state(change.project, change.mode, change.id)
         return _changed(change, change.current, "The subscription has this price already.")
+    terms = terms_of_change(
+        project=project, mode=mode, current=change.current, price=price, proration_behavior=proration_behavior
+    )
     params: dict[str, Any] = {
         **swapped(item, price),
-        "proration_behavior": proration_behavior,
+        "proration_behavior": terms.proration_behavior,
         "payment_behavior": "error_if_incomplete",
     }
     if proration_date is not None:
         params["proration_date"] = checked_proration_date(proration_date, item)
-    metadata = kept_plan_metadata(
-        project=project, mode=mode, current=change.current, price=price, proration_behavior=proration_behavior
-    )
-    if metadata:
-        params["metadata"] = metadata
+    if terms.metadata:
+        params["metadata"] = terms.metadata
     try:
         answer = _carry_out(change, UPDATE, params, _update)
     except StripeRefused as error:

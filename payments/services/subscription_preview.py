@@ -9,6 +9,7 @@ from typing import Any
 from common import clock
 from common.clock import from_unix
 from common.errors import Conflict
+from payments.services.kept_plans import terms_of_change
 from payments.services.subscription_changes import (
     Change,
     StripeObject,
@@ -84,12 +85,15 @@ def preview_update(
     change = begin_change(project, mode, end_user)
     item, price = wanted_price(change, new_price_id=new_price_id, plan=plan, interval=interval)
     at = checked_proration_date(proration_date, item) if proration_date else _now_within(change, item)
-    details: dict[str, Any] = {"proration_behavior": proration_behavior, "proration_date": at}
+    terms = terms_of_change(
+        project=project, mode=mode, current=change.current, price=price, proration_behavior=proration_behavior
+    )
+    details: dict[str, Any] = {"proration_behavior": terms.proration_behavior, "proration_date": at}
     unchanged = item["price"]["id"] == price["id"]
     if not unchanged:
         details |= swapped(item, price)
     invoice = _previewed(change, {} if unchanged else details)
-    return _answer(change, invoice, item, price, behavior=proration_behavior, at=at)
+    return _answer(change, invoice, item, price, behavior=terms.proration_behavior, at=at)
 
 
 def _now_within(change: Change, item: StripeObject) -> int:

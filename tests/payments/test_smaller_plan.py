@@ -40,9 +40,13 @@ def mine(user: AppUser) -> tuple[str, str]:
     return found["plan_code"], found["price_id"]
 
 
-def renew(shop: Shop) -> None:
+def renew(shop: Shop, outcome: str = "paid") -> None:
     row = Subscription.objects.for_project(shop.project).get()
-    control(shop, f"subscriptions/{row.stripe_subscription_id}/renew", outcome="paid")
+    control(shop, f"subscriptions/{row.stripe_subscription_id}/renew", outcome=outcome)
+    hear(shop)
+
+
+def hear(shop: Shop) -> None:
     known = set(stored(shop.project).values_list("event_id", flat=True))
     deliver(shop, [event for event in events_of(shop) if event["id"] not in known])
 
@@ -91,7 +95,46 @@ def test_where_money_is_given_back_the_change_holds_at_once(
     assert (mine(dana), metadata(shop)) == (("maker", prices["maker"]), {})
 
 
-def test_a_dearer_plan_begins_at_once(shop: Shop, dana: AppUser, prices: dict[str, str]) -> None:
+def test_a_larger_plan_that_is_paid_for_begins_at_once(shop: Shop, dana: AppUser, prices: dict[str, str]) -> None:
     move(dana, prices["maker"], "create_prorations")
-    assert "stays" not in move(dana, prices["pro"], "none")
+    assert "stays" not in move(dana, prices["pro"], "create_prorations")
     assert mine(dana) == ("pro", prices["pro"])
+
+
+def test_a_larger_plan_without_proration_begins_when_it_is_paid(
+    shop: Shop, dana: AppUser, prices: dict[str, str]
+) -> None:
+    move(dana, prices["maker"], "always_invoice")
+    renew(shop)
+    assert mine(dana) == ("maker", prices["maker"])
+    for _ in range(2):
+        assert "stays until the period ends" in move(dana, prices["pro"], "none")
+        assert mine(dana) == ("maker", prices["pro"])
+        move(dana, prices["maker"], "none")
+        assert (mine(dana), metadata(shop)) == (("maker", prices["maker"]), {})
+    move(dana, prices["pro"], "none")
+    renew(shop, "declined")
+    assert get(dana, "my-subscription").json()["status"] == "past_due"
+    assert mine(dana) == ("maker", prices["pro"])
+    owed = shop.objects("invoices")[0]
+    assert (owed["total"], owed["status"]) == (PRICES["pro"], "open")
+    shop.api("POST", f"invoices/{owed['id']}/pay", paid_out_of_band="true")
+    hear(shop)
+    assert mine(dana) == ("pro", prices["pro"])
+
+
+def test_nothing_is_given_back_for_a_price_that_was_never_paid(
+    shop: Shop, dana: AppUser, prices: dict[str, str]
+) -> None:
+    move(dana, prices["starter"], "always_invoice")
+    renew(shop)
+    before = len(shop.objects("invoiceitems"))
+    move(dana, prices["pro"], "none")
+    body = {"new_price_id": prices["maker"], "proration_behavior": "create_prorations"}
+    seen = post(dana, "preview-update", body).json()
+    assert (seen["proration_behavior"], seen["credit_cents"]) == ("none", 0)
+    assert "stays" in move(dana, prices["maker"], "create_prorations")
+    assert mine(dana) == ("starter", prices["maker"])
+    move(dana, prices["starter"], "always_invoice")
+    assert (mine(dana), metadata(shop)) == (("starter", prices["starter"]), {})
+    assert len(shop.objects("invoiceitems")) == before

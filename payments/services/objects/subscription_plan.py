@@ -2,9 +2,12 @@
 
 from payments.services.snapshot import StripeObject
 
-# Set by a change to a smaller plan without proration (payments/services/kept_plans.py): the plan that stays, and the end of the
-# period that it stays for, in Unix seconds.
+# Set by a change to another plan without proration (payments/services/kept_plans.py): the plan that stays, and the end of the
+# period that it stays for, in Unix seconds, with a word behind it when the plan after it has to be paid first.
 KEPT_PLAN_KEY, KEPT_UNTIL_KEY = "plan_until_period_end", "plan_until"
+MUST_BE_PAID = "paid"
+# The period has begun, and what it costs is owed.
+OWING_STATUSES = ("past_due", "unpaid")
 
 
 def first_item(found: StripeObject) -> StripeObject:
@@ -21,10 +24,18 @@ def period_edge(found: StripeObject, name: str) -> int | None:
     return first_item(found).get(name) or found.get(name)
 
 
+def kept_until(end: int | None, *, must_be_paid: bool) -> str:
+    """Write until when a plan stays: until a period ends, or until the one after it is paid."""
+    return f"{end} {MUST_BE_PAID}" if must_be_paid else str(end)
+
+
 def kept_plan_code(found: StripeObject) -> str:
-    """Return the code of the plan that stays until the present period ends, "" when none does."""
+    """Return the code of the plan that stays until the present period ends, or is paid; "" when none does."""
     metadata = found.get("metadata") or {}
-    end = period_edge(found, "current_period_end")
-    if not end or str(metadata.get(KEPT_UNTIL_KEY) or "") != str(end):
+    until, _, condition = str(metadata.get(KEPT_UNTIL_KEY) or "").partition(" ")
+    edges = [period_edge(found, "current_period_end")]
+    if condition == MUST_BE_PAID and found.get("status") in OWING_STATUSES:
+        edges.append(period_edge(found, "current_period_start"))
+    if until not in [str(edge) for edge in edges if edge]:
         return ""
     return str(metadata.get(KEPT_PLAN_KEY) or "")
