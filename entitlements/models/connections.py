@@ -65,6 +65,8 @@ class Connection(models.Model):
     # A user's id there is this and the app's own id. It parts projects and modes that share one proxy.
     user_id_prefix = models.CharField(max_length=100, blank=True)
     spend_reset = models.CharField(max_length=16, choices=SpendReset.choices, default=SpendReset.LITELLM)
+    # Paid periods that began before this had the spend set back already: the database was restored from a backup, LiteLLM was not.
+    spend_settled_until = models.DateTimeField(null=True, blank=True)
     # Whether users are made with their e-mail address, as far as it is known.
     share_email = models.BooleanField(default=True)
     is_active = models.BooleanField(default=True)
