@@ -1,5 +1,6 @@
 """What Redis counted is in PostgreSQL a moment later, each token once, whoever writes and however often."""
 
+import datetime as dt
 import os
 import threading
 import time
@@ -8,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -154,6 +155,26 @@ def test_keys_and_reservations_that_have_expired_are_cleared_out(holder: Holder)
     marks.filter(kind="reservation").update(expires_at=timezone.now())
     prune_token_marks()
     assert marks.get().kind == "key"
+
+
+def test_clearing_out_goes_in_steps_and_waits_for_nobody(holder: Holder) -> None:
+    for _ in range(5):
+        reserve_tokens(**holder.keys, tokens=1)
+    write_journal()
+    marks = TokenMark.objects.filter(end_user=holder.user.end_user)
+    # Older than whatever other tests leave.
+    marks.update(expires_at=timezone.now() - dt.timedelta(days=1000))
+    assert prune_marks(batch=2, seconds_max=0) == 2
+    assert marks.count() == 3
+
+    def prune() -> None:
+        prune_marks(batch=1)
+        connection.close()
+
+    with transaction.atomic():
+        held = marks.select_for_update().order_by("pk")[0]
+        run_all([threading.Thread(target=prune)])
+    assert marks.get() == held
 
 
 STEPS = st.lists(
