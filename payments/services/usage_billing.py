@@ -22,6 +22,7 @@ from notifications.services.outbox import EffectSkipped
 from payments.models import StripeCustomer, Subscription
 from payments.models.billing import ENDED_STATUSES
 from payments.services.effects import waiting_for_keys
+from payments.services.objects.customer import CUSTOMERS, PAYMENT_METHODS
 from payments.services.objects.subscription import SUBSCRIPTIONS, cancel_time, period_edge
 from payments.services.rate_budget import background_calls
 from payments.stripe_api import (
@@ -217,11 +218,32 @@ def _own_invoice(bill: Bill, currency: str) -> dict[str, Any]:
         "customer": bill.customer_id,
         "currency": currency,
         "auto_advance": True,
+        **_card_of(bill),
         "pending_invoice_items_behavior": "include",
         "metadata": metadata,
     }
-    key = f"usage-invoice-{bill.period.pk}-{currency}"
+    # The card is a part of what is asked for: a key stands for one set of parameters.
+    key = f"usage-invoice-{bill.period.pk}-{currency}-{params.get('default_payment_method', '')}"
     return bill.account.create(INVOICES, params, idempotency_key=key)
+
+
+def _card_of(bill: Bill) -> dict[str, str]:
+    """Name what pays an invoice of their own: checkout puts a card on the subscription, and the customer's default stays empty.
+
+    The subscription's card, else the customer's default (Stripe takes it by itself), else the card that was attached last.
+    Source: https://docs.stripe.com/api/invoices/create#create_invoice-default_payment_method
+    """
+    try:
+        card = bill.account.retrieve(SUBSCRIPTIONS, bill.period.subscription_id).get("default_payment_method")
+    except StripeObjectMissing:
+        card = None
+    attached = list(bill.account.iterate(PAYMENT_METHODS, {"customer": bill.customer_id}))
+    if card and any(one["id"] == card for one in attached):
+        return {"default_payment_method": str(card)}
+    customer = bill.account.retrieve(CUSTOMERS, bill.customer_id)
+    if (customer.get("invoice_settings") or {}).get("default_payment_method") or not attached:
+        return {}
+    return {"default_payment_method": str(max(attached, key=lambda one: int(one.get("created") or 0))["id"])}
 
 
 def _count_at_stripe(bill: Bill, charge: UsageCharge) -> None:

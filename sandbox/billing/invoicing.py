@@ -471,6 +471,9 @@ def _cancel_intent(tx: Tx, ctx: Context, journal: Journal, invoice: Object, reas
 
 
 def payment_method_for(tx: Tx, ctx: Context, invoice: Object, subscription: Object | None) -> Object | None:
-    """Find what an invoice would be charged to."""
+    """Find what an invoice would be charged to: what it names itself, else the subscription's or the customer's default."""
+    named = invoice.get("default_payment_method")
+    if named and (found := tx.get(ctx, "payment_method", named)) is not None:
+        return found
     customer = tx.get(ctx, "customer", invoice["customer"])
     return cards.default_of(tx, ctx, customer, subscription) if customer else None

@@ -33,12 +33,15 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/invoices: a draft over the customer's pending items."""
     supported(
         params,
-        {"auto_advance", "automatic_tax", "collection_method", "currency", "customer", "description", "discounts",
-         "metadata", "pending_invoice_items_behavior"},
+        {"auto_advance", "automatic_tax", "collection_method", "currency", "customer", "default_payment_method", "description",
+         "discounts", "metadata", "pending_invoice_items_behavior"},
     )  # fmt: skip
     if params.get("collection_method", "charge_automatically") != "charge_automatically":
         raise not_simulated("collection_method")
     customer = existing(tx, ctx, required(params, "customer"))
+    card = params.get("default_payment_method")
+    if card:
+        card = cards.attached(tx, ctx, card, customer["id"], "default_payment_method")["id"]
     pending = [item for item in tx.find_by(ctx, "invoiceitem", "customer", customer["id"]) if item["invoice"] is None]
     if params.get("pending_invoice_items_behavior", "exclude") == "exclude":
         pending = []
@@ -60,6 +63,9 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
         automatic_tax=bool((params.get("automatic_tax") or {}).get("enabled")),
         discounts_wanted=params.get("discounts") or [],
     )
+    if card:
+        invoice["default_payment_method"] = card
+        tx.save(ctx, invoice)
     dunning.plan(tx, ctx, invoice)
     journal.release(tx, ctx)
     return invoice

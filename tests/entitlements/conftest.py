@@ -35,3 +35,11 @@ def patient_redis(settings: Any) -> Iterator[None]:
     token_store._store.cache_clear()
     yield
     token_store._store.cache_clear()
+
+
+@pytest.fixture
+def maker(shop: Any) -> Any:
+    """A plan for 10.00 a month that includes 100 searches and 1000 tokens."""
+    from tests.entitlements.bills import create_maker
+
+    return create_maker(shop)

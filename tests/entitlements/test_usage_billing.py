@@ -1,115 +1,39 @@
 """A period that is over becomes charges, and charges become lines of an invoice or events of a billing meter: each once."""
 
 import datetime as dt
-import sqlite3
-from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db.models.functions import Now
 
 from common import clock
-from common.clock import from_unix
-from entitlements.models import Meter, Plan, PlanPrice, UsageCharge, UsagePeriod
-from entitlements.services.overage import USAGE_BILL, close_ended_periods
+from entitlements.models import Meter, Plan, UsageCharge, UsagePeriod
+from entitlements.services.overage import close_ended_periods
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
 from notifications.services.rendering import render_mail
-from notifications.services.running import carry_out_row, lease_due_rows
-from payments.models import Invoice, StripeCredentials, Subscription
+from payments.models import Invoice, StripeCredentials
 from payments.services.usage_billing import meter_value
 from projects.models import Project
 from tests.cast import AppServer, AppUser
+from tests.entitlements.bills import (
+    HOUR,
+    QUOTAS,
+    bills,
+    charges,
+    counted,
+    ended_period,
+    forget_keys,
+    fresh,
+    lines_of,
+    metered,
+    run_bills,
+    subscribed,
+    turn,
+)
 from tests.entitlements.metering import event, hold, plan_with, report, rows_of, summary
-from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret, stored
+from tests.payments.deliveries import control, deliver
 from tests.payments.shop import Shop, at_once
-
-QUOTAS = {
-    "searches": {"included": 100, "block_at_percent": "never"},
-    "tokens": {"included": 1000, "block_at_percent": 200},
-}
-HOUR = dt.timedelta(hours=1)
-
-
-@pytest.fixture
-def maker(shop: Shop) -> Plan:
-    """A plan for 10.00 a month that includes 100 searches and 1000 tokens."""
-    set_webhook_secret(shop.project)
-    plan = plan_with(shop.project, QUOTAS, code="maker")
-    PlanPrice.objects.create(
-        project=shop.project,
-        plan=plan,
-        mode="test",
-        interval="month",
-        stripe_price_id=shop.price(1000),
-        amount_cents=1000,
-    )
-    return plan
-
-
-def fresh(shop: Shop) -> list[dict[str, Any]]:
-    known = set(stored(shop.project).values_list("event_id", flat=True))
-    return [one for one in events_of(shop) if one["id"] not in known]
-
-
-def subscribed(shop: Shop, dana: AppUser, plan: Plan) -> dict[str, Any]:
-    """Let dana buy the plan; returns her subscription at Stripe."""
-    purchase(shop, dana, plan.prices.get().stripe_price_id)
-    deliver(shop, fresh(shop))
-    return shop.objects("subscriptions")[0]
-
-
-def turn(shop: Shop, time_machine: Any, to: str = "renewal") -> dict[str, Any]:
-    """Let the subscription come to its renewal, or an hour behind it, at Stripe and here; returns it as it is then."""
-    subscription_id = Subscription.objects.for_project(shop.project).get().stripe_subscription_id
-    control(shop, f"subscriptions/{subscription_id}/advance", to=to)
-    subscription = shop.api("GET", f"subscriptions/{subscription_id}")
-    begins = from_unix(subscription["items"]["data"][0]["current_period_start"])
-    assert begins is not None
-    time_machine.move_to(begins + dt.timedelta(minutes=20) + (HOUR if to != "renewal" else dt.timedelta(0)))
-    deliver(shop, fresh(shop))
-    return subscription
-
-
-def lines_of(shop: Shop) -> list[dict[str, Any]]:
-    """Return the customer's lines; what is on a test clock is in no list but its customer's."""
-    return shop.objects(
-        "invoiceitems", customer=Subscription.objects.for_project(shop.project).get().stripe_customer_id
-    )
-
-
-def bills(project: Project) -> Any:
-    return OutboxRow.objects.for_project(project).filter(kind=USAGE_BILL)
-
-
-def run_bills(project: Project) -> list[str]:
-    """Carry out the project's bills that wait, and return what became of each."""
-    bills(project).unfinished().update(next_attempt_at=Now())
-    for _ in range(20):
-        rows = lease_due_rows(limit=100)
-        for row in rows:
-            carry_out_row(row)
-        if not rows:
-            break
-    return list(bills(project).order_by("created_at").values_list("status", flat=True))
-
-
-def charges(project: Project) -> dict[str, UsageCharge]:
-    return {one.meter.code: one for one in UsageCharge.objects.for_project(project).select_related("meter")}
-
-
-def ended_period(shop: Shop, dana: AppUser, plan: Plan, searches: str = "150", **fields: Any) -> UsagePeriod:
-    """Leave a period behind that is over, of a subscription that runs at Stripe."""
-    now = clock.now()
-    subscription = shop.objects("subscriptions", status="all")[0]
-    period = UsagePeriod.objects.create(
-        project=shop.project, end_user=dana.end_user, plan=plan, starts_at=now - dt.timedelta(days=32),
-        ends_at=now - dt.timedelta(days=2), **{"mode": "test", "subscription_id": subscription["id"]} | fields,
-    )  # fmt: skip
-    meter = Meter.objects.for_project(shop.project).get(code="searches")
-    period.totals.create(project=shop.project, mode=period.mode, meter=meter, used=Decimal(searches), events=1)
-    return period
 
 
 def test_what_goes_beyond_the_plan_is_shown_and_then_on_the_invoice_of_the_renewal_to_the_cent(
@@ -223,12 +147,6 @@ def test_two_rounds_at_once_close_a_period_once(acme: Project, dana: AppUser, ca
     assert "usage_period_not_closed" not in caplog.text
 
 
-def forget_keys(shop: Shop) -> None:
-    """Let Stripe forget the account's idempotency keys, as it may after a day."""
-    with closing(sqlite3.connect(shop.sandbox.data_dir / "sandbox.sqlite3", timeout=20)) as store, store:
-        store.execute("DELETE FROM idempotency WHERE account = ?", (shop.account.account_id,))
-
-
 def test_a_line_whose_answer_was_lost_is_found_and_not_made_again(
     shop: Shop, maker: Plan, dana: AppUser, short_patience: None, settings: Any
 ) -> None:
@@ -266,39 +184,6 @@ def test_a_line_that_was_refused_before_its_effect_is_sent_under_the_same_key(
     assert len(shop.objects("invoiceitems")) == 1
 
 
-def go_back(period: UsagePeriod) -> None:
-    """Put a period back as a backup has it that was made before it was closed."""
-    UsageCharge.objects.filter(period=period).delete()
-    bills(period.project).delete()
-    UsagePeriod.objects.filter(pk=period.pk).update(closed_at=None, bill_to="")
-
-
-@pytest.mark.parametrize("how", ["line", "own_invoice", "meter_event"])
-def test_a_restored_backup_bills_nothing_a_second_time(shop: Shop, maker: Plan, dana: AppUser, how: str) -> None:
-    subscription = subscribed(shop, dana, maker)
-    meter_id = metered(shop) if how == "meter_event" else ""
-    if how == "own_invoice":
-        shop.api("DELETE", f"subscriptions/{subscription['id']}")
-    period = ended_period(shop, dana, maker)
-    close_ended_periods()
-    assert run_bills(shop.project) == ["done"]
-    before = charges(shop.project)["searches"]
-    go_back(period)
-    # Stripe forgets keys after a day; the identifiers of a meter's events, it does not forget so soon.
-    forget_keys(shop)
-    close_ended_periods()
-    assert run_bills(shop.project) == ["done"]
-    after = charges(shop.project)["searches"]
-    assert (after.pk, after.status, after.stripe_object_id) == (before.pk, before.status, before.stripe_object_id)
-    if how == "meter_event":
-        assert counted(shop, meter_id) == 50
-    else:
-        assert len(shop.objects("invoiceitems")) == 1
-        assert len([one for one in shop.objects("invoices") if one["billing_reason"] == "manual"]) == (
-            how == "own_invoice"
-        )
-
-
 def test_a_draft_that_was_finalized_meanwhile_leaves_the_line_to_the_next_invoice(
     shop: Shop, maker: Plan, dana: AppUser, acme_server: AppServer, time_machine: Any
 ) -> None:
@@ -315,47 +200,6 @@ def test_a_draft_that_was_finalized_meanwhile_leaves_the_line_to_the_next_invoic
     assert (item["amount"], item["invoice"]) == (20, None)
     period.refresh_from_db()
     assert period.bill_to == "renewal"
-
-
-@pytest.mark.parametrize("how", ["ended", "ends_with_its_period", "yearly"])
-def test_what_no_renewal_will_bill_gets_an_invoice_of_its_own(
-    shop: Shop, maker: Plan, dana: AppUser, how: str, settings: Any, short_patience: None
-) -> None:
-    settings.STRIPE_MAX_NETWORK_RETRIES = 0
-    if how == "yearly":
-        maker.prices.update(stripe_price_id=shop.price(10000, interval="year"))
-    subscription = subscribed(shop, dana, maker)
-    if how == "ended":
-        shop.api("DELETE", f"subscriptions/{subscription['id']}")
-    if how == "ends_with_its_period":
-        shop.api("POST", f"subscriptions/{subscription['id']}", cancel_at_period_end="true")
-    ended_period(shop, dana, maker, searches="350")
-    close_ended_periods()
-    shop.fault("POST /v1/invoices", "timeout_after_effect", seconds=2)
-    assert run_bills(shop.project) == ["pending"]
-    assert charges(shop.project)["searches"].status == "pending"
-    forget_keys(shop)
-    assert run_bills(shop.project) == ["done"]
-    invoices = [one for one in shop.objects("invoices") if one["billing_reason"] == "manual"]
-    assert [(one["total"], one["auto_advance"], one["status"]) for one in invoices] == [(250, True, "draft")]
-    assert len(shop.objects("invoiceitems")) == 1
-    assert charges(shop.project)["searches"].stripe_invoice_id == invoices[0]["id"]
-
-
-def metered(shop: Shop) -> str:
-    """Make a billing meter at Stripe, and let the project's searches be billed by it; returns its id."""
-    form: dict[str, Any] = {"default_aggregation[formula]": "sum"}
-    meter = shop.api("POST", "billing/meters", display_name="Searches", event_name="searches", **form)
-    Meter.objects.for_project(shop.project).filter(code="searches").update(stripe_event_name="searches")
-    return str(meter["id"])
-
-
-def counted(shop: Shop, meter_id: str) -> float:
-    customer = shop.objects("customers")[0]["id"]
-    minute = int(clock.now().timestamp()) // 60 * 60
-    query = {"customer": customer, "start_time": minute - 3600, "end_time": minute + 3600}
-    found = shop.objects(f"billing/meters/{meter_id}/event_summaries", **query)
-    return sum(one["aggregated_value"] for one in found)
 
 
 def test_a_meter_at_stripe_gets_the_overage_as_one_event(
