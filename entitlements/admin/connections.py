@@ -27,7 +27,8 @@ class ConnectionAdmin(ReadAdmin):
     list_filter = ["mode", "is_active", "problem"]
     search_fields = ["project__name", "project__slug", "base_url"]
     fields = [
-        "project", "mode", "kind", "base_url", "master_key_masked", "user_id_prefix", "spend_reset", "share_email",
+        "project", "mode", "kind", "base_url", "master_key_masked", "user_id_prefix", "spend_reset", "spend_settled_until",
+        "share_email",
         "is_active", "colored_problem", "problem_since", "answered_at", "users", "created_at", "updated_at",
     ]  # fmt: skip
     readonly_fields = ["master_key_masked", "colored_problem", "users", "created_at", "updated_at"]

@@ -15,7 +15,8 @@ from typing import Any
 
 from django.db import connection as database
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models import Value
+from django.db.models.functions import Greatest, Now
 
 from common import clock
 from common.encryption import DecryptionError
@@ -80,9 +81,9 @@ def desire(*, connection: Connection, entitlement: Entitlement, plan: Plan | Non
     """
     is_bought = plan is not None and plan.pk == entitlement.plan_id and bool(entitlement.subscription_id)
     by_payment = is_bought and connection.spend_reset == Connection.SpendReset.PAYMENT
-    reset_key = ""
-    if by_payment and entitlement.granted_period_start is not None:
-        reset_key = f"{entitlement.subscription_id}:{int(entitlement.granted_period_start.timestamp())}"
+    reset_key, period, settled = "", entitlement.granted_period_start, connection.spend_settled_until
+    if by_payment and period is not None and (settled is None or period >= settled):
+        reset_key = f"{entitlement.subscription_id}:{int(period.timestamp())}"
     revision = _write_desire(
         connection=connection,
         end_user_id=entitlement.end_user_id,
@@ -105,6 +106,22 @@ def follow_edit(plan: Plan) -> None:
     """Have everybody compared in the next round who has what this plan gave, or nothing, before it was edited."""
     rows = ProvisionedUser.objects.for_project(plan.project_id)
     rows.filter(desired__plan__in=[plan.code, ""]).update(last_read_at=None)
+
+
+# The key ends with the begin of the period: see desire.
+_SETTLE = """
+    UPDATE entitlements_provisioneduser SET spend_reset_done = spend_reset_key
+    WHERE project_id = %s AND mode = %s AND spend_reset_done <> spend_reset_key
+      AND substring(spend_reset_key FROM '[0-9]+$')::bigint < %s
+"""
+
+
+def settle_spend(*, project_id: uuid.UUID, mode: str, until: dt.datetime) -> None:
+    """Count the spend as set back for every paid period that began before a moment: after a restore it was, before the loss."""
+    rows = Connection.objects.for_project(project_id).filter(mode=mode)
+    with transaction.atomic(), database.cursor() as cursor:
+        rows.update(spend_settled_until=Greatest("spend_settled_until", Value(until)))
+        cursor.execute(_SETTLE, [project_id, mode, until.timestamp()])
 
 
 def desired_of(plan: Plan, *, with_duration: bool = True) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import uuid
 
 from django.db.models import Q
 
+from entitlements.services.provisioning import settle_spend
 from notifications.models import OutboxRow
 from payments.models import EventCursor, ReconcileRun, WebhookEvent
 from payments.services.effects import ALERT, MAIL, NO_EFFECTS
@@ -26,6 +27,7 @@ def settle_restored_rows(*, project_id: uuid.UUID, mode: str, until: dt.datetime
     quiet = events.unfinished().filter(past).update(without_effects=True)
     unsent = OutboxRow.objects.for_project(project_id).unfinished().filter(mode=mode, kind__in=SEEN_TWICE)
     skipped = unsent.filter(created_at__lt=until).update(status=OutboxRow.Status.SKIPPED, error=NO_EFFECTS)
+    settle_spend(project_id=project_id, mode=mode, until=until)
     # A walk or a cursor of the time before says where a process was that is gone.
     ReconcileRun.objects.for_project(project_id).filter(mode=mode, status="running").update(
         status="failed", lease_until=None
