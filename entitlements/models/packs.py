@@ -2,12 +2,16 @@
 
 import uuid
 
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Prefetch, Q
 
 from common.ids import uuid7
 from common.modes import MODE_CHOICES
 from projects.models import Project
+
+# A thousand of them are still what the ledger takes at once.
+PACK_CREDITS_MAX = 1_000_000_000
 
 
 class CreditPackQuerySet(models.QuerySet["CreditPack"]):
@@ -34,7 +38,9 @@ class CreditPack(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="credit_packs")
     code = models.SlugField(max_length=64)
     name = models.CharField(max_length=255)
-    credits = models.PositiveIntegerField()
+    credits = models.PositiveIntegerField(validators=[MaxValueValidator(PACK_CREDITS_MAX)])
+    # Of Stripe's promotion codes those that name no products would take off a pack whatever they take off a subscription.
+    allow_promotion_codes = models.BooleanField(default=False, db_default=False)
     active = models.BooleanField(default=True)
     internal = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)

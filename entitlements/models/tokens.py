@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from common.ids import uuid7
 from common.modes import MODE_CHOICES
+from entitlements.models.plans import Plan
 from projects.models import EndUser, Project
 
 
@@ -35,7 +36,9 @@ class TokenPeriod(models.Model):
     key = models.CharField(max_length=300)
     # Stripe's id; "" = the budget comes from no subscription.
     subscription_id = models.CharField(max_length=255, blank=True, default="")
-    # Null = no limit. It is raised within a period and never lowered.
+    # The plan that the limit is of: another plan brings its own limit, and an edited one only a greater one. Null = not known.
+    plan = models.ForeignKey(Plan, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    # Null = no limit. It may be below what is used already, after a change to a smaller plan.
     limit_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True, blank=True)
