@@ -167,6 +167,26 @@ def grant_credits(
     return _give("grant", bucket, amount, key, expires_at, reason, source, actor, at, wallet)
 
 
+def grant_period(
+    *,
+    bucket: Bucket | str,
+    amount: int,
+    key: str,
+    expires_at: dt.datetime | None,
+    reason: str = "",
+    source: str = "",
+    at: dt.datetime | None = None,
+    **wallet: Unpack[Wallet],
+) -> Posted:
+    """Give a period's credits once. When they were given before and have ended before their time, give back what was left then.
+
+    Raises: KeyReused (409) when the key did something else.
+    """
+    return _give(
+        "grant", bucket, amount, key, expires_at, reason, source, SYSTEM, at, wallet, function="credit_grant_period"
+    )
+
+
 def spend_credits(
     *,
     amount: int,
@@ -337,6 +357,7 @@ def _give(
     wallet: Wallet,
     *,
     exactly: bool = False,
+    function: str = "credit_grant",
 ) -> Posted:
     name = str(Bucket(bucket))
     asked = _fingerprint(kind, wallet, [amount, reason] if exactly else [name])
@@ -344,7 +365,7 @@ def _give(
         name, _checked_amount(amount), _checked_key(key), asked, expires_at, source[:255], kind, at or clock.now(), actor,
         reason[:500],
     ]  # fmt: skip
-    return _posted(*_call("credit_grant", wallet, values))
+    return _posted(*_call(function, wallet, values))
 
 
 def _finish(

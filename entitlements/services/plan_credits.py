@@ -1,5 +1,6 @@
 """The credits that come with a plan's period: given once for each period that is paid or in trial, and gone with it.
 
+Where a plan stops and holds again within the period, as with a dispute that is won, what was left of them comes back.
 Daily credits need nothing here: the ledger gives them when they are first asked for. Purchased and bonus credits are never touched.
 """
 
@@ -25,7 +26,7 @@ def follow_plan(entitlement: Entitlement, plan: Plan | None, moment: dt.datetime
     begin, end = entitlement.granted_period_start, granted_period_end(entitlement)
     if plan is None or not plan.credits_per_period or begin is None or (end is not None and end <= moment):
         return
-    ledger.grant_credits(
+    ledger.grant_period(
         **wallet,
         bucket=Bucket.PLAN_PERIODIC,
         amount=plan.credits_per_period,

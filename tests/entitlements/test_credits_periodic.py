@@ -74,6 +74,58 @@ def test_when_the_plan_ends_its_credits_go_and_what_was_bought_stays(acme: Proje
     assert_ledger_holds(acme)
 
 
+def test_when_the_same_period_holds_again_what_its_end_took_comes_back_once(acme: Project, dana: AppUser) -> None:
+    plan = create_plan(acme, credits_per_period=500)
+    hour = dt.timedelta(hours=1)
+
+    def turn(moment: dt.datetime, *, on: bool) -> None:
+        # Each event comes twice.
+        for _ in range(2):
+            follow_plan(in_period(dana, plan, active=on), plan if on else None, moment)
+
+    def reserve(amount: int, key: str) -> dict[str, Any]:
+        held = ledger.reserve_credits(**wallet_of(dana), amount=amount, key=key, at=NOON, ttl_seconds=86_400)
+        return wallet_of(dana) | {"reservation_id": held.reservation_id, "key": f"{key}-end"}
+
+    turn(NOON, on=True)
+    give(dana, 70, at=NOON)
+    spend(dana, 100, at=NOON)
+    released, committed, kept = reserve(40, "r"), reserve(30, "c"), reserve(20, "k")
+    turn(NOON + hour, on=False)
+    assert available(dana, at=NOON + hour) == 70
+    ledger.release_reservation(**released, at=NOON + hour)
+    ledger.commit_reservation(**committed, amount=25, at=NOON + hour)
+    assert available(dana, at=NOON + hour) == 70
+    turn(NOON + 2 * hour, on=True)
+    # 500, less 100 spent, 25 committed, and 20 that are reserved still.
+    assert available(dana, at=NOON + 2 * hour) == 70 + 355
+    assert kinds(transactions_of(dana))[-1] == ("grant", 355)
+    ledger.release_reservation(**kept, at=NOON + 2 * hour)
+    spend(dana, 5, at=NOON + 2 * hour)
+    assert available(dana, at=NOON + 2 * hour) == 70 + 370
+    turn(NOON + 3 * hour, on=False)
+    turn(NOON + 4 * hour, on=True)
+    backs = transactions_of(dana, details__has_key="gives_back")
+    assert [(row.amount, row.key.rpartition(":back:")[2]) for row in backs] == [(355, "1"), (370, "2")]
+    assert (available(dana, at=NOON + MONTH - hour), available(dana, at=NOON + MONTH)) == (440, 70)
+    assert_ledger_holds(acme)
+
+
+def test_credits_of_a_period_that_is_over_or_anothers_do_not_come_back(acme: Project, dana: AppUser) -> None:
+    plan = create_plan(acme, credits_per_period=500)
+    follow_plan(in_period(dana, plan), plan, NOON)
+    follow_plan(in_period(dana, plan, active=False), None, NOON + DAY)
+    follow_plan(in_period(dana, plan), plan, NOON + MONTH)
+    assert available(dana, at=NOON + MONTH) == 0
+    follow_plan(in_period(dana, plan, 1), plan, NOON + MONTH)
+    spend(dana, 200, at=NOON + MONTH)
+    follow_plan(in_period(dana, plan, 1, active=False), None, NOON + MONTH)
+    follow_plan(in_period(dana, plan, 1, subscription_id="sub_2"), plan, NOON + MONTH + DAY)
+    assert available(dana, at=NOON + MONTH + DAY) == 500
+    assert transactions_of(dana, details__has_key="gives_back") == []
+    assert_ledger_holds(acme)
+
+
 # Refuses
 
 
@@ -87,6 +139,16 @@ def test_no_credits_for_a_period_that_is_not_paid_or_over_or_for_a_plan_without(
 
 
 # Race
+
+
+def test_two_events_at_once_give_back_once(acme: Project, dana: AppUser) -> None:
+    plan = create_plan(acme, credits_per_period=500)
+    follow_plan(in_period(dana, plan), plan, NOON)
+    follow_plan(in_period(dana, plan, active=False), None, NOON + DAY)
+    row = in_period(dana, plan)
+    assert together(*[lambda: follow_plan(row, plan, NOON + DAY)] * 6) == [None] * 6
+    assert kinds(transactions_of(dana)) == [("grant", 500), ("expire", -500), ("grant", 500)]
+    assert_ledger_holds(acme)
 
 
 def test_two_events_at_once_give_one_periods_credits(acme: Project, dana: AppUser) -> None:
