@@ -1,7 +1,7 @@
 """Which budget an end user has now: the only file that writes token periods.
 
 Invariant: a budget is granted once for each key, so once per purchase and once per renewal whichever event brings them; within a
-period its limit is raised by an upgrade and never lowered, and what is used of it stays used.
+period its limit is that of the plan that holds, and what is used of it stays used: going to and fro brings nothing.
 """
 
 import datetime as dt
@@ -32,6 +32,8 @@ class Terms:
     starts_at: dt.datetime
     ends_at: dt.datetime | None
     sure_until: dt.datetime | None
+    # The plan that the limit is of, where another one may bring a smaller limit.
+    plan_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class OpenPeriod:
 
 
 def follow_plan(entitlement: Entitlement, plan: Plan | None, moment: dt.datetime) -> None:
-    """Grant the budget of a purchase or renewal, or raise it after an upgrade; in the transaction of what caused it.
+    """Grant the budget of a purchase or renewal, or set its limit after a change of plan; in the transaction of what caused it.
 
     Somebody without a granted period lives on a calendar month, which begins with the first call in it.
     """
@@ -99,6 +101,7 @@ def _terms(entitlement: Entitlement | None, plan: Plan | None, moment: dt.dateti
         ends_at=ends if ends is not None and ends > granted else None,
         # The budget outlives its period until the next one is granted: nothing is added, and a late event takes nothing away.
         sure_until=entitlement.active_until,
+        plan_id=entitlement.plan_id,
     )
 
 
@@ -132,11 +135,13 @@ def _month(kind: str, limit: int | None, moment: dt.datetime, until: dt.datetime
 def _read(terms: Terms, *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> OpenPeriod | None:
     """Read a period that is there and right already: one query."""
     rows = TokenPeriod.objects.of_user(project_id=project_id, mode=mode, end_user_id=end_user_id).filter(key=terms.key)
-    found = list(rows.values_list("id", "limit_tokens", "starts_at", "ends_at", "uses__era", "uses__used_tokens"))
+    names = ("id", "plan_id", "limit_tokens", "starts_at", "ends_at", "uses__era", "uses__used_tokens")
+    found = list(rows.values_list(*names))
     if not found:
         return None
-    period_id, limit, starts, ends, _, _ = found[0]
-    if limit != _greater(limit, terms.limit_tokens) or ends != terms.ends_at:
+    period_id, plan_id, limit, starts, ends, _, _ = found[0]
+    of_another_plan = terms.plan_id is not None and terms.plan_id != plan_id
+    if of_another_plan or limit != _greater(limit, terms.limit_tokens) or ends != terms.ends_at:
         return None
     uses = [(era, used) for *_, era, used in found if era is not None]
     return OpenPeriod(period_id, limit, starts, ends, terms.sure_until, uses)
@@ -146,23 +151,28 @@ def _read(terms: Terms, *, project_id: uuid.UUID, mode: str, end_user_id: uuid.U
 _GRANT = """
     WITH granted AS (
         INSERT INTO entitlements_tokenperiod
-            (id, project_id, mode, end_user_id, key, subscription_id, limit_tokens, starts_at, ends_at, created_at)
-        VALUES (%(id)s, %(project)s, %(mode)s, %(user)s, %(key)s, %(subscription)s, %(limit)s, %(starts)s, %(ends)s, now())
+            (id, project_id, mode, end_user_id, key, subscription_id, plan_id, limit_tokens, starts_at, ends_at, created_at)
+        VALUES (%(id)s, %(project)s, %(mode)s, %(user)s, %(key)s, %(subscription)s, %(plan)s::uuid, %(limit)s, %(starts)s,
+            %(ends)s, now())
         ON CONFLICT DO NOTHING
         RETURNING id
     )
     UPDATE entitlements_tokenperiod AS held
-    SET limit_tokens = CASE WHEN held.limit_tokens IS NULL OR %(limit)s::bigint IS NULL THEN NULL
+    SET limit_tokens = CASE WHEN held.plan_id <> %(plan)s::uuid THEN %(limit)s::bigint
+                            WHEN held.limit_tokens IS NULL OR %(limit)s::bigint IS NULL THEN NULL
                             ELSE greatest(held.limit_tokens, %(limit)s::bigint) END,
-        ends_at = %(ends)s::timestamptz
+        plan_id = coalesce(%(plan)s::uuid, held.plan_id), ends_at = %(ends)s::timestamptz
     WHERE project_id = %(project)s AND mode = %(mode)s AND end_user_id = %(user)s AND key = %(key)s
-        AND (held.limit_tokens < coalesce(%(limit)s::bigint, %(most)s + 1) OR held.ends_at IS DISTINCT FROM %(ends)s::timestamptz)
+        AND (held.limit_tokens < coalesce(%(limit)s::bigint, %(most)s + 1) OR held.ends_at IS DISTINCT FROM %(ends)s::timestamptz
+            OR held.plan_id IS DISTINCT FROM coalesce(%(plan)s::uuid, held.plan_id))
         AND NOT EXISTS (SELECT FROM granted)
 """
 
 
 def _write(terms: Terms, *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> None:
-    """Grant a budget, or raise the limit of one that was granted: one statement.
+    """Grant a budget, or set the limit of one that was granted: one statement.
+
+    One plan's limit is only raised, so that editing a plan takes nothing away before the next period; another plan's replaces it.
 
     Its id follows from its key: after a restore from a backup it is the period that Redis still counts.
     """
@@ -173,6 +183,7 @@ def _write(terms: Terms, *, project_id: uuid.UUID, mode: str, end_user_id: uuid.
         "user": end_user_id,
         "key": terms.key,
         "subscription": terms.subscription_id,
+        "plan": terms.plan_id,
         "limit": terms.limit_tokens,
         "most": TOKENS_MAX,
         "starts": terms.starts_at,

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from django.db import connection, transaction
 
-from entitlements.models import TokenUse
+from entitlements.models import Plan, TokenUse
 from entitlements.services.holdings import give_plan
 from entitlements.services.token_budget import TokenBudgetExceeded, consume_tokens, read_budget
 from entitlements.services.token_periods import current_period
@@ -59,25 +59,34 @@ def test_a_purchase_gives_the_whole_budget_once_and_a_renewal_once_more(acme: Pr
     ]  # fmt: skip
 
 
-def test_an_upgrade_raises_the_limit_at_once_and_a_downgrade_waits_for_the_next_period(
-    acme: Project, holder: Holder
-) -> None:
+def test_a_change_of_plan_changes_the_limit_at_once_and_what_is_used_stays_used(acme: Project, holder: Holder) -> None:
     small, great = create_plan(acme, "small", 100, rank=1), create_plan(acme, "great", 1000, rank=2)
     boundless = create_plan(acme, "boundless", None, rank=3)
     subscription = holder.buys(small)
     consume_tokens(**holder.keys, tokens=90)
     holder.buys(great, subscription=subscription)
     assert figures(read_budget(**holder.keys)) == (1000, 90, 0)
+    consume_tokens(**holder.keys, tokens=110)
     holder.buys(small, subscription=subscription)
-    assert figures(read_budget(**holder.keys)) == (1000, 90, 0)
+    lowered = read_budget(**holder.keys)
+    assert (figures(lowered), lowered.remaining) == ((100, 200, 0), 0)
+    assert holder.post("consume", {"tokens": 1}).status_code == 429
+    holder.buys(great, subscription=subscription)
+    assert read_budget(**holder.keys).remaining == 800, (
+        "to and fro brings nothing, and takes nothing that is paid for again"
+    )
     holder.buys(small, subscription=subscription, since=START + MONTH)
     assert figures(read_budget(**holder.keys)) == (100, 0, 0)
     holder.buys(boundless, subscription=subscription, since=START + MONTH)
     assert consume_tokens(**holder.keys, tokens=10**12).remaining is None
     assert holder.budget()["limit"] is None and holder.budget()["used"] == 10**12
-    # No limit is not lowered either, also when the period's end moves.
+    holder.buys(small, subscription=subscription, since=START + MONTH)
+    assert (read_budget(**holder.keys).limit, holder.post("consume", {"tokens": 1}).status_code) == (100, 429)
+    # A plan that is edited takes nothing away in the period that it was bought for, also when the period's end moves.
+    Plan.objects.filter(pk=small.pk).update(token_budget=50)
+    small.refresh_from_db()
     holder.buys(small, subscription=subscription, since=START + MONTH, period_end=START + 3 * MONTH)
-    assert read_budget(**holder.keys).limit is None
+    assert read_budget(**holder.keys).limit == 100
 
 
 def test_without_a_limit_counting_still_ends_where_it_would_not_be_exact(acme: Project, holder: Holder) -> None:
