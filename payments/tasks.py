@@ -13,6 +13,7 @@ from celery import shared_task
 from common.leased_rounds import LeasedRounds
 from payments.services import invariants, rollups, standing
 from payments.services.card_expiry import tell_of_expiring_cards
+from payments.services.credit_healing import heal_purchases
 from payments.services.endpoint_rounds import look_after_endpoints
 from payments.services.inbox import EventGroup, follow_ignored_events, lease_due_groups, renew_leases
 from payments.services.intents import reconcile_open_intents
@@ -21,6 +22,7 @@ from payments.services.processing import process_group
 from payments.services.rate_budget import background_calls
 from payments.services.reconcile.rounds import reconcile_all_events, reconcile_all_objects
 from payments.services.retention import empty_old_bodies
+from payments.services.usage_billing import follow_waiting_lines
 from payments.webhooks import HANDLERS
 
 log = structlog.get_logger(__name__)
@@ -136,8 +138,19 @@ def reconcile_objects() -> None:
 
 @shared_task(name="payments.tasks.heal_entitlements", acks_late=False, ignore_result=True)
 def heal_entitlements() -> None:
-    """Decide anew what users hold where it is not what they bought, as after a release that knows no entitlements ran beside us."""
+    """Decide anew what users hold where it is not what they bought, as after a release that knows no entitlements ran beside us.
+
+    Credits that are paid and were never given, likewise.
+    """
     standing.heal_standings(cause="healed")
+    with background_calls():
+        heal_purchases()
+
+
+@shared_task(name="payments.tasks.follow_usage_lines", acks_late=False, ignore_result=True)
+def follow_usage_lines() -> None:
+    """Record a look at overage whose line waits for a subscription's invoice; each once a day, however often this runs."""
+    follow_waiting_lines()
 
 
 @shared_task(name="payments.tasks.check_invariants", acks_late=False, ignore_result=True)

@@ -23,14 +23,18 @@ class CreditPackForm(forms.ModelForm):
 
     class Meta:
         model = CreditPack
-        fields = ["project", "code", "name", "credits", "active", "internal"]
+        fields = ["project", "code", "name", "credits", "allow_promotion_codes", "active", "internal"]
         help_texts = {
             "credits": "What one pack gives. Purchases that were opened before keep what they were opened for.",
+            "allow_promotion_codes": (
+                "A code of Stripe's that names no products takes as much off every pack in the cart as off a subscription; "
+                "one of 100 % makes them free."
+            ),
             "internal": "Not for sale, and not listed.",
         }
 
     def clean_credits(self) -> int:
-        """Refuse a pack of nothing."""
+        """Refuse a pack of nothing; the model refuses one that could not be given."""
         credits: int = self.cleaned_data["credits"]
         if credits < 1:
             raise forms.ValidationError("Give 1 or more.")

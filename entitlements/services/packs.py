@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from common.errors import NotFound
+from common.errors import FieldError, NotFound
 from entitlements.models import CreditPack, CreditPackPrice
+from entitlements.services.ledger import AMOUNT_MAX
 from projects.models import Project
 
 
@@ -49,11 +50,15 @@ class PackOrder:
 
 
 def find_order(*, project: Project, mode: str, code: str, quantity: int = 1) -> PackOrder:
-    """Return an order of a pack that is on sale in a mode. Raises: CreditPackNotFound (404)."""
+    """Return an order of a pack that is on sale in a mode. Raises: CreditPackNotFound (404), FieldError (422) for too many."""
     pack = CreditPack.objects.for_project(project).on_sale(mode).filter(code=code).first()
     if pack is None:
         raise CreditPackNotFound()
-    return PackOrder(pack, price_of(pack), quantity)
+    order = PackOrder(pack, price_of(pack), quantity)
+    if order.credits > AMOUNT_MAX:
+        # Sold, it could never be given.
+        raise FieldError("body", "quantity", msg=f"At most {AMOUNT_MAX} credits at once.", type="too_many_credits")
+    return order
 
 
 def packs_on_sale(*, project: Project, mode: str) -> Sequence[PackOrder]:

@@ -166,6 +166,8 @@ def _offer(account: StripeAccount, project: Project, mode: str, end_user: EndUse
         refuse_second_trial(project=project, mode=mode, end_user=end_user)
     promotion_code_id = ""
     if purchase.promo_code:
+        if purchase.order is not None and not purchase.order.pack.allow_promotion_codes:
+            raise PromotionCodeNotApplicable("promo_code: promotion codes take nothing off this credit pack.")
         known = find_customer(project=project, mode=mode, end_user=end_user)
         customer_id = known.stripe_customer_id if known else ""
         promotion_code_id = find_promotion_code(
@@ -219,7 +221,7 @@ def _session_request(
     # Stripe takes one of the two.
     if offer.promotion_code_id:
         request["discounts"] = [{"promotion_code": offer.promotion_code_id}]
-    elif offer.policy.allow_promotion_codes:
+    elif offer.policy.allow_promotion_codes and (purchase.order is None or purchase.order.pack.allow_promotion_codes):
         request["allow_promotion_codes"] = True
     return request
 

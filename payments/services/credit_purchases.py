@@ -19,7 +19,7 @@ from payments.services.snapshot import StripeObject, id_of
 FULFILLED_STATUSES = ("paid", "no_payment_required")
 PURCHASED_EVENT = "credits.purchased"
 PURCHASED_MAIL = "credits_purchased"
-PAYMENT_MODE = "payment"
+PAYMENT_MODE, COMPLETE = "payment", "complete"
 
 
 def fulfil_purchase(scope: Scope, session: StripeObject) -> None:
@@ -28,6 +28,9 @@ def fulfil_purchase(scope: Scope, session: StripeObject) -> None:
     Call after the session's own row and the rows of its payment were written.
     """
     if session.get("mode") != PAYMENT_MODE or session.get("payment_status") not in FULFILLED_STATUSES:
+        return
+    if session.get("status") != COMPLETE:
+        # A page on which nothing has to be paid may say so before anybody has accepted it.
         return
     rows = CreditPurchase.objects.for_project(scope.project_id).in_mode(scope.mode).select_related("end_user")
     purchase = rows.filter(checkout_session__stripe_session_id=session["id"]).first()

@@ -115,6 +115,12 @@ MONEY = """
     SELECT project_id, mode, 'subscription ' || stripe_subscription_id || ' was bought by ' || count(*) || ' checkouts'
     FROM payments_checkoutsession WHERE stripe_subscription_id <> ''
     GROUP BY project_id, mode, stripe_subscription_id HAVING count(*) > 1
+    UNION ALL
+    SELECT purchase.project_id, purchase.mode, 'checkout ' || session.stripe_session_id || ' is paid since ' || session.updated_at
+        || ', and its credits were never given'
+    FROM payments_creditpurchase purchase JOIN payments_checkoutsession session ON session.id = purchase.checkout_session_id
+    WHERE purchase.granted_at IS NULL AND session.status = 'complete'
+        AND session.payment_status IN ('paid', 'no_payment_required') AND session.updated_at < now() - interval '10 minutes'
 """
 ROLLUPS = f"""
     SELECT project_id, mode, 'the day ' || day || ' in ' || currency || ' differs from its payments and refunds by '

@@ -12,7 +12,8 @@ from typing import Any
 from django.db import connection
 
 from notifications.models import OutboxRow
-from payments.models import BillingPolicy, Dispute, Subscription
+from payments.models import BillingPolicy, CreditPurchase, Dispute, Subscription, Transaction
+from payments.services.credit_clawback import derive_clawbacks
 from payments.services.history import state_of, write_changed
 from payments.services.leases import end_lease, take_lease, writing_under
 from payments.services.objects.payment import LIVE_REFUND_STATUSES
@@ -95,10 +96,27 @@ def _differing(scope: Scope, row_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, 
 
 
 def redo_revocations(row: OutboxRow) -> Mapping[str, Any]:
-    """Derive anew what disputes leave of the access to a project's subscriptions, customer by customer under their leases.
+    """Derive anew what disputes leave of a project's subscriptions and bought credits, customer by customer under their leases.
 
     Raises: SyncBusy, LeaseLost (409), after which it is begun again; what is right already is left as it is.
     """
+    subscriptions, payments = _disputed_subscriptions(row), _disputed_purchases(row)
+    for root in sorted(subscriptions.keys() | payments.keys()):
+        lease = take_lease(project_id=row.project_id, mode=row.mode, root=root, wait_seconds=LEASE_WAITS_SECONDS)
+        try:
+            with writing_under(lease):
+                scope = Scope(row.project_id, row.mode, cause=Cause("staff"))
+                derive_revocation(scope, subscriptions.get(root, []))
+                derive_clawbacks(scope, payments.get(root, []))
+                follow_standings(scope)
+        finally:
+            end_lease(lease)
+    done = {"subscriptions": sum(map(len, subscriptions.values()))}
+    return done | ({"credit_purchases": sum(map(len, payments.values()))} if payments else {})
+
+
+def _disputed_subscriptions(row: OutboxRow) -> dict[str, list[str]]:
+    """Name the subscriptions that had a dispute, by what their leases are taken on."""
     disputed = Dispute.objects.for_project(row.project_id).filter(
         mode=row.mode, transaction__subscription__isnull=False
     )
@@ -106,13 +124,19 @@ def redo_revocations(row: OutboxRow) -> Mapping[str, Any]:
     of_customer: dict[str, list[str]] = {}
     for customer_id, subscription_id in rows.values_list("stripe_customer_id", "stripe_subscription_id"):
         of_customer.setdefault(customer_id or subscription_id, []).append(subscription_id)
-    for root, subscription_ids in sorted(of_customer.items()):
-        lease = take_lease(project_id=row.project_id, mode=row.mode, root=root, wait_seconds=LEASE_WAITS_SECONDS)
-        try:
-            with writing_under(lease):
-                scope = Scope(row.project_id, row.mode, cause=Cause("staff"))
-                derive_revocation(scope, subscription_ids)
-                follow_standings(scope)
-        finally:
-            end_lease(lease)
-    return {"subscriptions": sum(map(len, of_customer.values()))}
+    return of_customer
+
+
+def _disputed_purchases(row: OutboxRow) -> dict[str, list[str]]:
+    """Name the payments for credits that had a dispute, by what their leases are taken on."""
+    disputed = Dispute.objects.for_project(row.project_id).filter(mode=row.mode)
+    bought = CreditPurchase.objects.for_project(row.project_id).in_mode(row.mode)
+    payments = Transaction.objects.for_project(row.project_id).filter(
+        mode=row.mode,
+        payment_intent_id__in=disputed.values("payment_intent_id"),
+    )
+    payments = payments.filter(payment_intent_id__in=bought.values("payment_intent_id"))
+    of_customer: dict[str, list[str]] = {}
+    for customer_id, payment_intent_id in payments.values_list("stripe_customer_id", "payment_intent_id"):
+        of_customer.setdefault(customer_id or payment_intent_id, []).append(payment_intent_id)
+    return of_customer

@@ -8,10 +8,12 @@ from entitlements.models import CreditPolicy
 from entitlements.services import ledger
 from entitlements.services.ledger import Balance
 from notifications.models import OutboxRow
+from notifications.tasks import run_outbox
 from payments.models import BillingPolicy, CreditClawback, Refund, Transaction
 from payments.services.invariants import check_invariants
 from tests.cast import AppUser
 from tests.entitlements.packs import buy_pack, create_pack, deliver_new
+from tests.payments.actors import config_path, create_developer
 from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret
 from tests.payments.shop import Shop
 
@@ -145,6 +147,24 @@ def test_a_dispute_takes_as_the_policy_says(
     control(shop, f"disputes/{dispute['id']}/close", outcome=outcome)
     deliver_new(shop)
     assert has(dana) == (afterwards, 0)
+    assert check_invariants(project_id=shop.project.pk) == []
+
+
+def test_a_change_of_the_policy_reaches_what_was_disputed_before(shop: Shop, dana: AppUser, paid: Transaction) -> None:
+    control(shop, f"charges/{paid.stripe_charge_id}/dispute", reason="fraudulent")
+    deliver_new(shop)
+    spend(dana, 10)
+    developer = create_developer(shop.project)
+    seen = [has(dana)]
+    for choice in ("opened", "lost"):
+        assert (
+            developer.put(config_path(shop.project, "billing-policy"), {"dispute_revokes": choice}).status_code == 200
+        )
+        run_outbox()
+        seen.append(has(dana))
+    assert seen == [(90, 0), (0, 10), (90, 0)]
+    rows = OutboxRow.objects.for_project(shop.project).filter(kind="revocations", mode="test")
+    assert [(row.status, row.result["credit_purchases"]) for row in rows] == [("done", 1)] * 2
     assert check_invariants(project_id=shop.project.pk) == []
 
 

@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from entitlements.models import CreditPack, CreditPackPrice
 from payments.models import CheckoutSession, CreditPurchase
@@ -183,6 +184,16 @@ def test_an_edited_pack_is_another_purchase(shop: Shop, dana: AppUser) -> None:
 
 
 # Race
+
+
+def test_more_than_can_be_given_is_not_sold(shop: Shop, dana: AppUser) -> None:
+    pack = create_pack(shop.project, credits=2_000_000_000)
+    with pytest.raises(ValidationError, match="1000000000"):
+        pack.full_clean()
+    refused = ask_for(dana, quantity=501)
+    assert (refused.status_code, refused.json()["detail"][0]["type"]) == (422, "too_many_credits")
+    assert refused.json()["detail"][0]["loc"] == ["body", "quantity"]
+    assert not CheckoutSession.objects.for_project(shop.project).exists()
 
 
 def test_many_clicks_open_one_checkout(shop: Shop, dana: AppUser) -> None:
