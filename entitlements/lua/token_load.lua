@@ -1,8 +1,10 @@
 -- Put an account's budget into Redis as the database has it, without losing what Redis knows better.
 --
--- KEYS: 1 the account, 2 its reservations by expiry, 3 the account's idempotency keys by time, 4 the era, 5 the journal
+-- KEYS: 1 the account, 2 its reservations by expiry, 3 the account's idempotency keys by time, 4 the era, 5 the journal,
+--       6 when something was last taken out of the journal
 -- ARGV: 1 what the database says, as JSON
--- Answers 1, or 0 when the era has changed since the database was asked: what it said may be too old then.
+-- Answers 1, or 0 when what the database said may be too old: since it was asked, the era has changed, or something was taken out
+-- of the journal, which the account itself would know, but is not here.
 local given = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -23,6 +25,10 @@ end
 -- What this Redis counted itself in this era, and what was counted before and elsewhere. The first only grows, and the greatest
 -- of its three copies is the newest.
 local held = redis.call('HMGET', KEYS[1], 'period', 'era', 'own', 'base', 'reserved', 'turn')
+local counts_on = held[2] == era and held[1] == given.period
+if not counts_on and (redis.call('GET', KEYS[6]) or '-') ~= given.written then
+  return 0
+end
 local own, base = 0, 0
 for _, use in ipairs(given.uses) do
   if use[1] == era then

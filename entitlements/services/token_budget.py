@@ -34,7 +34,8 @@ RESERVATION_SECONDS = 300
 RESERVATION_SECONDS_MAX = 3600
 # An account is compared with the database this often, so that nothing rests on Redis having been told of a change.
 FRESH_MS = 60_000
-LOADS_MAX = 6
+# Reading an account again because the journal's writer was at it, or the era changed, ends after so many times.
+LOADS_MAX = 12
 # What to wait when the next budget depends on a payment that is due.
 RETRY_SECONDS = 60
 OPEN = "open"
@@ -181,9 +182,11 @@ def _load(ask: Ask, keys: AccountKeys, reply: list[str]) -> None:
         if why == "moved":
             # What an interrupted era has counted and not yet written is in its journal.
             write_journal()
+        # Before the database is read: what the writer takes out of the journal after that, loading would know nothing of.
+        written = token_store().last_written()
         period = current_period(**ask.whose)
         facts = facts_of(period, with_marks=why in ("moved", "missing"), **ask.whose)
-        token_store().load(keys, {**facts, "turn": turn, "era": era, "fresh": FRESH_MS})
+        token_store().load(keys, {**facts, "turn": turn, "era": era, "written": written, "fresh": FRESH_MS})
     finally:
         lock.release()
 

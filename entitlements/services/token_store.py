@@ -20,12 +20,15 @@ from django.conf import settings
 from redis.exceptions import NoScriptError, RedisError
 
 from common.errors import UpstreamUnavailable
+from entitlements.services.token_facts import NOTHING
 
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parent.parent / "lua"
 ERA = "{tokens}:era"
 JOURNAL = "{tokens}:journal"
+# When something was last taken out of the journal.
+WRITTEN = "{tokens}:written"
 # Who writes the journal at the moment; it ends by itself.
 WRITER = "{tokens}:writer"
 
@@ -95,9 +98,13 @@ class TokenStore:
         """Something was counted without Redis: once it answers, every account is read from the database again."""
         self._has_gap = True
 
+    def last_written(self) -> str:
+        """Return a mark that changes when something is taken out of the journal. Raises StoreDown."""
+        return str(self._guarded(lambda: self.client.get(WRITTEN)) or NOTHING)
+
     def load(self, account: AccountKeys, facts: dict[str, Any]) -> bool:
         """Put an account there as the database has it; False when the database has to be asked again. Raises StoreDown."""
-        keys = [account.budget, account.reservations, account.idempotency, ERA, JOURNAL]
+        keys = [account.budget, account.reservations, account.idempotency, ERA, JOURNAL, WRITTEN]
         given = json.dumps(facts | {"new_era": str(uuid.uuid4()), "idle": IDLE_MS, "keep": KEY_KEPT_MS})
         return bool(self._guarded(lambda: self._run("token_load", keys, [given])))
 
@@ -125,7 +132,7 @@ class TokenStore:
     def note_written(self, entries: dict[str, str]) -> None:
         """Take entries out of the journal that the database has. Raises StoreDown."""
         flat = [text for entry in entries.items() for text in entry]
-        self._guarded(lambda: self._run("token_written", [JOURNAL], flat))
+        self._guarded(lambda: self._run("token_written", [JOURNAL, WRITTEN], flat))
 
     def _guarded(self, work: Any) -> Any:
         if time.monotonic() < self._asleep_until:

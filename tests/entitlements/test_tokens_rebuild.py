@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 
 from config.embedded import start_redis
+from entitlements.services import token_budget
 from entitlements.services.token_budget import (
     TokenBudgetExceeded,
     commit_tokens,
@@ -137,11 +138,34 @@ def test_what_was_read_before_another_loss_is_not_believed(holder: Holder) -> No
     with direct() as client:
         era = client.get(ERA)
     keys, facts = keys_of(**holder.keys), facts_of(current_period(**holder.keys), with_marks=True, **holder.keys)
-    facts |= {"turn": "0", "fresh": 60_000}
+    facts |= {"turn": "0", "fresh": 60_000, "written": token_store().last_written()}
     forget_budgets()
     assert token_store().load(keys, {**facts, "era": era}) is False
     assert held(holder) == {}
-    assert token_store().load(keys, {**facts, "era": "-"}) is True
+    assert token_store().load(keys, {**facts, "era": "-", "written": token_store().last_written()}) is True
+
+
+def test_f29_what_is_written_while_an_evicted_account_is_read_is_not_lost(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer's turn comes between the reading and the loading: the count is in neither what was read nor the journal."""
+    consume_tokens(**holder.keys, tokens=1)
+    write_journal()
+    consume_tokens(**holder.keys, tokens=900)
+    writes = []
+
+    def read_then_write(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        facts = facts_of(*args, **kwargs)
+        writes.append(write_journal())
+        return facts
+
+    monkeypatch.setattr(token_budget, "facts_of", read_then_write)
+    with direct() as client:
+        client.delete(keys_of(**holder.keys).budget)
+    assert figures(read_budget(**holder.keys)) == (1000, 901, 0)
+    assert len(writes) == 2, "read again, once"
+    with pytest.raises(TokenBudgetExceeded):
+        consume_tokens(**holder.keys, tokens=100)
 
 
 def test_what_was_read_before_a_change_is_looked_at_again(acme: Project, holder: Holder) -> None:
@@ -150,7 +174,7 @@ def test_what_was_read_before_a_change_is_looked_at_again(acme: Project, holder:
         era, turn = client.get(ERA), client.hget(keys_of(**holder.keys).budget, "turn")
     facts = facts_of(current_period(**holder.keys), with_marks=False, **holder.keys)
     holder.buys(create_plan(acme, "more", 2000), subscription="sub_dana")
-    token_store().load(keys_of(**holder.keys), {**facts, "era": era, "turn": turn, "fresh": 60_000})
+    token_store().load(keys_of(**holder.keys), {**facts, "era": era, "turn": turn, "written": "", "fresh": 60_000})
     assert read_budget(**holder.keys).limit == 2000
 
 
