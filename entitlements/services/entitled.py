@@ -25,11 +25,8 @@ LIMITS = (
     "credits_per_day", "credits_per_period", "token_budget", "file_size_mb", "requests_per_minute", "tokens_per_minute",
     "compute_budget_cents", "compute_budget_duration",
 )  # fmt: skip
-# Without any plan there is nothing; what a plan leaves open it leaves open here too.
-NO_LIMITS: dict[str, Any] = {
-    "credits_per_day": 0, "credits_per_period": 0, "token_budget": 0, "file_size_mb": None, "requests_per_minute": None,
-    "tokens_per_minute": None, "compute_budget_cents": 0, "compute_budget_duration": "30d",
-}  # fmt: skip
+# Without any plan there is nothing, as LiteLLM is told of the same user. Null would be no limit at all.
+NO_PLAN: dict[str, Any] = dict.fromkeys(LIMITS, 0) | {"compute_budget_duration": "30d"}
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ def _entitled(row: dict[str, Any], moment: dt.datetime) -> Entitled:
         tier=tier,
         plan_name=row["name"] if tier != UNKNOWN_TIER else None,
         features=_json(row["features"]) if known_plan else {},
-        limits={name: row[f"plan_{name}"] for name in LIMITS} if known_plan else dict(NO_LIMITS),
+        limits={name: row[f"plan_{name}"] for name in LIMITS} if known_plan else dict(NO_PLAN),
         credits=Balance(**_json(row["credits"])),
         tokens=_tokens(row, moment),
         plan_active=holds,

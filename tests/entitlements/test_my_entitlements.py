@@ -160,6 +160,16 @@ def test_a_price_on_no_plan_is_active_with_at_least_what_everybody_has(configure
     assert (body["limits"]["requests_per_minute"], body["credits"]["available"]) == (5, 10)
 
 
+@pytest.mark.parametrize("unknown_price", [False, True])
+def test_without_any_plan_there_is_nothing_rather_than_no_limit(
+    configured: Project, dana: AppUser, unknown_price: bool
+) -> None:
+    if unknown_price:
+        create_subscription(configured, end_user=dana.end_user, plan=None)
+    limits = mine(dana)["limits"]
+    assert limits == dict.fromkeys(LIMITS, 0) | {"compute_budget_duration": "30d"}
+
+
 @pytest.mark.parametrize(
     ("status", "active"), [("active", True), ("unpaid", False), ("incomplete", False), ("paused", False)]
 )
