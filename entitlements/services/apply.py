@@ -25,7 +25,15 @@ from entitlements.services.declared import (
     FromEnvironment,
 )
 from entitlements.services.plan_fields import LIMIT_NAMES
-from entitlements.services.plans import drop_plan, drop_price, is_referred_to, lock_plans, write_plan, write_price
+from entitlements.services.plans import (
+    check_fixed_at_stripe,
+    drop_plan,
+    drop_price,
+    is_referred_to,
+    lock_plans,
+    write_plan,
+    write_price,
+)
 from entitlements.services.quotas import quota_in_words, read_quotas, set_quotas
 from projects.models import Project
 from projects.origins import normalize_origin
@@ -190,6 +198,7 @@ class _Applying:
         row.plan = plan
         fields = _price_fields(declared, row, alike, is_new=is_new)
         bare = {name: _bare(value) for name, value in fields.items()}
+        self._try(declared.where, lambda: check_fixed_at_stripe(row, bare))
         changes = self._try(declared.where, lambda: write_price(price=row, actor=None, fields=bare))
         if is_new:
             waits = "" if _is_sold(row) else "; setup_stripe makes it at Stripe"

@@ -97,10 +97,7 @@ def update_price(
     """Change what is given and keep the rest. Raises: PlanNotFound, PlanPriceNotFound (404), FieldError (422)."""
     with transaction.atomic():
         price = find_price(project=lock_plans(project), plan_id=plan_id, price_id=price_id)
-        if price.stripe_price_id:
-            for name in FIXED_AT_STRIPE:
-                if name in fields and fields[name] != getattr(price, name):
-                    raise FieldError("body", name, msg=AT_STRIPE, type="price_at_stripe")
+        check_fixed_at_stripe(price, fields)
         write_price(price=price, actor=actor, fields=fields)
     return price
 
@@ -253,6 +250,14 @@ def check_among_others(plan: Plan, *, is_new: bool) -> None:
     free = next((other for other in others if other.free and not other.archived), None)
     if plan.free and not plan.archived and free is not None:
         raise _field_error("free", f"The plan {free.code} is the project's free plan already.", "taken")
+
+
+def check_fixed_at_stripe(price: PlanPrice, fields: Mapping[str, Any]) -> None:
+    """Refuse what somebody asks of a price that Stripe would not do to it. Raises: FieldError (422) that names the field."""
+    if price.stripe_price_id:
+        for name in FIXED_AT_STRIPE:
+            if name in fields and fields[name] != getattr(price, name):
+                raise FieldError("body", name, msg=AT_STRIPE, type="price_at_stripe")
 
 
 def _check_price_among_others(price: PlanPrice, *, is_new: bool) -> None:

@@ -316,6 +316,24 @@ def test_a_file_that_cannot_be_is_refused_with_its_place(tmp_path: Path, name: s
     assert Project.objects.count() == count
 
 
+@pytest.mark.parametrize(("name", "other"), [("amount_cents", 1500), ("interval", '"year"'), ("currency", '"eur"')])
+def test_what_is_fixed_at_stripe_is_not_written_over_by_a_file(
+    acme: Project, tmp_path: Path, name: str, other: Any
+) -> None:
+    def declared(**changed: Any) -> Path:
+        fields = {"mode": '"test"', "price_id": f'"price_{acme.slug}"', "amount_cents": 1000} | changed
+        return write_file(
+            tmp_path, "\n".join(["[[plans.pro.prices]]", *(f"{key} = {one}" for key, one in fields.items())])
+        )
+
+    apply(declared(), project=acme.slug)
+    before = kept(acme)
+    said = refused(declared(**{name: other}), project=acme.slug)
+    assert f"shop.toml: plans.pro.prices[0].{name}: This price is at Stripe" in said
+    assert kept(acme) == before
+    assert apply(declared(), project=acme.slug) == f"{NOTHING}\n"
+
+
 def test_a_refusal_in_the_middle_takes_everything_back(alice: Developer, acme: Project, tmp_path: Path) -> None:
     slug = new_slug()
     text = f"""
