@@ -58,6 +58,7 @@ app.conf.beat_schedule = {
     "fold-rollups": _every(30, "payments.tasks.fold_rollups"),
     # Within the hour in which the invoice of a renewal is a draft and takes lines.
     "close-usage-periods": _every(300, "entitlements.tasks.close_usage_periods"),
+    "follow-usage-lines": _every(900, "payments.tasks.follow_usage_lines"),
     "end-credit-reservations": _every(60, "entitlements.tasks.end_credit_reservations"),
     "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
     "tell-of-expiring-cards": _daily(8, 0, "payments.tasks.tell_of_expiring_cards"),

@@ -2,7 +2,7 @@
 
 Invariants: where a period's charges go is committed before Stripe is asked the first time, so that a repeat asks for the same under
 the same key; a line is looked for by its charge before it is made; an event of a meter whose answer was lost is only repeated while
-Stripe still knows its identifier.
+Stripe still knows its identifier; a charge is billed when an invoice holds its line, and one that waits is looked after until then.
 """
 
 import datetime as dt
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from django.db import transaction
+
 from common import clock
 from common.errors import ApiError
 from entitlements.models import UsageCharge, UsagePeriod
-from entitlements.services.overage import charges_to_bill
+from entitlements.services.overage import USAGE_BILL, charges_to_bill
 from entitlements.services.quotas import plain
 from notifications.models import OutboxRow
-from notifications.services.outbox import EffectSkipped
+from notifications.services.outbox import EffectSkipped, record_effect
 from payments.models import StripeCustomer, Subscription
 from payments.models.billing import ENDED_STATUSES
 from payments.services.effects import waiting_for_keys
@@ -33,6 +35,7 @@ from payments.stripe_api import (
     stripe_account,
     unix,
 )
+from projects.models import Project
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +97,9 @@ def bill_usage(row: OutboxRow) -> Mapping[str, Any]:
         bill = Bill(stripe_account(row.project_id, row.mode), period, customer_id, charges)
         if not period.bill_to:
             _decide(period, _where_to(bill))
+        elif period.bill_to == RENEWAL and _has_ended(bill):
+            # No invoice is going to take what waits for one.
+            _decide(period, OWN)
         return _on_an_own_invoice(bill) if period.bill_to == OWN else _with_the_subscription(bill)
 
 
@@ -128,6 +134,13 @@ def _where_to(bill: Bill) -> str:
     return RENEWAL
 
 
+def _has_ended(bill: Bill) -> bool:
+    try:
+        return bill.account.retrieve(SUBSCRIPTIONS, bill.period.subscription_id)["status"] in ENDED_STATUSES
+    except StripeObjectMissing:
+        return True
+
+
 def _decide(period: UsagePeriod, bill_to: str) -> None:
     """Commit where a period's charges go, before anything is sent there."""
     period.bill_to = bill_to
@@ -141,7 +154,7 @@ def _with_the_subscription(bill: Bill) -> dict[str, Any]:
             _count_at_stripe(bill, charge)
         else:
             line = made.get(str(charge.pk)) or _add_line_to_renewal(bill, charge)
-            _settle(charge, Status.BILLED, line)
+            _note_line(charge, line)
     return {"bill_to": bill.period.bill_to, "charges": len(bill.charges)}
 
 
@@ -150,15 +163,42 @@ def _on_an_own_invoice(bill: Bill) -> dict[str, Any]:
     made = _lines_made(bill)
     lines: list[tuple[UsageCharge, dict[str, Any]]] = []
     for charge in bill.charges:
+        if charge.sent_at is not None:
+            # It was sent to its meter before the subscription ended, and may have counted.
+            _count_at_stripe(bill, charge)
+            continue
         charge.method = Method.INVOICE_ITEM
-        if charge.amount_cents == 0:
+        line = _freed(bill, made.get(str(charge.pk)))
+        if line is not None and line.get("invoice"):
+            _note_line(charge, line)
+        elif charge.amount_cents == 0:
             _settle(charge, Status.WAIVED, note=TOO_LITTLE)
         else:
-            lines.append((charge, made.get(str(charge.pk)) or _add_line(bill, charge)))
+            lines.append((charge, line or _add_line(bill, charge)))
     invoices = {currency: _own_invoice(bill, currency) for currency in sorted({one.currency for one, _ in lines})}
     for charge, line in lines:
         _settle(charge, Status.BILLED, {**line, "invoice": invoices[charge.currency]["id"]})
     return {"bill_to": OWN, "charges": len(lines), "invoices": [found["id"] for found in invoices.values()]}
+
+
+def _freed(bill: Bill, line: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Take back a line that waits for a subscription's invoice; None when there is none any more.
+
+    A line cannot be moved. One that an invoice holds meanwhile stays there.
+    """
+    of_subscription = ((line or {}).get("parent") or {}).get("subscription_details")
+    if line is None or line.get("invoice") or not of_subscription:
+        return line
+    try:
+        bill.account.delete(INVOICE_ITEMS, str(line["id"]))
+    except StripeObjectMissing:
+        return None
+    except StripeRefused:
+        found = bill.account.retrieve(INVOICE_ITEMS, str(line["id"]))
+        if found.get("invoice"):
+            return found
+        raise
+    return None
 
 
 def _since(bill: Bill) -> int:
@@ -275,6 +315,33 @@ def _count_at_stripe(bill: Bill, charge: UsageCharge) -> None:
     _settle(charge, Status.BILLED, {"id": identifier})
 
 
+def follow_waiting_lines() -> int:
+    """Record a look at each period whose lines wait for a subscription's invoice: daily, and whenever the subscription moves on.
+
+    Returns how many were recorded. When the subscription has ended, the lines get an invoice of their own.
+    """
+    waiting = UsageCharge.objects.filter(status=Status.PENDING).exclude(stripe_object_id="")
+    periods = UsagePeriod.objects.filter(pk__in=waiting.values("period"), project__in=Project.objects.existing())
+    recorded = 0
+    for period in periods.order_by("ends_at"):
+        rows = Subscription.objects.for_project(period.project_id).in_mode(period.mode)
+        found = rows.filter(stripe_subscription_id=period.subscription_id).first()
+        begins = found.current_period_start if found else None
+        state = f"{found.status if found else 'gone'}:{unix(begins) if begins else ''}"
+        with transaction.atomic():
+            recorded += record_effect(
+                project_id=period.project_id,
+                mode=period.mode,
+                kind=USAGE_BILL,
+                effect_key=f"{USAGE_BILL}:{period.pk}:{state}:{clock.now():%Y-%m-%d}",
+                payload={"period_id": str(period.pk)},
+                end_user_id=period.end_user_id,
+                cause=f"usage until {period.ends_at:%Y-%m-%d} waits for an invoice",
+                lane=f"{USAGE_BILL}:{period.end_user_id}",
+            )
+    return recorded
+
+
 def meter_value(quantity: Decimal) -> str:
     """Write a quantity as a meter takes it: at most 15 digits that mean something."""
     places = METER_DIGITS_MAX - 1 - quantity.adjusted()
@@ -307,6 +374,11 @@ def _note_sent(charge: UsageCharge, sent_at: dt.datetime | None) -> None:
     charge.save(update_fields=["sent_at"])
 
 
+def _note_line(charge: UsageCharge, line: Mapping[str, Any]) -> None:
+    """Commit where a charge's line is: billed once an invoice holds it, waiting until then."""
+    _settle(charge, Status.BILLED if line.get("invoice") else Status.PENDING, line)
+
+
 def _settle(charge: UsageCharge, status: str, made: Mapping[str, Any] | None = None, *, note: str = "") -> None:
     """Commit what became of a charge."""
     charge.status = status
@@ -314,7 +386,7 @@ def _settle(charge: UsageCharge, status: str, made: Mapping[str, Any] | None = N
     if made is not None:
         charge.stripe_object_id = str(made["id"])
         charge.stripe_invoice_id = str(made.get("invoice") or "")
-        charge.billed_at = clock.now()
+        charge.billed_at = clock.now() if status == Status.BILLED else None
     charge.save(
         update_fields=["status", "note", "method", "stripe_object_id", "stripe_invoice_id", "billed_at"],
     )

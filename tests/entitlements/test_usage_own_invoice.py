@@ -6,22 +6,26 @@ from typing import Any
 import pytest
 
 from common import clock
-from entitlements.models import Plan
+from entitlements.models import Plan, UsageCharge
 from entitlements.services.overage import close_ended_periods
+from payments.services.usage_billing import follow_waiting_lines
 from tests.cast import AppUser
 from tests.entitlements.bills import (
+    bills,
     charges,
     counted,
     ended_period,
     forget_keys,
+    fresh,
     go_back,
     metered,
     own_invoices,
     paid_of,
     run_bills,
     subscribed,
+    turn,
 )
-from tests.payments.deliveries import control
+from tests.payments.deliveries import control, deliver
 from tests.payments.shop import Shop
 
 
@@ -98,3 +102,58 @@ def test_without_a_card_on_the_subscription_the_newest_pays_or_the_customers_def
     assert run_bills(shop.project) == ["done", "done"]
     # Stripe takes the default that holds when it collects.
     assert sorted(one["default_payment_method"] or "" for one in own_invoices(shop)) == ["", newest]
+
+
+def waiting_line(shop: Shop, dana: AppUser, maker: Plan) -> UsageCharge:
+    """Leave a charge behind whose line waits for the subscription's next invoice."""
+    subscribed(shop, dana, maker)
+    ended_period(shop, dana, maker)
+    close_ended_periods()
+    assert run_bills(shop.project) == ["done"]
+    charge = charges(shop.project)["searches"]
+    (line,) = shop.objects("invoiceitems")
+    assert (charge.status, charge.stripe_object_id, charge.stripe_invoice_id) == ("pending", line["id"], "")
+    return charge
+
+
+def follow(shop: Shop) -> int:
+    """Look after lines that wait; returns how many looks are recorded in all."""
+    follow_waiting_lines()
+    assert set(run_bills(shop.project)) == {"done"}
+    return int(bills(shop.project).count())
+
+
+def test_a_line_that_waits_when_its_subscription_ends_gets_an_invoice_of_its_own(
+    shop: Shop, maker: Plan, dana: AppUser, settings: Any, short_patience: None
+) -> None:
+    settings.STRIPE_MAX_NETWORK_RETRIES = 0
+    waiting_line(shop, dana, maker)
+    # While the subscription runs, one look a day changes nothing.
+    assert (follow(shop), follow(shop)) == (2, 2)
+    assert charges(shop.project)["searches"].status == "pending"
+    subscription = shop.objects("subscriptions")[0]
+    shop.api("DELETE", f"subscriptions/{subscription['id']}")
+    deliver(shop, fresh(shop))
+    shop.fault("POST /v1/invoices", "timeout_after_effect", seconds=2)
+    follow_waiting_lines()
+    assert sorted(run_bills(shop.project)) == ["done", "done", "pending"]
+    forget_keys(shop)
+    assert follow(shop) == 3
+    (invoice,) = own_invoices(shop)
+    (line,) = shop.objects("invoiceitems")
+    charge = charges(shop.project)["searches"]
+    assert (charge.status, charge.stripe_object_id, charge.stripe_invoice_id) == ("billed", line["id"], invoice["id"])
+    control(shop, f"subscriptions/{subscription['id']}/advance", seconds=2 * 3600)
+    assert paid_of(shop, invoice["id"]) == ("paid", 50)
+    assert follow(shop) == 3
+
+
+def test_a_line_that_waits_is_billed_when_the_renewals_invoice_holds_it(
+    shop: Shop, maker: Plan, dana: AppUser, time_machine: Any
+) -> None:
+    waiting_line(shop, dana, maker)
+    subscription = turn(shop, time_machine)
+    assert follow(shop) == 2
+    charge = charges(shop.project)["searches"]
+    assert (charge.status, charge.stripe_invoice_id) == ("billed", subscription["latest_invoice"])
+    assert own_invoices(shop) == []
