@@ -29,14 +29,20 @@ class ConnectionAdmin(ReadAdmin):
     fields = [
         "project", "mode", "kind", "base_url", "master_key_masked", "user_id_prefix", "spend_reset", "spend_settled_until",
         "share_email",
-        "is_active", "colored_problem", "problem_since", "answered_at", "users", "created_at", "updated_at",
+        "is_active", "shown_problem", "problem_since", "answered_at", "users", "created_at", "updated_at",
     ]  # fmt: skip
-    readonly_fields = ["master_key_masked", "colored_problem", "users", "created_at", "updated_at"]
+    readonly_fields = ["master_key_masked", "shown_problem", "users", "created_at", "updated_at"]
 
     @display(description="Works", label={"Yes": "success", "No": "danger"})
     def colored_problem(self, row: Connection) -> tuple[str, str]:
         """Show what keeps it from working."""
         return ("No", str(row.get_problem_display())) if row.problem else ("Yes", "Works")
+
+    # A labelled pair is drawn as a label in a list only; a row's page would show the pair itself.
+    @display(description="Works")
+    def shown_problem(self, row: Connection) -> str:
+        """Show what keeps it from working, as plain text."""
+        return f"No: {row.get_problem_display()}" if row.problem else "Yes"
 
     @display(description="Users there")
     def users(self, row: Connection) -> int:

@@ -1,5 +1,6 @@
 """Connections and LiteLLM users in the admin: support and developers read them, nobody changes them, and no key is shown."""
 
+import re
 from typing import Any
 
 import pytest
@@ -70,3 +71,14 @@ def test_nobody_changes_a_row_by_hand_and_anybody_who_sees_it_may_have_it_read_a
         "/admin/entitlements/provisioneduser/", {"action": "read_again", "_selected_action": [str(row.pk)]}
     )
     assert (pressed.status_code, filled.provisioned().last_read_at) == (302, None)
+
+
+def test_whether_a_connection_works_is_plain_text_on_its_page(filled: World) -> None:
+    root = staff("root", filled, is_superuser=True)
+    row = Connection.objects.for_project(filled.project).get()
+    for problem, shown in (("", "Yes"), (Connection.Problem.KEY_REJECTED, "No: The key is refused")):
+        Connection.objects.for_project(filled.project).update(problem=problem)
+        page = root.get(f"/admin/entitlements/connection/{row.pk}/change/").content.decode()
+        assert re.search(rf">\s*{shown}\s*<", page) and "(&#x27;" not in page
+    listed = root.get("/admin/entitlements/connection/").content.decode()
+    assert "The key is refused" in listed and "(&#x27;" not in listed
