@@ -23,6 +23,8 @@ RETRY_AFTER_SECONDS_MAX = 3600
 BUDGET_EXCEEDED = "budget_exceeded"
 # What FastAPI says of a path that it does not know: no LiteLLM is at this address.
 NO_SUCH_PATH = {"detail": "Not Found"}
+# What LiteLLM's own refusals say; other interfaces have errors, too.
+ERROR_FIELDS = {"message", "type", "param", "code"}
 # The sessions of LiteLLM's own pages are listed as keys of this team by some releases.
 DASHBOARD_TEAM = "litellm-dashboard"
 # A member of the proxy who may use keys, and may not see or change others.
@@ -225,6 +227,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _raise_for(status: int, body: Any, answer: OutgoingResponse) -> NoReturn:
     """Turn a refusal into an error; its words are not repeated. Raises: LiteLLMError."""
+    if status == 401 and not _is_litellms(body):
+        # Any server with a sign-in answers 401: nothing is known to be wrong with the key.
+        raise LiteLLMUnexpected("No LiteLLM answers there (401).")
     if status == 401:
         raise LiteLLMMisconfigured(Problem.KEY_REJECTED, "LiteLLM refuses the master key.")
     if status == 422 and _error_type(body) == BUDGET_EXCEEDED:
@@ -240,6 +245,12 @@ def _raise_for(status: int, body: Any, answer: OutgoingResponse) -> NoReturn:
     if status < 400 or status == 404 or not isinstance(body, dict):
         raise LiteLLMUnexpected(f"The address does not answer as LiteLLM does ({status}).")
     raise LiteLLMRefused(f"LiteLLM refused the call ({status}).")
+
+
+def _is_litellms(body: Any) -> bool:
+    """Say whether a refusal has the shape of LiteLLM's own."""
+    error = body.get("error") if isinstance(body, dict) else None
+    return isinstance(error, dict) and error.keys() >= ERROR_FIELDS
 
 
 def _error_type(body: Any) -> str:

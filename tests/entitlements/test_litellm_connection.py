@@ -135,6 +135,15 @@ def test_an_address_without_a_litellm_is_refused(unconnected: World) -> None:
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "base_url"])
 
 
+def test_a_sign_in_of_something_else_is_the_addresss_fault_not_the_keys(unconnected: World) -> None:
+    """The stand-in for Stripe is at the root, and says 401 in Stripe's words to a key that is none of its own."""
+    for path in ("", "/v1"):
+        answer = unconnected.put(base_url=f"{unconnected.proxy.url}{path}")
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "base_url"])
+    assert answer.json()["detail"][0]["msg"] == "No LiteLLM answers there (401)."
+    assert stored(unconnected) == []
+
+
 def test_a_proxy_in_trouble_is_saved_with_its_problem(unconnected: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litellm_client, "TIMEOUT_SECONDS", 0.5)
     for trouble in ("status:503", "reset", "hang", "huge", "drip"):
