@@ -155,6 +155,11 @@ class UsagePeriod(models.Model):
     def __str__(self) -> str:
         return f"{self.starts_at:%Y-%m-%d} – {self.ends_at:%Y-%m-%d}"
 
+    @property
+    def is_billable(self) -> bool:
+        """Whether somebody pays for what goes beyond the plan: a subscription that is not in its trial."""
+        return bool(self.subscription_id) and not self.trial
+
 
 class UsageTotalQuerySet(models.QuerySet["UsageTotal"]):
     def for_project(self, project: Project | uuid.UUID) -> "UsageTotalQuerySet":

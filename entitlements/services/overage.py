@@ -1,8 +1,8 @@
 """Closes periods that are over: what was used beyond the quotas becomes charges, and an effect that bills them.
 
 Invariant: a period is closed once, under its row's lock, with its charges and its effect in one transaction; who counts usage holds
-the same row, so that nothing is counted in a closed period and nothing is left out of the charges. A charge has the same id whenever
-it is made, so that one that a restored backup has forgotten is found at Stripe and not billed again.
+the same row, so that nothing is counted in a closed period and nothing is left out of the charges. A charge has the same id
+whenever it is made, so that one that a restored backup has forgotten is found at Stripe and not billed again.
 """
 
 import datetime as dt
@@ -15,9 +15,9 @@ from django.db import DatabaseError, transaction
 from common import clock
 from common.ids import stripe_row_id
 from entitlements.models import Meter, UsageCharge, UsagePeriod
-from entitlements.services.quotas import Standing, quotas_of
 from entitlements.services.usage import used_in
 from entitlements.services.usage_periods import GRACE
+from entitlements.services.usage_standing import Standing, standings, stretch_of
 from notifications.services.outbox import record_effect
 from projects.models import Project
 
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 USAGE_BILL = "usage_bill"
 CLOSED_AT_ONCE_MAX = 500
 TOO_LITTLE = "It comes to less than half of the smallest coin."
+CHANGED = "Includes what went beyond the plan that held earlier in the period."
 LATE = "Includes usage that was reported after its own period was closed."
 
 Method = UsageCharge.Method
@@ -92,11 +93,10 @@ def charges_to_bill(*, project_id: uuid.UUID, mode: str, period_id: uuid.UUID) -
 
 
 def _standings(period: UsagePeriod) -> list[Standing]:
-    quotas = quotas_of(period.plan)
-    billable = bool(period.subscription_id)
-    return [
-        Standing(total.meter, quotas.get(total.meter_id), total.used, billable, total.late) for total in used_in(period)
-    ]
+    if not period.is_billable:
+        return []
+    whose = (period.project_id, period.mode, period.end_user_id)
+    return standings(*whose, stretch=stretch_of(period), meters=[total.meter for total in used_in(period)])
 
 
 def charge_id(period: UsagePeriod, meter: Meter) -> uuid.UUID:
@@ -107,7 +107,7 @@ def charge_id(period: UsagePeriod, meter: Meter) -> uuid.UUID:
 
 def _charge(period: UsagePeriod, standing: Standing) -> UsageCharge | None:
     """Return what one meter costs; None when nothing is owed: within the quota, without one, or nobody pays for the period."""
-    if not standing.billable or not standing.overage or not standing.unit_amount or standing.included is None:
+    if not standing.overage or not standing.amount:
         return None
     meter = standing.meter
     method = Method.METER_EVENT if meter.stripe_event_name else Method.INVOICE_ITEM
@@ -120,12 +120,16 @@ def _charge(period: UsagePeriod, standing: Standing) -> UsageCharge | None:
         period=period,
         meter=meter,
         used=standing.used,
-        included=standing.included,
+        included=standing.used - standing.overage if standing.included is None else standing.included,
         overage=standing.overage,
         unit_amount=standing.unit_amount,
         amount_cents=standing.amount_cents,
         currency=meter.currency,
         method=method,
         status=Status.WAIVED if too_little else Status.PENDING,
-        note=TOO_LITTLE if too_little else LATE if standing.late else "",
+        note=TOO_LITTLE if too_little else _note(standing),
     )
+
+
+def _note(standing: Standing) -> str:
+    return " ".join([CHANGED] * bool(standing.settled_overage) + [LATE] * bool(standing.late))

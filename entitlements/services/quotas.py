@@ -8,96 +8,23 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.db import transaction
 
 from common.errors import FieldError
 from common.ids import uuid7
-from entitlements.models import Meter, Plan, PlanQuota, UsagePeriod, UsageTotal
+from entitlements.models import Plan, PlanQuota
 from entitlements.models.usage import QUANTITY_PLACES, RATE_DIGITS, RATE_PLACES, TOTAL_DIGITS
 from entitlements.services.meters import DEFAULT_METERS, find_meters
 from entitlements.services.usage_periods import Span, look_at_period
+from entitlements.services.usage_standing import Standing, standings
 
-WARN_AT_PERCENT = (95, 80)
 BLOCK_AT_PERCENT = 110
 BLOCK_PERCENT_MAX = 100_000
 UNLIMITED = "unlimited"
 QUOTA_KEYS = ("included", "block_at_percent", "unit_amount")
-NOTHING = Decimal(0)
-SMALLEST = Decimal(1).scaleb(-QUANTITY_PLACES)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far an end user is with one meter in a period. `quota` None = the plan has none; `billable` = somebody pays for the rest.
-
-    Units: `amount_cents` and `unit_amount` are minor units of the meter's currency.
-    """
-
-    meter: Meter
-    quota: PlanQuota | None
-    used: Decimal
-    billable: bool
-    late: Decimal = NOTHING
-
-    @property
-    def included(self) -> Decimal | None:
-        """What the plan includes; None without a limit."""
-        return self.quota.included if self.quota else None
-
-    @property
-    def remaining(self) -> Decimal | None:
-        """What is left of it; None without a limit."""
-        return None if self.included is None else max(self.included - self.used, NOTHING)
-
-    @property
-    def percent(self) -> Decimal | None:
-        """How much of it is used, to two decimals, rounded down: 79.999 is not 80. None without a limit, and of nothing."""
-        if not self.included:
-            return None
-        return (self.used * 100 / self.included).quantize(Decimal("0.01"), ROUND_DOWN)
-
-    @property
-    def overage(self) -> Decimal:
-        """What was used beyond it."""
-        return NOTHING if self.included is None else max(self.used - self.included, NOTHING)
-
-    @property
-    def unit_amount(self) -> Decimal:
-        """What a unit beyond it costs."""
-        if self.quota is not None and self.quota.unit_amount is not None:
-            return self.quota.unit_amount
-        return self.meter.unit_amount
-
-    @property
-    def amount_cents(self) -> int:
-        """What all of it costs, rounded half up once."""
-        return rounded(self.overage * self.unit_amount) if self.billable else 0
-
-    def after(self, quantity: Decimal) -> "Standing":
-        """Return where they would be after using more."""
-        return Standing(self.meter, self.quota, self.used + quantity, self.billable, self.late)
-
-    @property
-    def is_blocked(self) -> bool:
-        """Say whether this is further than the quota lets anybody go."""
-        if self.quota is None or self.included is None or self.quota.block_at_percent is None:
-            return False
-        return self.used * 100 > self.included * self.quota.block_at_percent
-
-    @property
-    def is_full(self) -> bool:
-        """Say whether the smallest bit more would be refused."""
-        return self.after(SMALLEST).is_blocked
-
-    @property
-    def warning_percent(self) -> int | None:
-        """Name the highest mark that is reached: 80 or 95; None below, and without a limit."""
-        if self.included is None or not self.used:
-            return None
-        return next((mark for mark in WARN_AT_PERCENT if self.used * 100 >= self.included * mark), None)
 
 
 @dataclass(frozen=True)
@@ -125,11 +52,6 @@ class Verdict:
         return [(f"quota_{mark}", f"{mark} % of what the plan includes is used.")]
 
 
-def rounded(amount: Decimal) -> int:
-    """Round an exact amount in minor units half up."""
-    return int(amount.quantize(Decimal(1), ROUND_HALF_UP))
-
-
 class UnknownMeter(FieldError):
     """422: the project counts no such thing."""
 
@@ -149,36 +71,9 @@ def can_execute(
     if meter is None:
         raise UnknownMeter("body", "meter")
     period, span = look_at_period(project_id=project_id, mode=mode, end_user_id=end_user_id, moment=moment)
-    (now,) = standings(project_id=project_id, mode=mode, period=period, span=span, meters=[meter])
+    whose = (project_id, mode, end_user_id)
+    (now,) = standings(*whose, stretch=span.of(period), meters=[meter])
     return Verdict(now, now.after(quantity), span)
-
-
-def standings(
-    *, project_id: uuid.UUID, mode: str, period: UsagePeriod | None, span: Span, meters: list[Meter]
-) -> list[Standing]:
-    """Tell how far an end user is with each of these meters. Two queries."""
-    totals: dict[uuid.UUID, UsageTotal] = {}
-    if period is not None:
-        rows = UsageTotal.objects.for_project(project_id).filter(mode=mode, period=period, meter__in=meters)
-        totals = {row.meter_id: row for row in rows}
-    quotas = quotas_of(span.plan)
-    return [
-        Standing(
-            meter,
-            quotas.get(meter.pk),
-            totals[meter.pk].used if meter.pk in totals else NOTHING,
-            billable=bool(span.subscription_id),
-            late=totals[meter.pk].late if meter.pk in totals else NOTHING,
-        )
-        for meter in meters
-    ]
-
-
-def quotas_of(plan: Plan | None) -> dict[uuid.UUID, PlanQuota]:
-    """Return a plan's quotas by meter. One query."""
-    if plan is None:
-        return {}
-    return {row.meter_id: row for row in PlanQuota.objects.for_project(plan.project_id).filter(plan=plan)}
 
 
 def read_quotas(*, plan: Plan) -> dict[str, dict[str, Any]]:

@@ -18,8 +18,9 @@ from common.errors import FieldError
 from common.ids import uuid7
 from entitlements.models import Meter, UsageCharge, UsageEvent, UsagePeriod, UsageTotal
 from entitlements.services.meters import find_meters
-from entitlements.services.quotas import Standing, UnknownMeter, standings
+from entitlements.services.quotas import UnknownMeter
 from entitlements.services.usage_periods import OLDEST, Span, current_period, look_at_period, period_for
+from entitlements.services.usage_standing import Standing, standings
 
 BATCH_MAX = 1000
 # Clocks differ a little. Source for both bounds: https://docs.stripe.com/api/billing/meter-event/create
@@ -146,7 +147,7 @@ def read_usage(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> U
     whose: dict[str, Any] = {"project_id": project_id, "mode": mode, "end_user_id": end_user_id}
     period, span = look_at_period(**whose, moment=clock.now())
     meters = list(Meter.objects.for_project(project_id).order_by("code"))
-    found = standings(project_id=project_id, mode=mode, period=period, span=span, meters=meters)
+    found = standings(project_id, mode, end_user_id, stretch=span.of(period), meters=meters)
     charges = UsageCharge.objects.for_project(project_id).filter(mode=mode, end_user_id=end_user_id)
     newest = charges.select_related("period", "meter").order_by("-period__starts_at", "meter__code")[:SHOWN_CHARGES]
     return UsageSummary(span, [one for one in found if one.meter.active or one.used], list(newest))
@@ -161,7 +162,7 @@ def expected_overage(
         return []
     period, span = look_at_period(project_id=project_id, mode=mode, end_user_id=end_user_id, moment=moment)
     meters = [total.meter for total in used_in(period)] if period else []
-    found = standings(project_id=project_id, mode=mode, period=period, span=span, meters=meters)
+    found = standings(project_id, mode, end_user_id, stretch=span.of(period), meters=meters)
     return [one for one in found if one.amount_cents]
 
 

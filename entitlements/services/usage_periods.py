@@ -15,6 +15,7 @@ from django.db import connection
 
 from common.ids import stripe_row_id
 from entitlements.models import Entitlement, Plan, UsagePeriod
+from entitlements.services.usage_standing import Stretch, settle_totals
 
 # A subscription's period that is longer than this is cut into months, so that nobody waits a year for a bill.
 LONGEST = dt.timedelta(days=45)
@@ -26,14 +27,31 @@ OLDEST = dt.timedelta(days=35)
 GRACE = dt.timedelta(minutes=15)
 
 
+TRIALING = "trialing"
+
+
 @dataclass(frozen=True)
 class Span:
-    """From when to when usage is added up, and on which plan; "" = no subscription pays for it."""
+    """From when to when usage is added up, and on which plan; "" = no subscription pays for it.
+
+    `paid_from` is the begin of the whole stretch for which the plan includes what it includes: another part of it may be over.
+    """
 
     start: dt.datetime
     end: dt.datetime
     plan: Plan | None
     subscription_id: str
+    trial: bool = False
+    paid_from: dt.datetime | None = None
+
+    @property
+    def billable(self) -> bool:
+        """Whether somebody pays for what goes beyond the plan: a subscription that is not in its trial."""
+        return bool(self.subscription_id) and not self.trial
+
+    def of(self, period: UsagePeriod | None) -> Stretch:
+        """Describe the running period, with its row where it has one."""
+        return Stretch(period, self.start, self.paid_from, self.subscription_id, self.plan, self.billable)
 
 
 def span_at(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, moment: dt.datetime) -> Span:
@@ -51,8 +69,11 @@ def span_of(entitlement: Entitlement | None, plan: Plan | None, moment: dt.datet
         return Span(*_calendar_month(moment), plan, "")
     begin, end = entitlement.period_start, entitlement.period_end
     if begin is None or end is None or not begin < end or moment < begin:
-        return Span(*_calendar_month(moment), plan, entitlement.subscription_id)
-    return Span(*_cut(begin, end, moment), plan, entitlement.subscription_id)
+        start, last = _calendar_month(moment)
+    else:
+        start, last = _cut(begin, end, moment)
+    trial = entitlement.status == TRIALING
+    return Span(start, last, plan, entitlement.subscription_id, trial=trial, paid_from=start)
 
 
 def follow_plan(entitlement: Entitlement, plan: Plan | None, moment: dt.datetime) -> None:
@@ -91,6 +112,8 @@ def current_period(
         ends_at=span.end,
         plan=span.plan,
         subscription_id=span.subscription_id,
+        trial=span.trial,
+        paid_from=span.paid_from,
     )
     UsagePeriod.objects.bulk_create([made], ignore_conflicts=True)
     # Whoever won the race made the row that counts.
@@ -168,9 +191,23 @@ def _fit(row: UsagePeriod, span: Span, moment: dt.datetime) -> dt.datetime | Non
         row.save(update_fields=["ends_at"])
         return cut
     plan_id = span.plan.pk if span.plan else None
-    if (row.ends_at, row.plan_id, row.subscription_id) != (span.end, plan_id, span.subscription_id):
-        row.ends_at, row.plan, row.subscription_id = span.end, span.plan, span.subscription_id
-        row.save(update_fields=["ends_at", "plan", "subscription_id"])
+    if row.subscription_id and row.subscription_id == span.subscription_id:
+        if row.trial and not span.trial:
+            settle_totals(row, owed=False)
+        elif row.plan_id != plan_id and not row.trial:
+            settle_totals(row)
+    wanted = {
+        "ends_at": span.end,
+        "plan_id": plan_id,
+        "subscription_id": span.subscription_id,
+        "trial": span.trial,
+        "paid_from": span.paid_from,
+    }
+    if any(getattr(row, name) != value for name, value in wanted.items()):
+        for name, value in wanted.items():
+            setattr(row, name, value)
+        row.plan = span.plan
+        row.save(update_fields=list(wanted))
     return None
 
 

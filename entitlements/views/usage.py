@@ -13,8 +13,9 @@ from common.schema import IDEMPOTENCY_KEY, error_responses
 from entitlements import usage_bodies as bodies
 from entitlements.models import UsageCharge
 from entitlements.services import quotas
-from entitlements.services.quotas import Standing, plain
+from entitlements.services.quotas import plain
 from entitlements.services.usage import SERVER, Outcome, UsageReport, UsageSummary, read_usage, report_usage
+from entitlements.services.usage_standing import Standing
 from projects.account_view import USER_ID, AccountView
 from projects.idempotent_view import idempotent
 from projects.principals import EndUserPrincipal
@@ -157,7 +158,7 @@ def render_summary(summary: UsageSummary) -> dict[str, Any]:
         "plan": summary.span.plan.code if summary.span.plan else None,
         "period_start": summary.span.start.strftime(UTC_TEXT),
         "period_end": summary.span.end.strftime(UTC_TEXT),
-        "billable": bool(summary.span.subscription_id),
+        "billable": summary.span.billable,
         "meters": [_render_standing(one) for one in summary.standings],
         "overage_totals": [{"currency": name, "amount_cents": amounts[name]} for name in sorted(amounts)],
         "charges": [_render_charge(charge) for charge in summary.charges],

@@ -34,13 +34,14 @@ def hold(
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
     active: bool = True,
+    status: str = "",
 ) -> Entitlement:
     """Put an end user on a plan as a subscription would, for a period that began ten days ago unless told otherwise."""
     start = since or clock.now() - dt.timedelta(days=10)
     standing = Standing(
         plan=plan,
         subscription_id=subscription_id,
-        status="active" if active else "canceled",
+        status=status or ("active" if active else "canceled"),
         active=active,
         period_start=start,
         period_end=until or start + MONTH,
