@@ -4,6 +4,7 @@ Invariant: what is used and what is reserved together never exceed the limit, ho
 reserved before a smaller period began. An account that Redis does not know is read from PostgreSQL first.
 """
 
+import contextlib
 import threading
 import time
 import uuid
@@ -14,6 +15,7 @@ from django.conf import settings
 
 from common import clock
 from common.errors import Conflict, NotFound, TooManyRequests
+from common.ids import uuid7
 from entitlements.services import token_outage
 from entitlements.services.token_facts import ALL_RESERVED, NOTHING, Ask, Budget, Once
 from entitlements.services.token_journal import facts_of, write_journal
@@ -38,6 +40,10 @@ FRESH_MS = 60_000
 LOADS_MAX = 12
 # What to wait when the next budget depends on a payment that is due.
 RETRY_SECONDS = 60
+# An id's version tells who made the reservation: a user's own token 7, a server 4. Nobody can give one that exists another id.
+USERS_VERSION = 7
+# How long tokens are held in Redis while PostgreSQL closes a reservation; by itself it ends after that.
+HOLD_SECONDS = 60
 OPEN = "open"
 
 
@@ -94,37 +100,49 @@ def consume_tokens(
 
 def reserve_tokens(
     *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, tokens: int,
-    ttl_seconds: int = RESERVATION_SECONDS, once: Once | None = None,
+    ttl_seconds: int = RESERVATION_SECONDS, once: Once | None = None, by_user: bool = False,
 ) -> Budget:  # fmt: skip
     """Hold tokens for a call whose cost is not known yet; what is neither committed nor released is free again after its time.
 
+    `by_user`: it is made with the user's own token, which finishes such reservations only.
     Units: whole tokens, > 0. Raises: as consume_tokens, and TooManyReservations (409).
     """
-    return _carry_out(Ask(project_id, mode, end_user_id, "reserve", tokens, str(uuid.uuid4()), ttl_seconds, once))
+    reservation_id = uuid7() if by_user else uuid.uuid4()
+    return _carry_out(Ask(project_id, mode, end_user_id, "reserve", tokens, str(reservation_id), ttl_seconds, once))
 
 
 def commit_tokens(
     *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, reservation_id: uuid.UUID,
-    tokens: int | None = None, once: Once | None = None,
+    tokens: int | None = None, once: Once | None = None, by_user: bool = False,
 ) -> Budget:  # fmt: skip
     """Use what was reserved, or as many tokens as it came to; the rest is free again, and more is taken when there is room.
 
     Units: whole tokens, >= 0. Raises: ReservationNotFound (404), and as consume_tokens; refused, the reservation stays.
     """
+    _may_finish(reservation_id, by_user=by_user)
     used = ALL_RESERVED if tokens is None else tokens
     return _carry_out(Ask(project_id, mode, end_user_id, "commit", used, str(reservation_id), once=once))
 
 
 def release_tokens(
-    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, reservation_id: uuid.UUID, once: Once | None = None
-) -> Budget:
+    *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, reservation_id: uuid.UUID,
+    once: Once | None = None, by_user: bool = False,
+) -> Budget:  # fmt: skip
     """Give back what was reserved. Raises: ReservationNotFound (404), TokenBudgetUnavailable (503), KeyReused (409)."""
+    _may_finish(reservation_id, by_user=by_user)
     return _carry_out(Ask(project_id, mode, end_user_id, "release", 0, str(reservation_id), once=once))
+
+
+def _may_finish(reservation_id: uuid.UUID, *, by_user: bool) -> None:
+    if by_user and reservation_id.version != USERS_VERSION:
+        raise ReservationNotFound
 
 
 def _carry_out(ask: Ask) -> Budget:
     try:
         reply = _answer(ask)
+        if reply[0] == "unknown":
+            return _finish_of_outage(ask)
     except StoreDown as error:
         if settings.TOKEN_BUDGET_FAIL_MODE != OPEN:
             raise TokenBudgetUnavailable from error
@@ -137,10 +155,29 @@ def _carry_out(ask: Ask) -> Budget:
         raise KeyReused
     if reply[0] == "full":
         raise TooManyReservations
-    if reply[0] == "unknown":
-        # One that was made while Redis was away is in the database only.
-        return _without_redis(ask, redis_away=False)
     return _facts(ask, reply)
+
+
+def _finish_of_outage(ask: Ask) -> Budget:
+    """Finish a reservation that was made while Redis was away and is in the database only. Raises StoreDown.
+
+    What was promised then is kept, whatever the limit. More is taken only when there is room for all of it: it is held in Redis
+    until the database has counted it.
+    """
+    promised = token_outage.open_reservation(ask)
+    if promised is None or ask.tokens <= promised:
+        return _without_redis(ask, redis_away=False)
+    hold = replace(ask, operation="reserve", reservation_id=str(uuid.uuid4()), ttl_seconds=HOLD_SECONDS, once=None)
+    reply = _answer(hold)
+    if reply[0] == "exceeded":
+        raise _exceeded(_facts(hold, reply))
+    if reply[0] == "full":
+        raise TooManyReservations
+    try:
+        return _without_redis(ask, redis_away=False)
+    finally:
+        with contextlib.suppress(StoreDown):
+            _answer(replace(hold, operation="release", tokens=0))
 
 
 def _without_redis(ask: Ask, *, redis_away: bool = True) -> Budget:

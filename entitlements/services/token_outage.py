@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from entitlements.models import MarkKind, TokenMark, TokenPeriod, TokenUse
@@ -32,6 +32,12 @@ def journalled_budget(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUI
     """Return the budget as the database knows it."""
     whose: dict[str, Any] = {"project_id": project_id, "mode": mode, "end_user_id": end_user_id}
     return _budget(current_period(**whose), whose)
+
+
+def open_reservation(ask: Ask) -> int | None:
+    """Return how many tokens a reservation that was made without Redis still holds; None when it is not open."""
+    found = _outage_reservations(ask).first()
+    return found.tokens if found is not None and found.is_open_at(timezone.now()) else None
 
 
 def carry_out(ask: Ask, *, redis_away: bool) -> Budget | None:
@@ -103,9 +109,17 @@ def _reserve(ask: Ask) -> TokenMark:
     )
 
 
+def _reservations(ask: Ask) -> "QuerySet[TokenMark]":
+    return TokenMark.objects.filter(**ask.whose, kind=MarkKind.RESERVATION, name=ask.reservation_id)
+
+
+def _outage_reservations(ask: Ask) -> "QuerySet[TokenMark]":
+    return _reservations(ask).filter(in_outage=True)
+
+
 def _close(ask: Ask, *, redis_away: bool) -> TokenMark | None:
-    rows = TokenMark.objects.select_for_update().filter(**ask.whose, kind=MarkKind.RESERVATION, name=ask.reservation_id)
-    found = (rows if redis_away else rows.filter(in_outage=True)).first()
+    rows = _reservations(ask) if redis_away else _outage_reservations(ask)
+    found = rows.select_for_update().first()
     if found is None or not found.is_open_at(timezone.now()):
         return None
     found.closed = True

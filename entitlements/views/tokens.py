@@ -26,6 +26,7 @@ from entitlements.services.token_facts import Budget, Once
 from entitlements.token_writer import keep_journal
 from projects.account_view import USER_ID, AccountView
 from projects.idempotent_view import read_idempotent_request
+from projects.principals import EndUserPrincipal
 from projects.serializers import ExternalIdField
 
 TAGS = ["Tokens"]
@@ -160,6 +161,10 @@ class TokensView(AccountView):
         keep_journal()
         return account.keys, rest
 
+    def by_user(self, request: Request) -> bool:
+        """Say whether the user's own token asks: it finishes the reservations that were made with one."""
+        return isinstance(request.user, EndUserPrincipal)
+
     def once(self, request: Request) -> Once | None:
         """Return what the header Idempotency-Key stands for. Raises FieldError (422)."""
         wanted = read_idempotent_request(request)
@@ -227,7 +232,7 @@ class ReserveTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Hold tokens for a call whose cost is known only afterwards."""
         account, given = self.given(ReserveBody, request)
-        budget = reserve_tokens(**account, **given, once=self.once(request))
+        budget = reserve_tokens(**account, **given, once=self.once(request), by_user=self.by_user(request))
         expires = from_unix((budget.expires_unix_ms or 0) // 1000)
         return self.answer(budget, {**_closed(budget), "expires_at": _moment(expires)})
 
@@ -241,9 +246,9 @@ class CommitTokensView(TokensView):
         responses={200: ClosedSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request) -> Response:
-        """Use what was reserved, or what it really came to."""
+        """Use what was reserved, or what it really came to. An end user has the reservations of their own token only."""
         account, given = self.given(CommitBody, request)
-        budget = commit_tokens(**account, **given, once=self.once(request))
+        budget = commit_tokens(**account, **given, once=self.once(request), by_user=self.by_user(request))
         return self.answer(budget, _closed(budget))
 
 
@@ -256,7 +261,7 @@ class ReleaseTokensView(TokensView):
         responses={200: ClosedSerializer, **WRITE_REFUSALS},
     )
     def post(self, request: Request) -> Response:
-        """Give back what was reserved."""
+        """Give back what was reserved. An end user has the reservations of their own token only."""
         account, given = self.given(ReleaseBody, request)
-        budget = release_tokens(**account, **given, once=self.once(request))
+        budget = release_tokens(**account, **given, once=self.once(request), by_user=self.by_user(request))
         return self.answer(budget, _closed(budget))

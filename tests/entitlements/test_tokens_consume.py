@@ -205,7 +205,7 @@ def refuse_scripts(refused: bool) -> None:
 
 def test_open_everything_passes_without_redis_and_is_counted(holder: Holder, settings: Any) -> None:
     consume_tokens(**holder.keys, tokens=90)
-    before = reserve_tokens(**holder.keys, tokens=5)
+    before = reserve_tokens(**holder.keys, tokens=5, by_user=True)
     write_journal()
     settings.TOKEN_BUDGET_FAIL_MODE = "open"
     refuse_scripts(True)
@@ -230,6 +230,34 @@ def test_open_everything_passes_without_redis_and_is_counted(holder: Holder, set
     assert holder.post("commit", {"reservation_id": held["reservation_id"], "tokens": 6}).json()["tokens"] == 6
     assert holder.post("commit", {"reservation_id": held["reservation_id"]}).status_code == 404
     assert holder.budget()["used"] == 90 + 50 + 5 + 6
+
+
+def test_what_was_reserved_without_redis_takes_more_afterwards_only_when_there_is_room(
+    holder: Holder, settings: Any
+) -> None:
+    consume_tokens(**holder.keys, tokens=90)
+    write_journal()
+    settings.TOKEN_BUDGET_FAIL_MODE = "open"
+    refuse_scripts(True)
+    try:
+        small, great = (
+            {"reservation_id": holder.post("reserve", {"tokens": tokens}).json()["reservation_id"]}
+            for tokens in (5, 20)
+        )
+    finally:
+        refuse_scripts(False)
+    done, again = (holder.post("commit", {**small, "tokens": 8}, key="more") for _ in range(2))
+    assert (done.status_code, done.json()["tokens"], done.json()["used"]) == (200, 8, 98)
+    assert again.json() == done.json() and again["Idempotency-Replayed"] == "true"
+    assert figures(read_budget(**holder.keys)) == (100, 98, 0)
+    refused = holder.post("commit", {**great, "tokens": 21})
+    assert (refused.status_code, refused.json()["code"]) == (429, "token_budget_exceeded")
+    assert (refused.json()["required"], refused.json()["available"]) == (21, 2)
+    assert figures(read_budget(**holder.keys)) == (100, 98, 0)
+    # What was promised when nothing could be asked is kept.
+    assert holder.post("commit", great).json()["used"] == 118
+    write_journal()
+    assert holder.used() == 118
 
 
 def test_a_change_of_plan_is_seen_at_once_and_without_redis_knowing_after_a_minute(

@@ -25,8 +25,8 @@ from entitlements.services.token_budget import (
 from entitlements.services.token_journal import write_journal
 from entitlements.services.token_store import token_store
 from projects.models import Project
-from tests.cast import AppUser
-from tests.entitlements.tokens import MONTH, START, Holder, create_plan, direct, figures, held
+from tests.cast import AppServer, AppUser
+from tests.entitlements.tokens import MONTH, PATH, START, Holder, create_plan, direct, figures, held
 
 pytestmark = pytest.mark.usefixtures("patient_redis")
 
@@ -87,6 +87,22 @@ def test_anothers_reservation_answers_like_none(holder: Holder, erin: AppUser) -
         nobodys = Holder(erin).post(what, {"reservation_id": str(uuid.uuid4())})
         assert (theirs.status_code, theirs.json()) == (404, nobodys.json())
     assert figures(read_budget(**holder.keys)) == (100, 0, 10)
+
+
+def test_what_a_server_reserved_its_user_does_not_finish(holder: Holder, acme_server: AppServer) -> None:
+    def serve(what: str, body: dict[str, Any]) -> Any:
+        body = {"user_id": holder.user.user_id, **body}
+        return acme_server.client.post(f"{PATH}/{what}", body, content_type="application/json")
+
+    served = {"reservation_id": serve("reserve", {"tokens": 10}).json()["reservation_id"]}
+    own = {"reservation_id": holder.post("reserve", {"tokens": 5}).json()["reservation_id"]}
+    for what in ("commit", "release"):
+        refused, nothing = holder.post(what, served), holder.post(what, {"reservation_id": str(uuid.uuid4())})
+        assert (refused.status_code, refused.json()) == (404, nothing.json())
+    assert figures(read_budget(**holder.keys)) == (100, 0, 15)
+    assert serve("commit", served).json()["used"] == 10
+    # A server finishes both.
+    assert serve("release", own).json()["reserved"] == 0
 
 
 def test_a_reservation_is_free_again_after_its_time(holder: Holder) -> None:
