@@ -27,7 +27,7 @@ from projects.models import Project
 from tests.cast import AppUser, Developer
 from tests.entitlements.credits import assert_ledger_holds, available, kinds, spend, transactions_of
 from tests.payments.actors import create_project
-from tests.payments.deliveries import deliver, events_of, set_webhook_secret, stored
+from tests.payments.deliveries import control, deliver, events_of, set_webhook_secret, stored
 from tests.payments.rows import create_end_user, create_invoice, create_plan, create_subscription, follow_subscription
 from tests.payments.shop import Shop, at_once
 from tests.scenarios.lifecycle import Life, forget_everything
@@ -233,6 +233,23 @@ def test_a_refund_that_takes_access_away_ends_the_plan_and_its_tokens(life: Life
     refunded = after(life, lambda: life.shop.api("POST", "refunds", payment_intent=intent))
     assert (refunded.status, refunded.active, refunded.epoch) == ("active", False, 1)
     agree(life.shop.project)
+
+
+def test_a_dispute_that_is_won_gives_the_periods_credits_back_as_they_were_left(life: Life) -> None:
+    project, user = life.shop.project, life.user
+    project.plans.filter(code="maker").update(credits_per_period=1000)
+    BillingPolicy.objects.create(project=project, dispute_revokes="opened")
+    after(life, life.buy)
+    spend(user, 300)
+    charge = life.shop.objects("charges")[0]["id"]
+    assert not after(life, lambda: control(life.shop, f"charges/{charge}/dispute", reason="fraudulent")).active
+    assert available(user) == 0
+    dispute = life.shop.objects("disputes")[0]["id"]
+    assert after(life, lambda: control(life.shop, f"disputes/{dispute}/close", outcome="won")).active
+    assert available(user) == 700
+    deliver(life.shop, [event | {"id": f"evt_{uuid.uuid4().hex}"} for event in events_of(life.shop)[-4:]])
+    assert kinds(transactions_of(user)) == [("grant", 1000), ("spend", -300), ("expire", -700), ("grant", 700)]
+    assert_ledger_holds(project)
 
 
 def test_a_change_of_policy_is_followed_in_the_background(acme: Project, alice: Developer, dana: AppUser) -> None:
