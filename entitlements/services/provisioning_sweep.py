@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
@@ -50,7 +50,15 @@ BATCH = 100
 # One user of an odd shape is passed over; so many in a row say that this is no LiteLLM.
 ODD_ANSWERS_MAX = 3
 RUN_SECONDS_MAX = 240.0
+# What of a run may go by with planning, which asks no proxy, before the proxies are read.
+PLANNING_SHARE = 0.5
 SWEEP = "sweep"
+
+
+class Step(Protocol):
+    """A part of a run: does what is to be done for a connection until a time, and says whether all of it was."""
+
+    def __call__(self, *, connection: Connection, until: float, swept: "Swept") -> bool: ...
 
 
 @dataclass
@@ -64,12 +72,14 @@ class Swept:
 
 
 def sweep_all(*, seconds_max: float = RUN_SECONDS_MAX) -> Swept:
-    """Sweep every connection in use for a bounded time, in any order: proxies that hang must not keep others waiting each time."""
-    swept, until = Swept(), time.monotonic() + seconds_max
-    for connection in list(Connection.objects.active().order_by("?")):
-        if time.monotonic() >= until:
-            break
-        sweep_connection(connection=connection, until=until, swept=swept)
+    """Sweep every connection in use for a bounded time: plan for all, then read back, those that work first.
+
+    The time is shared, so that one slow proxy or one large project keeps no other waiting.
+    """
+    swept, began = Swept(), time.monotonic()
+    connections = sorted(Connection.objects.active().order_by("?"), key=lambda one: bool(one.problem))
+    _take_turns(plan_missing, connections, began + seconds_max * PLANNING_SHARE, swept)
+    _take_turns(read_back, connections, began + seconds_max, swept)
     logger.info(
         "provisioning_swept planned=%s read=%s drifted=%s failed_connections=%s",
         swept.planned, swept.read, swept.drifted, swept.failed_connections,
@@ -77,29 +87,56 @@ def sweep_all(*, seconds_max: float = RUN_SECONDS_MAX) -> Swept:
     return swept
 
 
-def sweep_connection(*, connection: Connection, until: float, swept: Swept) -> None:
-    """Plan what is missing, then read back who is due. A proxy that does not answer is left until the next round."""
+def _take_turns(step: Step, connections: list[Connection], until: float, swept: Swept) -> None:
+    """Do a step for each in a fair part of the time that is left; whoever did not end in it comes again with what others leave."""
+    while connections and time.monotonic() < until:
+        unfinished = []
+        for position, connection in enumerate(connections):
+            now = time.monotonic()
+            if now >= until:
+                return
+            part = (until - now) / (len(connections) - position)
+            if not step(connection=connection, until=now + part, swept=swept):
+                unfinished.append(connection)
+        connections = unfinished
+
+
+def plan_missing(*, connection: Connection, until: float, swept: Swept) -> bool:
+    """Plan what is missing, without asking the proxy; False when the time ended first."""
     for end_user_id in _not_planned(connection):
         if time.monotonic() >= until:
-            return
+            return False
         swept.planned += follow_user(connection=connection, end_user_id=end_user_id)
+    return True
+
+
+def read_back(*, connection: Connection, until: float, swept: Swept) -> bool:
+    """Read back who is due; False when the time ended first. A proxy that does not answer is left until the next round."""
+    read_before = swept.read
     try:
-        client = client_of(connection)
-        odd = 0
-        for user in _due(connection, until):
-            try:
-                _compare(client, connection, user, swept)
-                odd = 0
-            except LiteLLMUnexpected:
-                odd += 1
-                if odd > ODD_ANSWERS_MAX:
-                    raise
+        ended = _read_due(client_of(connection), connection, until, swept)
     except (DecryptionError, LiteLLMError) as error:
         swept.failed_connections += 1
         note_problem(connection, problem_of(error))
-        return
-    if swept.read:
+        return True
+    if swept.read > read_before:
         note_answer(connection)
+    return ended
+
+
+def _read_due(client: LiteLLM, connection: Connection, until: float, swept: Swept) -> bool:
+    odd = 0
+    for user in _due(connection):
+        if time.monotonic() >= until:
+            return False
+        try:
+            _compare(client, connection, user, swept)
+            odd = 0
+        except LiteLLMUnexpected:
+            odd += 1
+            if odd > ODD_ANSWERS_MAX:
+                raise
+    return True
 
 
 def follow_user(*, connection: Connection, end_user_id: uuid.UUID) -> bool:
@@ -159,7 +196,7 @@ def _missing(connection: Connection, moment: dt.datetime) -> Any:
     )
 
 
-def _due(connection: Connection, until: float) -> Iterator[ProvisionedUser]:
+def _due(connection: Connection) -> Iterator[ProvisionedUser]:
     """Yield users whom nobody has read for long, the longest first."""
     before = clock.now() - READ_EVERY
     rows = ProvisionedUser.objects.for_project(connection.project_id).in_mode(connection.mode)
@@ -168,8 +205,6 @@ def _due(connection: Connection, until: float) -> Iterator[ProvisionedUser]:
     seen: set[uuid.UUID] = set()
     while batch := [row for row in rows[:BATCH] if row.pk not in seen]:
         for row in batch:
-            if time.monotonic() >= until:
-                return
             seen.add(row.pk)
             yield row
 

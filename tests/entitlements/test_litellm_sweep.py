@@ -11,11 +11,11 @@ from common import clock
 from entitlements.models import Connection, Entitlement, Plan, ProvisionedUser
 from entitlements.services import provisioning_sweep
 from entitlements.services.plans import update_plan
-from entitlements.services.provisioning_sweep import Swept, sweep_connection
+from entitlements.services.provisioning_sweep import Swept, plan_missing, read_back, sweep_all
 from entitlements.tasks import sweep_provisioning
 from projects.models import EndUser
 from projects.services.end_users import ensure_end_user, set_end_user_active
-from tests.cast import AppUser
+from tests.cast import AppUser, create_app_user
 from tests.entitlements.provisioned import BLOCKED, World
 from tests.litellm import create_proxy
 from tests.payments.shop import at_once
@@ -29,7 +29,9 @@ def sweep(world: World, mode: str = "test", *, seconds: float = 30, all_due: boo
     if all_due:
         ProvisionedUser.objects.for_project(world.project).update(last_read_at=None)
     swept = Swept()
-    sweep_connection(connection=world.connection(mode), until=time.monotonic() + seconds, swept=swept)
+    connection, until = world.connection(mode), time.monotonic() + seconds
+    if plan_missing(connection=connection, until=until, swept=swept):
+        read_back(connection=connection, until=until, swept=swept)
     return swept
 
 
@@ -228,3 +230,33 @@ def test_all_connections_in_use_are_swept(world: World, pro: Plan) -> None:
     sweep_provisioning()
     world.run()
     assert world.limits() == PRO_LIMITS
+
+
+def test_a_slow_proxy_keeps_no_other_waiting(
+    world: World, pro: Plan, erin: AppUser, other_project: Any, charlie: Any
+) -> None:
+    """Each answer of acme's proxy takes a second, and a round's time is over before the third."""
+    Connection.objects.exclude(project=world.project).update(is_active=False)
+    for user in (erin.end_user, EndUser.objects.create(project=world.project, external_id="third")):
+        world.hold(pro, user=user)
+    world.run()
+    other = World(other_project, charlie, create_app_user(other_project, "fay"), create_proxy(world.proxy.url))
+    other.connect()
+    other.hold(other.plan("pro", **PRO))
+    other.run()
+    world.proxy.fault("GET /v2/*", "drip", seconds=1, times=1000)
+    other.proxy.update(user_id=other.user_id(), max_budget=1)
+    new = EndUser.objects.create(project=other_project, external_id="new")
+    # What is held without a connection is planned by the sweep. One that had trouble comes after the slow one.
+    rows = Connection.objects.for_project(other_project)
+    rows.update(is_active=False)
+    other.hold(other.plan("pro"), user=new)
+    rows.update(is_active=True, problem="unreachable", problem_since=clock.now())
+    ProvisionedUser.objects.filter(project__in=[world.project, other_project]).update(last_read_at=None)
+    swept = sweep_all(seconds_max=2.8)
+    assert (swept.planned, swept.drifted, swept.failed_connections) == (1, 1, 0)
+    other.run()
+    assert (other.limits(), other.limits(user=new), other.connection().problem) == (PRO_LIMITS, PRO_LIMITS, "")
+    # What the other does not need of its part is the slow one's.
+    asked = [entry["params"] for entry in world.proxy.requests("/v2/user/info") if entry["fault"]]
+    assert len(asked) == 3
