@@ -333,6 +333,15 @@ def end_bucket(*, bucket: Bucket | str, at: dt.datetime | None = None, **wallet:
         )
 
 
+def follow_daily(*, at: dt.datetime | None = None, **wallet: Unpack[Wallet]) -> None:
+    """End what a smaller plan does not give of the day's credits, or give that back with the larger one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT credit_follow_daily(%s, %s, %s, %s)",
+            [wallet["project_id"], wallet["mode"], wallet["end_user_id"], at or clock.now()],
+        )
+
+
 def read_balance(*, at: dt.datetime | None = None, **wallet: Unpack[Wallet]) -> Balance:
     """Read what somebody has, today's credits included. Writes nothing."""
     with connection.cursor() as cursor:

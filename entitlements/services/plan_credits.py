@@ -1,7 +1,8 @@
 """The credits that come with a plan's period: given once for each period that is paid or in trial, and gone with it.
 
 Where a plan stops and holds again within the period, as with a dispute that is won, what was left of them comes back.
-Daily credits need nothing here: the ledger gives them when they are first asked for. Purchased and bonus credits are never touched.
+Daily credits are given by the ledger when they are first asked for; a smaller plan within the day ends what it does not give.
+Purchased and bonus credits are never touched.
 """
 
 import datetime as dt
@@ -13,7 +14,7 @@ from entitlements.services import ledger
 def follow_plan(entitlement: Entitlement, plan: Plan | None, moment: dt.datetime) -> None:
     """Give the period's credits, once per subscription and period; take them away when the plan does not hold any more.
 
-    Call in the transaction that wrote the entitlement. No statement for a plan that holds and has no such credits.
+    Call in the transaction that wrote the entitlement. One statement for a plan that holds and has no such credits.
     """
     wallet: ledger.Wallet = {
         "project_id": entitlement.project_id,
@@ -23,6 +24,7 @@ def follow_plan(entitlement: Entitlement, plan: Plan | None, moment: dt.datetime
     if not entitlement.holds_at(moment):
         ledger.end_bucket(**wallet, bucket=Bucket.PLAN_PERIODIC, at=moment)
         return
+    ledger.follow_daily(**wallet, at=moment)
     begin, end = entitlement.granted_period_start, granted_period_end(entitlement)
     if plan is None or not plan.credits_per_period or begin is None or (end is not None and end <= moment):
         return

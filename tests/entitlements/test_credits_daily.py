@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 
+from entitlements.models import Plan
 from entitlements.services import ledger
 from notifications.models import OutboxRow
 from projects.models import Project
@@ -24,6 +26,7 @@ from tests.entitlements.credits import (
     transactions_of,
     wallet_of,
 )
+from tests.entitlements.tokens import Holder
 from tests.payments.rows import create_plan
 
 MIDNIGHT = dt.datetime(2026, 3, 11, tzinfo=dt.UTC)
@@ -91,6 +94,27 @@ def test_a_better_plan_gives_the_difference_on_the_same_day_once(acme: Project, 
     assert available(dana, at=NOON) == 100 - 12
     assert sum(row.amount for row in transactions_of(dana, kind="daily")) == 100
     assert available(dana, at=NOON + DAY) == 100
+    assert_ledger_holds(acme)
+
+
+def test_a_smaller_plan_within_the_day_ends_what_it_does_not_give(acme: Project, dana: AppUser) -> None:
+    small, large = create_plan(acme, credits_per_day=30), create_plan(acme, credits_per_day=500)
+    subscription = Holder(dana)
+
+    def moves(plan: Plan, since: dt.datetime = NOON) -> int:
+        with time_machine.travel(since, tick=False):
+            subscription.buys(plan, since=NOON, subscription="sub_daily")
+            return available(dana, at=since)
+
+    give(dana, 50, "bonus", at=NOON)
+    assert (moves(small), moves(large)) == (80, 550)
+    spend(dana, 1, at=NOON)
+    assert (moves(large), moves(small), moves(small), moves(large), moves(small)) == (549, 79, 79, 549, 79)
+    spend(dana, 29, at=NOON)
+    assert (moves(small), moves(large)) == (50, 520)
+    spend(dana, 300, at=NOON)
+    assert (moves(small), moves(large)) == (50, 220), "only what is unspent ends, and only that comes back"
+    assert available(dana, at=MIDNIGHT) == 550
     assert_ledger_holds(acme)
 
 
