@@ -119,7 +119,7 @@ def credit_body(path: str, dana: AppUser) -> dict[str, Any]:
     ledger.grant_credits(**wallet, bucket="bonus", amount=10, key=f"test:{uuid.uuid4()}")
     if path.endswith(("spend", "reserve")):
         return {"amount": 3}
-    reserved = ledger.reserve_credits(**wallet, amount=5, key=f"test:{uuid.uuid4()}")
+    reserved = ledger.reserve_credits(**wallet, amount=5, key=f"test:{uuid.uuid4()}", actor=ledger.END_USER)
     return {"reservation_id": str(reserved.reservation_id)}
 
 
@@ -128,7 +128,7 @@ def token_body(path: str, dana: AppUser) -> dict[str, Any]:
     holder.buys(create_budget(dana.end_user.project, "tokens", 100))
     if path.endswith(("consume", "reserve")):
         return {"tokens": 3}
-    return {"reservation_id": reserve_tokens(**holder.keys, tokens=5).reservation_id}
+    return {"reservation_id": reserve_tokens(**holder.keys, tokens=5, by_user=True).reservation_id}
 
 
 def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def token_bodies(end_user: Any) -> dict[str, Any]:
 
     Plan.objects.create(project=end_user.project, code="free", name="Free", free=True, token_budget=1000)
     account = {"project_id": end_user.project_id, "mode": "test", "end_user_id": end_user.pk}
-    reserved = reserve_tokens(**account, tokens=10)
+    reserved = reserve_tokens(**account, tokens=10, by_user=True)
     return {"tokens": 1, "ttl_seconds": 60, "reservation_id": reserved.reservation_id}
 
 
@@ -198,7 +198,7 @@ def credit_bodies(end_user: Any) -> dict[str, Any]:
 
     wallet: Any = {"project_id": end_user.project_id, "mode": "test", "end_user_id": end_user.pk}
     ledger.grant_credits(**wallet, bucket="bonus", amount=1000, key=f"test:{end_user.pk}")
-    reserved = ledger.reserve_credits(**wallet, amount=10, key=f"test:reserve:{end_user.pk}")
+    reserved = ledger.reserve_credits(**wallet, amount=10, key=f"test:reserve:{end_user.pk}", actor=ledger.END_USER)
     return {"amount": 1, "ttl_seconds": 60, "reservation_id": str(reserved.reservation_id)}
 
 
