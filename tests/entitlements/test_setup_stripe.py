@@ -124,6 +124,17 @@ def test_the_old_price_is_made_inactive_at_stripe_only_when_asked(shop: Shop, tm
     assert not ReviewItem.objects.for_project(shop.project).exists(), "what was done on purpose is no drift"
 
 
+def test_without_a_key_it_says_where_one_is_put(acme: Project) -> None:
+    for mode in ("test", "live"):
+        with pytest.raises(CommandError) as refused:
+            set_up(acme, mode=mode)
+        assert refused.value.returncode == 1
+        assert str(refused.value) == (
+            f"{acme.slug} has no Stripe key for {mode} mode: PUT /api/v1/stripe/projects/{acme.pk}/config, "
+            "or the admin under Stripe → Configurations."
+        )
+
+
 def test_promoting_shows_the_differences_and_copies_test_to_live(shop: Shop, tmp_path: Path) -> None:
     text = PRO.replace("amount", 'mode = "test"\namount')
     declare(shop, tmp_path, text)

@@ -8,6 +8,7 @@ from common.errors import ApiError
 from common.modes import LIVE, MODES
 from payments.management.options import find_project
 from payments.services.setup_stripe import set_up_stripe
+from payments.stripe_api import StripeNotConfigured
 
 SOMETHING_TO_MEND, STRIPE_FAILED = 1, 2
 
@@ -46,6 +47,12 @@ class Command(BaseCommand):
                 dry_run=options["dry_run"],
                 deactivate_old=options["deactivate_old"],
             )
+        except StripeNotConfigured:
+            raise CommandError(
+                f"{project.slug} has no Stripe key for {options['mode']} mode: PUT /api/v1/stripe/projects/{project.pk}/config, "
+                "or the admin under Stripe → Configurations.",
+                returncode=SOMETHING_TO_MEND,
+            ) from None
         except ApiError as error:
             raise CommandError(f"{error.detail} What was made so far is kept.", returncode=STRIPE_FAILED) from None
         for line in setup.lines:
