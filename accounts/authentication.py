@@ -1,5 +1,6 @@
 """Who a developer's bearer token speaks for. One query per request, so that a revocation holds from the next request on."""
 
+import time
 from dataclasses import dataclass
 
 from allauth.idp.oidc.models import Token
@@ -11,7 +12,7 @@ from accounts.oidc import ACCESS_TOKEN_AUDIENCE, ACCESS_TOKEN_TYP
 from accounts.services.tokens import acting_user, hash_token
 from accounts.signing import verify_own_token
 from common.errors import NotAuthenticated
-from common.strict_jwt import TokenRefused, parse
+from common.strict_jwt import TokenExpired, TokenRefused, parse
 
 
 class InvalidToken(NotAuthenticated):
@@ -19,6 +20,13 @@ class InvalidToken(NotAuthenticated):
 
     code = "invalid_token"
     detail = "The token is not valid for this endpoint."
+
+
+class ExpiredToken(NotAuthenticated):
+    """401: a token of the right kind was sent, whose time is over."""
+
+    code = "token_expired"
+    detail = "This token has expired; sign in again or use the refresh token."
 
 
 @dataclass(frozen=True)
@@ -54,17 +62,20 @@ class DeveloperAuthentication(BaseAuthentication):
     """`typ=at+jwt, aud=payments-api`, and still in the token store."""
 
     def authenticate(self, request: Request) -> tuple[User, DeveloperToken]:
-        """Return the developer. Raises NotAuthenticated or InvalidToken (401)."""
+        """Return the developer. Raises NotAuthenticated, InvalidToken or ExpiredToken (401)."""
         value = read_bearer(request)
         try:
-            verify_own_token(parse(value), typ=ACCESS_TOKEN_TYP, audience=ACCESS_TOKEN_AUDIENCE)
+            claims = verify_own_token(parse(value), typ=ACCESS_TOKEN_TYP, audience=ACCESS_TOKEN_AUDIENCE)
+        except TokenExpired as error:
+            raise ExpiredToken from error
         except TokenRefused as error:
             raise InvalidToken from error
         rows = Token.objects.valid().select_related("user", "client__owner")
         token = rows.filter(type=Token.Type.ACCESS_TOKEN, hash=hash_token(value)).first()
         user = acting_user(token) if token is not None else None
         if token is None or user is None:
-            raise InvalidToken
+            # The store knows no leeway: it lets go of a token before its signature does.
+            raise ExpiredToken if claims["exp"] <= time.time() else InvalidToken
         return user, DeveloperToken(value=value, client_id=token.client_id)
 
     def authenticate_header(self, request: Request) -> str:

@@ -27,6 +27,10 @@ class TokenRefused(Exception):
     """A token that nobody may use; the reason is for logs and tests, not for the caller."""
 
 
+class TokenExpired(TokenRefused):
+    """A token that was good and whose time is over: only said of one whose signature is right."""
+
+
 @dataclass(frozen=True)
 class ParsedToken:
     """A well-formed token whose signature has NOT been checked."""
@@ -90,6 +94,9 @@ def verify(
                 "enforce_minimum_key_length": True,
             },
         )
+    except jwt.ExpiredSignatureError as error:
+        # The signature is checked before the times are.
+        raise TokenExpired(type(error).__name__) from error
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
         raise TokenRefused(type(error).__name__) from error
     return claims

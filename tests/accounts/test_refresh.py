@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+from allauth.idp.oidc import app_settings
 from allauth.idp.oidc.models import Token
 from django.db import connection
 
@@ -44,6 +46,28 @@ def test_an_access_token_is_no_refresh_token_and_reverse() -> None:
     pair = issue_login_tokens(user=create_developer())
     assert Api().post(PATH, {"refresh_token": pair.access_token}).status_code == 401
     assert Api(pair.refresh_token).get(ME).status_code == 401
+
+
+def test_an_expired_access_token_says_so_and_only_one_that_was_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    user = create_developer()
+    for seconds in (5, 3600):
+        # Within the leeway of the signature, and beyond it.
+        with monkeypatch.context() as patched:
+            patched.setattr(app_settings, "ACCESS_TOKEN_EXPIRES_IN", -seconds)
+            pair = issue_login_tokens(user=user)
+        expired = Api(pair.access_token).get(ME)
+        assert (expired.status_code, expired["WWW-Authenticate"]) == (401, "Bearer")
+        assert expired.json() == {
+            "code": "token_expired",
+            "detail": "This token has expired; sign in again or use the refresh token.",
+        }
+        assert Api().post(PATH, {"refresh_token": pair.refresh_token}).status_code == 200
+    header, claims, signature = pair.access_token.split(".")
+    forged = f"{header}.{claims}.{signature[::-1]}"
+    revoked = issue_login_tokens(user=user)
+    Token.objects.filter(user=user).delete()
+    for value in (forged, revoked.access_token, pair.refresh_token):
+        assert Api(value).get(ME).json()["code"] == "invalid_token"
 
 
 def test_unknown_and_missing_tokens_are_refused() -> None:
