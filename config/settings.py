@@ -47,7 +47,7 @@ def env_required(name: str) -> str:
     value = env.str(name, default="").replace("\\n", "\n").strip()
     if not value:
         raise ImproperlyConfigured(
-            f"{name} is not set. `make run` makes its own; in production set it (see .env.example)."
+            f"{name} is not set. Start `make run` first (in this folder), or set the environment of .env.example."
         )
     return value
 

@@ -170,3 +170,21 @@ def test_a_key_file_that_others_can_read_stops_the_start(tmp_path: Path) -> None
     assert "chmod 600" in refused.stderr
     file.chmod(0o600)
     assert start(tmp_path, **away).returncode == 0
+
+
+def test_a_command_without_an_environment_says_what_to_do_in_one_line(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path)}
+    for command in ("setup_stripe", "migrate", "reconcile"):
+        done = subprocess.run(
+            [sys.executable, "manage.py", command],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "SECRET_KEY is not set. Start `make run` first (in this folder), or set the environment of .env.example.\n"
+        )
