@@ -9,7 +9,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from common.ids import stripe_row_id
+from common.ids import stripe_row_id, uuid7
 from payments.models import StripeCustomer, StripeIntent
 from payments.services.intent_rows import (
     CallInProgress,
@@ -19,7 +19,8 @@ from payments.services.intent_rows import (
     claim_intent,
     settle_intent,
 )
-from payments.stripe_api import StripeAccount, stripe_account, unix
+from payments.services.ownership import TEXT_CHARS
+from payments.stripe_api import StripeAccount, StripePermissionMissing, StripeRefused, stripe_account, unix
 from projects.models import EndUser, Project
 
 CREATE_CUSTOMER = "customer_create"
@@ -53,6 +54,7 @@ def ensure_customer(*, project: Project, mode: str, end_user: EndUser) -> Stripe
     """
     known = find_customer(project=project, mode=mode, end_user=end_user)
     if known is not None:
+        fill_email(customer=known, end_user=end_user)
         return known
     account = stripe_account(project.id, mode)
     intent = claim_intent(
@@ -74,6 +76,30 @@ def ensure_customer(*, project: Project, mode: str, end_user: EndUser) -> Stripe
         # Deleted again in the same moment, or its end user was.
         raise CallInProgress()
     return made
+
+
+def fill_email(*, customer: StripeCustomer, end_user: EndUser) -> None:
+    """Give a customer that was made without an address the one that the app has told since, so that Stripe's pages show it.
+
+    One that Stripe has is the customer's own and stays. Raises: StripeFailure (503) when Stripe is away.
+    Source: https://docs.stripe.com/api/customers/update
+    """
+    if customer.email or not end_user.email:
+        return
+    account = stripe_account(customer.project_id, customer.mode)
+    try:
+        found = account.retrieve("customers", customer.stripe_customer_id)
+        if not found.get("deleted") and not found.get("email"):
+            # Twice the same comes to the same, so that a key of its own for each call is enough.
+            key = f"customer-email-{uuid7()}"
+            params = {"email": end_user.email}
+            found = account.update("customers", customer.stripe_customer_id, params, idempotency_key=key)
+    except (StripePermissionMissing, StripeRefused):
+        # What needs the customer says what is wrong with it; without the address the buyer types it in.
+        return
+    email = (found.get("email") or "")[:TEXT_CHARS]
+    StripeCustomer.objects.for_project(customer.project_id).filter(pk=customer.pk, email="").update(email=email)
+    customer.email = email
 
 
 def create_at_stripe(account: StripeAccount, intent: StripeIntent) -> StripeObject:

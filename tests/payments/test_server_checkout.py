@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from entitlements.models import Plan, PlanPrice
+from notifications.tasks import run_outbox
+from payments.models import StripeCustomer
 from projects.models import EndUser, Project
 from tests.payments.rows import create_plan, create_subscription
 from tests.payments.shop import CANCEL_URL, SUCCESS_URL, at_once, connect_stripe
@@ -47,6 +49,31 @@ def test_it_opens_a_page_at_stripe(shop: Any, acme_server: Any, sold: Plan, by_s
     user = EndUser.objects.for_project(shop.project).get(external_id="user/7")
     assert user.email == "seven@example.com"
     assert shop.objects("customers")[0]["email"] == "seven@example.com"
+
+
+def test_an_email_that_is_told_later_reaches_the_customer_and_stays_the_customers_own(
+    shop: Any, acme_server: Any, sold: Plan
+) -> None:
+    tokens = f"/api/v1/projects/{shop.project.pk}/end-user-tokens"
+    seen = acme_server.client.post(tokens, data={"user_id": "user/7"}, content_type="application/json")
+    assert seen.status_code == 200, seen.content
+    run_outbox()
+    customer = StripeCustomer.objects.for_project(shop.project).get()
+    assert (customer.email, shop.objects("customers")[0]["email"]) == ("", None)
+    # What cannot be written is no reason to refuse the sale.
+    shop.fault(f"POST /v1/customers/{customer.stripe_customer_id}", "status:400")
+    assert sell(acme_server, body()).status_code == 200
+    shop.clear_faults()
+    assert at_once(2, lambda _: sell(acme_server, body()).status_code) == [200, 200]
+    customer.refresh_from_db()
+    assert customer.email == shop.objects("customers")[0]["email"] == "seven@example.com"
+    # Somebody changed it at Stripe, and we have not heard yet.
+    shop.api("POST", f"customers/{customer.stripe_customer_id}", email="own@example.com")
+    StripeCustomer.objects.for_project(shop.project).update(email="")
+    assert sell(acme_server, body()).status_code == 200
+    customer.refresh_from_db()
+    assert customer.email == shop.objects("customers")[0]["email"] == "own@example.com"
+    assert len(shop.objects("customers")) == 1
 
 
 def test_alias_interval_and_own_addresses_are_taken(shop: Any, acme_server: Any, sold: Plan) -> None:
