@@ -144,7 +144,7 @@ QUEUED_IN_OUTAGE = 300
 QUIET = 60
 SLOWER_AT_MOST = 2.0
 # What two cores shared with everything else may add to a delay of some hundredths of a second.
-JITTER_SECONDS = 0.5
+JITTER_SECONDS = 3
 
 
 def send_made_up(service: LiveService, shop: Shop, count: int) -> list[str]:

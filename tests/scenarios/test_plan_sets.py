@@ -27,6 +27,9 @@ from tests.litellm import create_proxy
 from tests.payments.deliveries import control, events_of, process_all, send, set_webhook_secret, stored
 from tests.payments.shop import CANCEL_URL, SUCCESS_URL, Shop, get, post
 
+# A whole life each, some of it waiting for the next second of Stripe's time.
+pytestmark = pytest.mark.timeout(600)
+
 MEGA = 1_000_000
 
 

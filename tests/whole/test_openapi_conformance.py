@@ -112,6 +112,9 @@ class World:
             case.headers.pop("X-Project-ID", None)
             if "webhook" in case.path and isinstance(case.body, dict):
                 case.body = an_event() | case.body
+            if case.path == "/api/v1/projects/{project_id}" and isinstance(case.body, dict):
+                # The shared address has its bound, and other tests' projects are on it.
+                case.body = {name: value for name, value in case.body.items() if name in ("name", "description")}
             if case.path.endswith("/webhook-events/replay"):
                 case.body = {"all_dead": True}
             if case.path.endswith("/usage/events") and isinstance(case.body, dict):
