@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# One more than the cores of a small machine: many tests wait for processes, leases and the next second.
+WORKERS ?= 3
 ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
