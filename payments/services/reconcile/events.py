@@ -168,7 +168,8 @@ def _store(followed: Followed, search: EventSearch, event: StripeObject) -> bool
         return False
     created = from_unix(event.get("created"))
     before = search.effects_from or followed.since
-    is_past = created is not None and before is not None and created < before
+    # Stripe tells whole seconds: what happened in the second in which following began counts as followed.
+    is_past = created is not None and before is not None and created < before.replace(microsecond=0)
     return store_event(
         project_id=followed.project_id,
         mode=followed.mode,

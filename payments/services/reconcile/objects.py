@@ -260,9 +260,9 @@ def _examine(sweep: Sweep, kind: Kind, object_id: str, listed: StripeObject | No
 def _cause(sweep: Sweep, listed: StripeObject | None, row: Mapping[str, Any] | None) -> Cause:
     """Say why an object is written. What happened before this service followed the account causes nothing."""
     created = from_unix(listed.get("created")) if listed else None
-    is_past = (
-        row is None and created is not None and sweep.followed.since is not None and created < sweep.followed.since
-    )
+    # Stripe tells whole seconds: what was made in the second in which following began counts as followed.
+    since = sweep.followed.since.replace(microsecond=0) if sweep.followed.since else None
+    is_past = row is None and created is not None and since is not None and created < since
     return Cause(source=sweep.source, without_effects=sweep.without_effects or is_past)
 
 
