@@ -356,7 +356,7 @@ def test_every_operation_was_seen_to_succeed_and_to_refuse() -> None:
     if len(answered) < len(OPERATION_IDS):
         pytest.skip("only some of the operations were called")
     kinds = {label: {status // 100 for status in statuses} for label, statuses in answered.items()}
-    # Which examples meet what exists is chance, and one operation's success may take away what another needs: nearly all are seen.
+    # In some runs one or two are not seen to succeed (preview-update, PUT of a project), and why is not known: a bound until it is.
     never = {label for label, seen in kinds.items() if 2 not in seen} - NEVER_POSSIBLE_HERE
     assert len(never) <= UNLUCKY_AT_MOST, never
     assert [label for label, seen in kinds.items() if 4 not in seen] == []
