@@ -167,9 +167,11 @@ def _store(followed: Followed, search: EventSearch, event: StripeObject) -> bool
     except MalformedEvent:
         return False
     created = from_unix(event.get("created"))
-    before = search.effects_from or followed.since
-    # Stripe tells whole seconds: what happened in the second in which following began counts as followed.
-    is_past = created is not None and before is not None and created < before.replace(microsecond=0)
+    # Stripe tells whole seconds: what happened in the second in which following began counts as followed, while what
+    # happened in the second of a restore was most likely sent before the loss.
+    since = followed.since.replace(microsecond=0) if followed.since else None
+    before = search.effects_from or since
+    is_past = created is not None and before is not None and created < before
     return store_event(
         project_id=followed.project_id,
         mode=followed.mode,
