@@ -20,9 +20,12 @@ Status = OutboxRow.Status
 Executor = Callable[[OutboxRow], Mapping[str, Any] | None]
 # Told of a row that became a dead letter, in the transaction that says so.
 DeadLetterNotice = Callable[[OutboxRow], None]
+# Told of a row that its peer has taken, in the transaction that marks it as done: whoever stamps `…_sent_at` does it here.
+DoneNotice = Callable[[OutboxRow], None]
 
 _executors: dict[str, Executor] = {}
 _dead_letter_notices: list[DeadLetterNotice] = []
+_done_notices: dict[str, list[DoneNotice]] = {}
 
 
 class EffectSkipped(Exception):
@@ -67,6 +70,18 @@ def register_dead_letter_notice(notice: DeadLetterNotice) -> None:
 def dead_letter_notices() -> list[DeadLetterNotice]:
     """Return who is told of dead letters."""
     return list(_dead_letter_notices)
+
+
+def register_done_notice(kind: str, notice: DoneNotice) -> None:
+    """Say who is told when rows of a kind are done; once per process, in `AppConfig.ready`."""
+    notices = _done_notices.setdefault(kind, [])
+    if notice not in notices:
+        notices.append(notice)
+
+
+def done_notices(kind: str) -> list[DoneNotice]:
+    """Return who is told when rows of a kind are done."""
+    return list(_done_notices.get(kind, ()))
 
 
 class Effect(TypedDict):

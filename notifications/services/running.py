@@ -20,7 +20,14 @@ from common.failpoints import failpoint
 from common.locks import LEASE_OUTBOX
 from common.logs import redact
 from notifications.models import OutboxRow
-from notifications.services.outbox import EffectSkipped, EffectWaits, dead_letter_notices, executable_kinds, executor_of
+from notifications.services.outbox import (
+    EffectSkipped,
+    EffectWaits,
+    dead_letter_notices,
+    done_notices,
+    executable_kinds,
+    executor_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +145,7 @@ def carry_out_row(row: OutboxRow) -> None:
         _note_failure(row, error)
     else:
         failpoint("outbox.before_stamp")
-        _finish(row, status=Status.DONE, result=result)
+        _mark_done(row, result)
 
 
 def pause_seconds(attempts: int) -> float:
@@ -174,6 +181,21 @@ def _put_back(row: OutboxRow, cause: EffectWaits) -> None:
     if cause.holds_its_kind:
         rows = OutboxRow.objects.for_project(row.project_id).filter(mode=row.mode, kind=row.kind, status=Status.PENDING)
         rows.filter(next_attempt_at__lte=Now()).update(next_attempt_at=until, wait_reason=cause.reason)
+
+
+def _mark_done(row: OutboxRow, result: Mapping[str, Any] | None) -> None:
+    """Note what the peer took, and tell those who keep a stamp of their own, in one transaction.
+
+    A notice that fails costs its stamp and not a second effect: the peer has taken this one.
+    """
+    try:
+        with transaction.atomic():
+            if _finish(row, status=Status.DONE, result=result):
+                for notice in done_notices(row.kind):
+                    notice(row)
+    except Exception as error:
+        logger.exception("outbox_notice_failed row=%s kind=%s", row.pk, row.kind)
+        _finish(row, status=Status.DONE, result=result, error=f"It was taken, but noting that failed: {error}")
 
 
 def _finish(row: OutboxRow, *, status: str, result: Mapping[str, Any] | None = None, error: str = "") -> bool:
