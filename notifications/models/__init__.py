@@ -1,5 +1,16 @@
 """The tables of what leaves the service, one noun a module."""
 
+from notifications.models.alerts import AlertIncident, AlertKind, AlertRule, AlertTarget
+from notifications.models.brand import Brand, MailOptOut
 from notifications.models.outbox import OutboxRow, OutboxRowQuerySet
 
-__all__ = ["OutboxRow", "OutboxRowQuerySet"]
+__all__ = [
+    "AlertIncident",
+    "AlertKind",
+    "AlertRule",
+    "AlertTarget",
+    "Brand",
+    "MailOptOut",
+    "OutboxRow",
+    "OutboxRowQuerySet",
+]
