@@ -39,6 +39,7 @@ class ReviewItem(models.Model):
         DRIFT = "drift", "Differs from Stripe without an event"
         INVARIANT = "invariant", "A rule of the data is broken"
         REPORT = "report", "User report"
+        WEBHOOK_ENDPOINT = "webhook_endpoint", "The app's webhook endpoint was disabled"
 
     class Status(models.TextChoices):
         PENDING = "pending", "Pending"

@@ -3,6 +3,7 @@
 from notifications.models.alerts import AlertIncident, AlertKind, AlertRule, AlertTarget
 from notifications.models.brand import Brand, MailOptOut
 from notifications.models.outbox import OutboxRow, OutboxRowQuerySet
+from notifications.models.webhooks import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "AlertIncident",
@@ -13,4 +14,6 @@ __all__ = [
     "MailOptOut",
     "OutboxRow",
     "OutboxRowQuerySet",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]
