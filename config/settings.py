@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from common.encryption import parse_key_ring
 from common.logs import logging_config
 from config.environment import (
+    MAIL_SECONDS,
     check_ed25519_keys,
     check_rsa_key,
     read_address,
@@ -282,10 +283,14 @@ RECONCILE_PAGE_SIZE = read_number(env, "RECONCILE_PAGE_SIZE", default=100, at_le
 # Effects that leave the service, mail among them. Without EMAIL_URL mails are kept as files and /readyz says so.
 OUTBOX_MAX_ATTEMPTS = read_number(env, "OUTBOX_MAX_ATTEMPTS", default=20, at_least=1, at_most=100)
 vars().update(read_mail_settings(env, "EMAIL_URL", unsent_dir=VAR_DIR / "mail"))
-EMAIL_TIMEOUT = 10
+EMAIL_TIMEOUT = MAIL_SECONDS
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
+# Domains that projects may send from, besides that of DEFAULT_FROM_EMAIL: whoever sends in a name must be allowed to by its DNS.
+MAIL_FROM_DOMAINS = env.list("MAIL_FROM_DOMAINS", default=[])
 # The bodies of events are emptied after so long; Stripe itself lists events for 30 days.
 EVENT_BODY_RETENTION_DAYS = read_number(env, "EVENT_BODY_RETENTION_DAYS", default=90, at_least=1, at_most=3650)
+# Single reports of usage are folded into their totals after so long, with their keys. Longer than a report's time may lie back.
+USAGE_EVENT_RETENTION_DAYS = read_number(env, "USAGE_EVENT_RETENTION_DAYS", default=90, at_least=36, at_most=3650)
 
 # Token budgets: what happens while Redis is away, and how often what was used is written to PostgreSQL (docs/tokens.md).
 TOKEN_BUDGET_FAIL_MODE: str = read_word(env, "TOKEN_BUDGET_FAIL_MODE", default="closed", words=("closed", "open"))

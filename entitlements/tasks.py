@@ -2,10 +2,11 @@
 
 from celery import shared_task
 
-from entitlements.services.credit_rounds import end_overdue_reservations
+from entitlements.services.credit_rounds import end_overdue_reservations, give_months_of_given_plans
 from entitlements.services.overage import close_ended_periods
 from entitlements.services.provisioning_sweep import sweep_all
 from entitlements.services.token_journal import prune_marks
+from entitlements.services.usage_retention import fold_old_reports
 
 
 @shared_task(name="entitlements.tasks.sweep_provisioning", acks_late=False, ignore_result=True)
@@ -30,3 +31,15 @@ def prune_token_marks() -> None:
 def end_credit_reservations() -> None:
     """Give credits back whose reservation is over."""
     end_overdue_reservations()
+
+
+@shared_task(name="entitlements.tasks.give_credit_months", acks_late=False, ignore_result=True)
+def give_credit_months() -> None:
+    """Give the next month's credits of plans that were given by hand."""
+    give_months_of_given_plans()
+
+
+@shared_task(name="entitlements.tasks.fold_old_usage", acks_late=False, ignore_result=True)
+def fold_old_usage() -> None:
+    """Fold reports of usage past their retention into their totals; what one run does not finish the next one does."""
+    fold_old_reports()

@@ -45,6 +45,7 @@ class Entitlement(models.Model):
     period_start = models.DateTimeField(null=True, blank=True)
     period_end = models.DateTimeField(null=True, blank=True)
     # The begin of the latest period that is paid, or in trial: budgets and periodic credits are given once for each.
+    # Of a plan that was given by hand: when that was; its periodic credits come by the month from then on.
     granted_period_start = models.DateTimeField(null=True, blank=True)
     # Raised whenever something is taken away, so that entitlement tokens made before are worth nothing.
     epoch = models.PositiveIntegerField(default=0)
@@ -64,7 +65,10 @@ class Entitlement(models.Model):
                 fields=["project", "mode", "epoch_raised_at"],
                 condition=Q(epoch_raised_at__isnull=False),
                 name="entitlement_epochs",
-            )
+            ),
+            models.Index(
+                fields=["project", "mode"], condition=Q(active=True, subscription_id=""), name="entitlement_given"
+            ),
         ]
 
     def __str__(self) -> str:

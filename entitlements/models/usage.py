@@ -1,7 +1,8 @@
 """Metered usage: what is counted, how much a plan includes, what was reported, and what the rest costs.
 
 Invariants: an event counts once, in exactly one period, and a total is always the sum of its events; a period is closed once, and
-a closed one takes no more events. Quantities and rates are exact decimals; amounts are whole minor units, rounded once per charge.
+a closed one for which somebody pays takes no more events. Quantities and rates are exact decimals; amounts are whole minor units,
+rounded once per charge.
 """
 
 import uuid
@@ -168,7 +169,7 @@ class UsageTotalQuerySet(models.QuerySet["UsageTotal"]):
 
 
 class UsageTotal(models.Model):
-    """How much of a meter an end user has used in a period: the sum of its events, written with them."""
+    """How much of a meter an end user has used in a period: the sum of its events, also of those that are not kept any more."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="usage_totals")
@@ -189,6 +190,14 @@ class UsageTotal(models.Model):
     )
     settled_amount = models.DecimalField(
         max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, default=Decimal(0), db_default=Decimal(0)
+    )
+    # What of it is the sum of events that are not kept any more.
+    folded_used = models.DecimalField(
+        max_digits=TOTAL_DIGITS, decimal_places=QUANTITY_PLACES, default=Decimal(0), db_default=Decimal(0)
+    )
+    folded_events = models.PositiveBigIntegerField(default=0, db_default=0)
+    folded_late = models.DecimalField(
+        max_digits=TOTAL_DIGITS, decimal_places=QUANTITY_PLACES, default=Decimal(0), db_default=Decimal(0)
     )
 
     objects = UsageTotalQuerySet.as_manager()

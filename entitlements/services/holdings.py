@@ -29,7 +29,7 @@ class Standing:
     """What an end user is on, as whoever sells it says. A standing of nothing at all is `Standing()`.
 
     It holds while `active`, until `active_until` when that is set. `granted_period_start` is the begin of the latest period
-    that is paid for, or in trial.
+    that is paid for, or in trial; of a plan that was given by hand, when that was.
     """
 
     plan: Plan | None = None
@@ -93,11 +93,15 @@ def hold_plan(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, stand
 
 
 def give_plan(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, plan: Plan, cause: str) -> Holding:
-    """Put an end user on a plan by hand, as on an internal one that nobody can buy. It stands above what was bought."""
+    """Put an end user on a plan by hand, as on an internal one that nobody can buy. It stands above what was bought.
+
+    Its periodic credits come by the month from now on; another plan that is given instead goes on in these months.
+    """
     lock_holdings(project_id=project_id, mode=mode, end_user_ids=[end_user_id])
     known = _known(project_id, mode, end_user_id)
     empty = Entitlement(project_id=project_id, mode=mode, end_user_id=end_user_id)
-    return _hold(known, empty, Standing(plan=plan, active=True), cause)
+    since = known.granted_period_start if known is not None and known.is_given else None
+    return _hold(known, empty, Standing(plan=plan, active=True, granted_period_start=since or clock.now()), cause)
 
 
 def take_given_plan(

@@ -167,26 +167,6 @@ def grant_credits(
     return _give("grant", bucket, amount, key, expires_at, reason, source, actor, at, wallet)
 
 
-def grant_period(
-    *,
-    bucket: Bucket | str,
-    amount: int,
-    key: str,
-    expires_at: dt.datetime | None,
-    reason: str = "",
-    source: str = "",
-    at: dt.datetime | None = None,
-    **wallet: Unpack[Wallet],
-) -> Posted:
-    """Give a period's credits once. When they were given before and have ended before their time, give back what was left then.
-
-    Raises: KeyReused (409) when the key did something else.
-    """
-    return _give(
-        "grant", bucket, amount, key, expires_at, reason, source, SYSTEM, at, wallet, function="credit_grant_period"
-    )
-
-
 def spend_credits(
     *,
     amount: int,
@@ -333,12 +313,30 @@ def end_bucket(*, bucket: Bucket | str, at: dt.datetime | None = None, **wallet:
         )
 
 
-def follow_daily(*, at: dt.datetime | None = None, **wallet: Unpack[Wallet]) -> None:
-    """End what a smaller plan does not give of the day's credits, or give that back with the larger one."""
+def follow_plan(
+    *,
+    plan_id: uuid.UUID | None,
+    name: str,
+    amount: int,
+    period_key: str,
+    expires_at: dt.datetime | None,
+    source: str,
+    at: dt.datetime,
+    **wallet: Unpack[Wallet],
+) -> None:
+    """Bring the day's and the period's credits in line with the plan that holds. One statement; the same again changes nothing.
+
+    A larger plan gives the difference once per day and period, a smaller one ends what it does not give and is unspent. Where a
+    period that had ended holds again, what was left comes back. `period_key` names the period that is paid for; "" = none.
+    """
+    whose: list[Any] = [wallet["project_id"], wallet["mode"], wallet["end_user_id"]]
+    asked = _fingerprint("grant", wallet, [str(Bucket.PLAN_PERIODIC)])
+    values: list[Any] = [*whose, plan_id, amount, period_key, asked, expires_at, source[:255], at, name[:500]]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT credit_follow_daily(%s, %s, %s, %s)",
-            [wallet["project_id"], wallet["mode"], wallet["end_user_id"], at or clock.now()],
+            "SELECT credit_follow_daily(%s, %s, %s, %s),"
+            " credit_follow_period(%s, %s, %s, %s::uuid, %s, %s, %s, %s::timestamptz, %s, %s, %s)",
+            [*whose, at, *values],
         )
 
 
@@ -366,7 +364,6 @@ def _give(
     wallet: Wallet,
     *,
     exactly: bool = False,
-    function: str = "credit_grant",
 ) -> Posted:
     name = str(Bucket(bucket))
     asked = _fingerprint(kind, wallet, [amount, reason] if exactly else [name])
@@ -374,7 +371,7 @@ def _give(
         name, _checked_amount(amount), _checked_key(key), asked, expires_at, source[:255], kind, at or clock.now(), actor,
         reason[:500],
     ]  # fmt: skip
-    return _posted(*_call(function, wallet, values))
+    return _posted(*_call("credit_grant", wallet, values))
 
 
 def _finish(

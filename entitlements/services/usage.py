@@ -86,19 +86,20 @@ _COUNT = """
     )
     SELECT event_key, late FROM added
 """
-# Usage that a total does not have, or has too much of; nothing while every total is the sum of its events.
+# Usage that a total does not have, or has too much of; nothing while every total is the sum of its events and of what was folded.
 USAGE_DIFFERENCES = """
     SELECT coalesce(total.project_id, summed.project_id) AS project_id, coalesce(total.mode, summed.mode) AS mode,
         coalesce(total.period_id, summed.period_id) AS period_id, coalesce(total.meter_id, summed.meter_id) AS meter_id,
-        coalesce(total.used, 0) - coalesce(summed.used, 0) AS used
+        coalesce(total.used, 0) - coalesce(total.folded_used, 0) - coalesce(summed.used, 0) AS used
     FROM entitlements_usagetotal total
     FULL JOIN (
         SELECT project_id, mode, period_id, meter_id, sum(quantity) AS used, count(*) AS events,
             coalesce(sum(quantity) FILTER (WHERE late), 0) AS late
         FROM entitlements_usageevent GROUP BY project_id, mode, period_id, meter_id
     ) summed USING (project_id, mode, period_id, meter_id)
-    WHERE total.used IS DISTINCT FROM summed.used OR total.events IS DISTINCT FROM summed.events
-        OR total.late IS DISTINCT FROM summed.late
+    WHERE total.used - total.folded_used IS DISTINCT FROM coalesce(summed.used, 0)
+        OR total.events - total.folded_events IS DISTINCT FROM coalesce(summed.events, 0)
+        OR total.late - total.folded_late IS DISTINCT FROM coalesce(summed.late, 0)
 """
 
 # Two periods of one user and mode in which the same moment lies; none ever.

@@ -222,16 +222,16 @@ def _cut(begin: dt.datetime, end: dt.datetime, moment: dt.datetime) -> tuple[dt.
     if moment < end and length <= LONGEST:
         return begin, end
     if moment < end:
-        first, last = _month_around(begin, moment)
+        first, last = month_around(begin, moment)
         # A rest of a few days belongs to the month before it.
         return first, end if last + dt.timedelta(days=3) >= end else last
     if length < SHORTEST_MONTH:
         passed = (moment - end) // length
         return end + passed * length, end + (passed + 1) * length
-    return _month_around(end, moment)
+    return month_around(end, moment)
 
 
-def _month_around(anchor: dt.datetime, moment: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+def month_around(anchor: dt.datetime, moment: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
     """Count months from an anchor, always by the anchor's day: the 31st, the 28th, the 31st."""
     passed = (moment.year - anchor.year) * 12 + moment.month - anchor.month
     if _months_after(anchor, passed) > moment:
