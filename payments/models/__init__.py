@@ -5,6 +5,7 @@ from payments.models.config import StripeConfig, StripeCredentials
 from payments.models.history import SubscriptionChange
 from payments.models.inbox import SyncLease, WebhookEvent
 from payments.models.intents import CheckoutSession, StripeIntent
+from payments.models.license_purchases import LIFETIME_LICENSE, LicensePurchase
 from payments.models.mirror import MirrorFailure
 from payments.models.money import Dispute, Invoice, Refund
 from payments.models.policy import BillingPolicy, Trial
@@ -13,6 +14,7 @@ from payments.models.reconciliation import Drift, EventCursor, ReconcileRun
 from payments.models.rollups import RevenueDay, RevenueDelta, SubscriptionGauge, SubscriptionGaugeDelta
 
 __all__ = [
+    "LIFETIME_LICENSE",
     "BillingPolicy",
     "CheckoutSession",
     "CreditClawback",
@@ -21,6 +23,7 @@ __all__ = [
     "Drift",
     "EventCursor",
     "Invoice",
+    "LicensePurchase",
     "MirrorFailure",
     "ReconcileRun",
     "Refund",

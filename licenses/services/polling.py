@@ -1,0 +1,121 @@
+"""Asks GitHub whether invitations were accepted: there is no webhook that would say so to the team's token.
+
+Invariants: open invitations are listed once per organisation and round, page by page, and only who is not on the list is asked for
+alone; a seat is claimed before GitHub is called, so that two rounds at once do not ask twice; an error leaves everything as it is.
+"""
+
+import datetime as dt
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.db.models import F
+
+from common import clock
+from licenses.models import License, LicenseSeat, LicenseState
+from licenses.services.github import GitHub, GitHubError, NotConnected, NotFound, State
+from licenses.services.invitations import note_accepted, note_ended
+
+logger = logging.getLogger(__name__)
+
+CLAIMED_AT_ONCE = 500
+CLAIM = dt.timedelta(minutes=5)
+# How soon an invitation is asked about again, by its age: most are accepted at once or on the next day.
+PACE = (
+    (dt.timedelta(hours=1), dt.timedelta(minutes=1)),
+    (dt.timedelta(days=1), dt.timedelta(minutes=10)),
+    (dt.timedelta(days=365), dt.timedelta(hours=1)),
+)
+ASK_AGAIN = dt.timedelta(seconds=10)
+Ended = License.InvitationEnd
+
+
+def poll_invitations() -> int:
+    """Ask about every invitation that is due; returns how many licences moved."""
+    groups: dict[tuple[uuid.UUID, str, str], list[LicenseSeat]] = defaultdict(list)
+    for seat in _claim():
+        groups[seat.project_id, seat.mode, seat.team_slug].append(seat)
+    pending: dict[tuple[uuid.UUID, str], set[str]] = {}
+    moved = 0
+    for (project_id, mode, team_slug), seats in groups.items():
+        try:
+            github = GitHub(project_id, mode, team_slug=team_slug)
+            if (project_id, mode) not in pending:
+                pending[project_id, mode] = {(one.login or "").casefold() for one in github.list_invitations()}
+            moved += _ask(github, seats, pending[project_id, mode])
+        except NotConnected:
+            continue
+        except GitHubError as error:
+            # The claim's time is the pause; GitHub may ask for a longer one.
+            logger.warning("license_poll_failed project=%s mode=%s error=%s", project_id, mode, type(error).__name__)
+            if error.retry_at is not None:
+                rows = LicenseSeat.objects.for_project(project_id).filter(pk__in=[seat.pk for seat in seats])
+                rows.filter(next_check_at__isnull=False).update(next_check_at=error.retry_at)
+    return moved
+
+
+def check_soon(holder: License) -> bool:
+    """Have a licence's invitation asked about in the next round; False when that is under way, or nothing is to be asked."""
+    if holder.state != LicenseState.INVITED or holder.invitation_ended_as:
+        return False
+    rows = LicenseSeat.objects.for_project(holder.project_id).filter(license=holder, revision=holder.revision)
+    return bool(rows.filter(next_check_at__gt=clock.now() + ASK_AGAIN).update(next_check_at=clock.now()))
+
+
+def _claim() -> Sequence[LicenseSeat]:
+    """Take the seats that are due, and put them off for as long as asking may take."""
+    now = clock.now()
+    with transaction.atomic():
+        due = LicenseSeat.objects.filter(
+            next_check_at__lte=now,
+            removed_at__isnull=True,
+            license__state=LicenseState.INVITED,
+            license__revision=F("revision"),
+        )
+        rows = list(
+            due.select_related("license")
+            .select_for_update(of=("self",), skip_locked=True)
+            .order_by("next_check_at")[:CLAIMED_AT_ONCE]
+        )
+        LicenseSeat.objects.filter(pk__in=[row.pk for row in rows]).update(next_check_at=now + CLAIM)
+    return rows
+
+
+def _ask(github: GitHub, seats: Sequence[LicenseSeat], pending: set[str]) -> int:
+    moved = 0
+    for seat in seats:
+        if seat.login.casefold() not in pending:
+            moved += _look_at(github, seat, pending)
+        else:
+            _wait(seat)
+    return moved
+
+
+def _look_at(github: GitHub, seat: LicenseSeat, pending: set[str]) -> bool:
+    """Ask about one who is on no list of open invitations, by today's login."""
+    holder = seat.license
+    try:
+        login = github.user_by_id(seat.github_user_id).login
+    except NotFound:
+        return note_ended(holder=holder, revision=seat.revision, ended_as=Ended.DECLINED)
+    if login.casefold() in pending:
+        _wait(seat)
+        return False
+    standing = github.standing(login, invited_at=holder.invited_at)
+    if standing.state == State.ACTIVE:
+        return note_accepted(holder=holder, revision=seat.revision)
+    if standing.state == State.PENDING:
+        _wait(seat)
+        return False
+    ended = Ended.EXPIRED if standing.state == State.EXPIRED else Ended.DECLINED
+    return note_ended(holder=holder, revision=seat.revision, ended_as=ended)
+
+
+def _wait(seat: LicenseSeat) -> None:
+    now = clock.now()
+    age = now - (seat.license.invited_at or now)
+    pause = next(pause for until, pause in PACE if age < until or until == PACE[-1][0])
+    rows = LicenseSeat.objects.for_project(seat.project_id).filter(pk=seat.pk, next_check_at__isnull=False)
+    rows.update(next_check_at=now + pause)
