@@ -1,4 +1,4 @@
-"""Puts the parts together: the API under /v1, the hosted pages, the switches under /_sandbox, LiteLLM under /_litellm."""
+"""Puts the parts together: the API under /v1, the hosted pages, the switches under /_sandbox, LiteLLM and GitHub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from . import console, control, delivery, hosted, litellm, money_switches, violations
+from . import console, control, delivery, github, hosted, litellm, money_switches, violations
 from .dispatch import ConnectionDropped, Dispatcher
 from .errors import StripeError
 from .store import Store
@@ -28,9 +28,8 @@ def open_store(data_directory: Path, *, reset: bool = False, public_url: str = "
     if reset:
         for name in (DATABASE_NAME, DATABASE_NAME + "-wal", DATABASE_NAME + "-shm"):
             (data_directory / name).unlink(missing_ok=True)
-    return Store(
-        data_directory / DATABASE_NAME, extra_schema=[*delivery.SCHEMA, *litellm.SCHEMA], public_url=public_url
-    )
+    schema = [*delivery.SCHEMA, *litellm.SCHEMA, *github.SCHEMA]
+    return Store(data_directory / DATABASE_NAME, extra_schema=schema, public_url=public_url)
 
 
 def create_app(dispatcher: Dispatcher) -> Flask:
@@ -43,6 +42,7 @@ def create_app(dispatcher: Dispatcher) -> Flask:
     app.register_blueprint(money_switches.blueprint(dispatcher.store))
     app.register_blueprint(hosted.blueprint(dispatcher.store))
     app.register_blueprint(litellm.blueprint(dispatcher))
+    app.register_blueprint(github.blueprint(dispatcher))
     app.register_blueprint(violations.blueprint())
 
     @app.route("/", defaults={"rest": ""}, methods=API_METHODS)

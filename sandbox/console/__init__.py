@@ -6,24 +6,14 @@ handlers that the API and the JSON switches use.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from .. import clock
 from ..dispatch import Dispatcher
 from ..errors import StripeError
 from . import account_pages, api, delivery_pages, fault_pages, setting_pages, time_pages, views
-
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+from .guard import add_guard
 
 
 def blueprint(dispatcher: Dispatcher) -> Blueprint:
@@ -45,19 +35,7 @@ def blueprint(dispatcher: Dispatcher) -> Blueprint:
     time_pages.add_routes(pages, dispatcher)
     api.add_routes(pages, dispatcher)
 
-    @pages.before_request
-    def refuse_other_sites() -> None:
-        # The page asks for no password, so another site open in the same browser must not press its buttons.
-        origin = request.headers.get("Origin")
-        foreign = origin not in (None, "null") and urlsplit(str(origin)).netloc != request.host
-        if request.method != "GET" and (foreign or request.headers.get("Sec-Fetch-Site") == "cross-site"):
-            raise StripeError("The control page takes orders from itself only.", http_status=403)
-
-    @pages.after_request
-    def add_headers(response: Response) -> Response:
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+    add_guard(pages, lambda path: True)
 
     @pages.context_processor
     def now() -> dict[str, object]:

@@ -6,13 +6,12 @@ Invariant: it shows no key (except once, when a proxy is made), works without Ja
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from .. import clock
-from ..console import HEADERS
+from ..console.guard import add_guard
 from ..errors import StripeError
 from ..store import Store, Tx
 from . import state
@@ -26,7 +25,7 @@ DONE = {"spent": "One dollar more was used up.", "changed": "The budget was chan
 
 def add_routes(routes: Blueprint, store: Store) -> None:
     """Add the pages."""
-    _guard(routes)
+    add_guard(routes, lambda path: path.rstrip("/") == "/_litellm" or path.startswith("/_litellm/_proxies"))
 
     @routes.get("/_litellm", strict_slashes=False)
     def show_proxies() -> ResponseReturnValue:
@@ -65,25 +64,6 @@ def add_routes(routes: Blueprint, store: Store) -> None:
                 user.pop("spend")
                 state.save_user(tx, proxy, {**user, "max_budget": BY_HAND_BUDGET})
         return redirect(url_for("litellm.show_users", proxy_id=proxy_id, done=what), 303)
-
-
-def _guard(routes: Blueprint) -> None:
-    def is_page() -> bool:
-        return request.path.rstrip("/") == "/_litellm" or request.path.startswith("/_litellm/_proxies")
-
-    @routes.before_request
-    def refuse_other_sites() -> None:
-        origin = request.headers.get("Origin")
-        foreign = origin not in (None, "null") and urlsplit(str(origin)).netloc != request.host
-        if request.method != "GET" and (foreign or request.headers.get("Sec-Fetch-Site") == "cross-site"):
-            raise StripeError("The page takes orders from itself only.", http_status=403)
-
-    @routes.after_request
-    def add_headers(response: Response) -> Response:
-        if is_page():
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
-        return response
 
 
 def _found(tx: Tx, proxy_id: str) -> Proxy:
