@@ -34,6 +34,10 @@ from projects.services.end_user_tokens import EndUserToken, mint_end_user_token
 SHOPPER_COOKIE = "demo_shopper"
 TOKEN_SECONDS = 3600
 SHOWN_PAYMENTS = 10
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#3358d4"/>'
+    '<path d="M7 12h18M7 16h18v6H7v-12h18v6" fill="none" stroke="#fff" stroke-width="2.5"/></svg>'
+)
 TEST_CARDS = (
     ("4242 4242 4242 4242", "pays"),
     ("4000 0000 0000 0002", "is declined"),
@@ -234,7 +238,14 @@ def new_shopper(request: HttpRequest) -> HttpResponse:
     return response
 
 
+@require_safe
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Return the icon that browsers ask for by themselves."""
+    return HttpResponse(ICON, content_type="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"})
+
+
 urlpatterns = [
+    path("favicon.ico", favicon, name="favicon"),
     path("demo/", shop, name="demo"),
     path("demo/buy", buy, name="demo-buy"),
     path("demo/buy-credits", buy_credits, name="demo-buy-credits"),

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
 from django.views.decorators.http import require_safe
+from django.views.generic import RedirectView
 
 SHOWN_MAX = 100
 # As Django's file backend names them; nothing else in the directory is ever opened.
@@ -59,5 +60,7 @@ def _content(message: EmailMessage, kind: str) -> str:
 
 urlpatterns = [
     path("dev/mail", mailbox, name="dev-mail"),
+    # Paths are never redirected in general (APPEND_SLASH is off); this one is typed by hand.
+    path("dev/mail/", RedirectView.as_view(pattern_name="dev-mail")),
     path("dev/mail/<str:name>", one_mail, name="dev-mail-one"),
 ]

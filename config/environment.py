@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import environ
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,6 +16,19 @@ Number = TypeVar("Number", int, float)
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 RSA_BITS_MIN = 2048
+# Mail providers that are reached by their API, with what each needs. Source: https://anymail.dev/en/stable/esps/
+MAIL_PROVIDERS = {
+    "brevo": ("api_key",),
+    "mailersend": ("api_token",),
+    "mailgun": ("api_key", "sender_domain"),
+    "mailjet": ("api_key", "secret_key"),
+    "postmark": ("server_token",),
+    "resend": ("api_key",),
+    "scaleway": ("secret_key", "project_id"),
+    "sendgrid": ("api_key",),
+    "sparkpost": ("api_key",),
+}
+MAIL_SECONDS = 10
 
 
 def read_number(env: environ.Env, name: str, *, default: Number, at_least: Number, at_most: Number) -> Number:
@@ -73,17 +86,37 @@ def read_mail_settings(env: environ.Env, name: str, *, unsent_dir: Path) -> dict
         }
     try:
         parts = urlsplit(text)
+        if parts.scheme in MAIL_PROVIDERS:
+            return _read_mail_provider(name, parts)
         is_good = parts.scheme in default_ports and parts.port != 0
         is_good = is_good and (bool(parts.hostname) or default_ports[parts.scheme] is None)
     except ValueError:
         is_good = False
     if not is_good:
         raise ImproperlyConfigured(
-            f"{name} must be smtp+tls://USER@host:587 with a password, smtps://…, smtp://… or consolemail://."
+            f"{name} must be smtp+tls://USER@host:587 with a password, smtps://…, smtp://…, consolemail:// or a provider's "
+            f"name with its keys: {', '.join(f'{provider}://' for provider in MAIL_PROVIDERS)} (docs/mail.md)."
         )
     found: dict[str, Any] = env.email_url(name)
     found["EMAIL_PORT"] = found["EMAIL_PORT"] or default_ports[parts.scheme] or 25
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_mail_provider(name: str, parts: SplitResult) -> dict[str, Any]:
+    """Read `postmark://?server_token=…` into anymail's settings. Raises ImproperlyConfigured, without the values."""
+    given = dict(parse_qsl(parts.query))
+    needed = MAIL_PROVIDERS[parts.scheme]
+    unknown = sorted(set(given) - set(needed) - {"api_url"})
+    missing = [key for key in needed if not given.get(key)]
+    if missing or unknown or parts.netloc or parts.path.strip("/"):
+        keys = "&".join(f"{key}=…" for key in needed)
+        raise ImproperlyConfigured(f"{name} for {parts.scheme} must read {parts.scheme}://?{keys}")
+    settings = {f"{parts.scheme.upper()}_{key.upper()}": value for key, value in given.items()}
+    return {
+        "EMAIL_BACKEND": f"anymail.backends.{parts.scheme}.EmailBackend",
+        # A provider that has no place for one of our headers still sends the mail.
+        "ANYMAIL": {**settings, "REQUESTS_TIMEOUT": MAIL_SECONDS, "IGNORE_UNSUPPORTED_FEATURES": True},
+    }
 
 
 def read_log_level(env: environ.Env, name: str, *, default: str) -> str:

@@ -143,6 +143,6 @@ def _outbox() -> str:
 
 def _mail() -> str:
     """Mails that nobody receives are no reason to take the service away, but an operator must see it."""
-    if "smtp" in settings.EMAIL_BACKEND:
+    if "smtp" in settings.EMAIL_BACKEND or settings.EMAIL_BACKEND.startswith("anymail."):
         return "ok"
     return "warning: no mail server (EMAIL_URL); mails are kept as files and nobody receives them"

@@ -1,4 +1,4 @@
-"""Carries out rows of kind `mail` (to an end user) and `alert` (to a project's owners).
+"""Carries out rows of kind `mail` (to an end user) and `alert` (to a project's owners, or to named addresses).
 
 Invariant: a row is done only after the mail server has taken the mail. A worker that dies between the two sends it once more, with
 the same Message-ID (docs/adr/0017-mail-at-least-once.md).
@@ -6,11 +6,12 @@ the same Message-ID (docs/adr/0017-mail-at-least-once.md).
 
 import uuid
 from collections.abc import Callable
-from email.utils import formataddr, parseaddr
+from email.utils import formataddr
 from smtplib import SMTPRecipientsRefused
 from typing import Any
 from urllib.parse import urlsplit
 
+from anymail.exceptions import AnymailInvalidAddress, AnymailRecipientsRefused
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
@@ -18,13 +19,20 @@ from django.core.validators import validate_email
 
 from common.modes import TEST
 from notifications.models import OutboxRow
+from notifications.services.brand import Look, default_from_address, look_of
+from notifications.services.lines import one_line
 from notifications.services.outbox import EffectSkipped
-from notifications.services.rendering import RenderedMail, UnknownTemplate, one_line, render_mail
+from notifications.services.rendering import RenderedMail, UnknownTemplate, render_mail
+from notifications.services.unsubscribing import (
+    OPTIONAL_MAILS,
+    UNSUBSCRIBED,
+    is_unsubscribed,
+    unsubscribe_url,
+)
 from notifications.templatetags.mail_text import money
 from projects.models import EndUser, Membership, Project, Role
 
 MAIL, ALERT = "mail", "alert"
-NAME_CHARS = 100
 NO_ADDRESS = "No usable e-mail address is known."
 NO_OWNER = "The project has no owner who could be told."
 PROJECT_GONE = "The project was deleted."
@@ -55,29 +63,43 @@ def send_mail(row: OutboxRow) -> dict[str, Any]:
     address = _usable(str(row.payload.get("to") or "")) or _address_of_user(row)
     if not address:
         raise EffectSkipped(NO_ADDRESS)
+    template, link = str(row.payload.get("template") or ""), ""
+    if template in OPTIONAL_MAILS:
+        if is_unsubscribed(project_id=project.pk, mode=row.mode, address=address):
+            raise EffectSkipped(UNSUBSCRIBED)
+        link = unsubscribe_url(project_id=project.pk, mode=row.mode, address=address)
+    look = look_of(project)
     rendered = render_mail(
-        template=str(row.payload.get("template") or ""),
+        template=template,
         context=_context_of(row),
         project_name=project.name,
         is_test=row.mode == TEST,
+        look=look,
+        unsubscribe_url=link,
     )
-    return _hand_over(row, project, [address], rendered)
+    return _hand_over(row, look, [address], rendered, link)
 
 
 def send_alert(row: OutboxRow) -> dict[str, Any]:
-    """Tell a project's owners in plain text. Payload: `template` or `title`, `text`, `context`.
+    """Tell a project's owners, or the addresses in `to`. Payload: `template` or `title`, `text`, `context`.
 
     Raises: EffectSkipped, UnknownTemplate; whatever the mail server raises is tried again.
     """
     project = _project_of(row)
-    owners = Membership.objects.for_project(project).filter(role=Role.OWNER, user__is_active=True)
-    addresses = sorted(
-        {address for email in owners.values_list("user__email", flat=True) if (address := _usable(email))}
-    )
+    addresses = _told_of_alerts(row, project)
     if not addresses:
         raise EffectSkipped(NO_OWNER)
-    rendered = _render_alert(row, project.name)
-    return _hand_over(row, project, addresses, RenderedMail(rendered.subject, rendered.text, ""))
+    # An alert is the service's own word: it bears the project's name and not its brand.
+    look = Look(from_name=one_line(project.name)[:100], from_address=default_from_address())
+    return _hand_over(row, look, addresses, _render_alert(row, project.name))
+
+
+def _told_of_alerts(row: OutboxRow, project: Project) -> list[str]:
+    named = row.payload.get("to")
+    if isinstance(named, list):
+        return sorted({address for each in named if (address := _usable(str(each)))})
+    owners = Membership.objects.for_project(project).filter(role=Role.OWNER, user__is_active=True)
+    return sorted({address for email in owners.values_list("user__email", flat=True) if (address := _usable(email))})
 
 
 def _render_alert(row: OutboxRow, project_name: str) -> RenderedMail:
@@ -86,7 +108,9 @@ def _render_alert(row: OutboxRow, project_name: str) -> RenderedMail:
     template = str(row.payload.get("template") or "")
     if template:
         try:
-            return render_mail(template=template, context=context, project_name=project_name, is_test=is_test)
+            return render_mail(
+                template=template, context=context, project_name=project_name, is_test=is_test, to_owners=True
+            )
         except UnknownTemplate:
             pass
     title = str(row.payload.get("title") or template.replace("_", " ") or "something needs attention")
@@ -97,8 +121,8 @@ def _render_alert(row: OutboxRow, project_name: str) -> RenderedMail:
             name: context[name] for name in context if name not in ("amount_cents", "currency")
         }
     known = [(name.replace("_", " ").capitalize(), value) for name, value in context.items() if value not in ("", None)]
-    values = {"about": title, "facts": [list(fact) for fact in told + known]}
-    return render_mail(template="alert", context=values, project_name=project_name, is_test=is_test)
+    values = {"about": title, "facts": [list(fact) for fact in told + known], "url": row.payload.get("url") or ""}
+    return render_mail(template="alert", context=values, project_name=project_name, is_test=is_test, to_owners=True)
 
 
 def message_id_of(row: OutboxRow) -> str:
@@ -138,13 +162,23 @@ def _usable(address: str) -> str:
     return address if one_line(address) == address else ""
 
 
-def _hand_over(row: OutboxRow, project: Project, addresses: list[str], rendered: RenderedMail) -> dict[str, Any]:
+def _hand_over(
+    row: OutboxRow, look: Look, addresses: list[str], rendered: RenderedMail, unsubscribe_link: str = ""
+) -> dict[str, Any]:
+    headers = {"Message-ID": message_id_of(row), "Auto-Submitted": "auto-generated"}
+    if unsubscribe_link:
+        # One click, no page: https://datatracker.ietf.org/doc/html/rfc8058
+        headers |= {
+            "List-Unsubscribe": f"<{unsubscribe_link}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
     message = EmailMultiAlternatives(
         subject=rendered.subject,
         body=rendered.text,
-        from_email=formataddr((one_line(project.name)[:NAME_CHARS], parseaddr(settings.DEFAULT_FROM_EMAIL)[1])),
+        from_email=formataddr((look.from_name, look.from_address)),
         to=addresses,
-        headers={"Message-ID": message_id_of(row), "Auto-Submitted": "auto-generated"},
+        reply_to=[look.reply_to] if look.reply_to else None,
+        headers=headers,
     )
     if rendered.html:
         message.attach_alternative(rendered.html, "text/html")
@@ -152,6 +186,8 @@ def _hand_over(row: OutboxRow, project: Project, addresses: list[str], rendered:
         taken = message.send()
     except SMTPRecipientsRefused as error:
         raise _judged(error) from None
+    except (AnymailRecipientsRefused, AnymailInvalidAddress):
+        raise Undeliverable("the mail provider refuses the recipient") from None
     if taken != 1:
         raise ConnectionError("the mail server took nothing")
     return {"message_id": message_id_of(row), "to": addresses, "subject": rendered.subject}

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 from django.template import TemplateDoesNotExist
 from django.template.loader import render_to_string
 
+from notifications.services.brand import Look
+from notifications.services.lines import one_line
 from notifications.templatetags.mail_text import money
 
 TEMPLATE_NAME = re.compile(r"^[a-z][a-z_]{0,63}$")
-SUBJECT_CHARS = 200
-# Control characters, line and paragraph separators, and marks that turn the direction of text round.
-_BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+SUBJECT_CHARS, PREVIEW_CHARS = 200, 140
 _LINK_NAMES = ("url", "link", "pdf")
 
 
@@ -36,31 +36,44 @@ class RenderedMail:
     html: str
 
 
-def render_mail(*, template: str, context: dict[str, Any], project_name: str, is_test: bool) -> RenderedMail:
+def render_mail(
+    *,
+    template: str,
+    context: dict[str, Any],
+    project_name: str,
+    is_test: bool,
+    look: Look | None = None,
+    unsubscribe_url: str = "",
+    to_owners: bool = False,
+) -> RenderedMail:
     """Render a mail; the first line of its text template is the subject. Raises: UnknownTemplate."""
     if not TEMPLATE_NAME.match(template):
         raise UnknownTemplate(f"{template[:64]!r} cannot be the name of a mail")
-    values = {**harmless(context), "project_name": one_line(project_name), "is_test": is_test}
+    values = {
+        **harmless(context),
+        "project_name": one_line(project_name),
+        "is_test": is_test,
+        "brand": look or Look(from_name=project_name, from_address=""),
+        "unsubscribe_url": unsubscribe_url,
+        "to_owners": to_owners,
+    }
     values["amount"] = values.get("amount") or money(values.get("amount_cents"), values.get("currency"))
     try:
         first_line, _, text = render_to_string(f"mail/{template}.txt", values).strip().partition("\n")
     except TemplateDoesNotExist:
         raise UnknownTemplate(f"there is no mail {template}") from None
+    text = _tidy(text)
+    shown = {"subject": one_line(first_line), "preview": text.partition("\n")[0][:PREVIEW_CHARS]}
     try:
-        html = str(render_to_string(f"mail/{template}.html", values | {"subject": one_line(first_line)}))
+        html = str(render_to_string(f"mail/{template}.html", values | shown))
     except TemplateDoesNotExist:
         html = ""
-    return RenderedMail(subject_line(first_line, is_test=is_test), _tidy(text), html)
+    return RenderedMail(subject_line(first_line, is_test=is_test), text, html)
 
 
 def subject_line(text: str, *, is_test: bool) -> str:
     """Write a subject of one line; a mail about play money says so."""
     return ("[Test] " if is_test else "") + one_line(text)[:SUBJECT_CHARS]
-
-
-def one_line(text: str) -> str:
-    """Return a text without anything that ends a line or turns its direction."""
-    return _BREAKING.sub(" ", text).strip()
 
 
 def harmless(value: Any, name: str = "") -> Any:

@@ -36,6 +36,7 @@ KINDS = {
 }
 CYCLE = "subscription_cycle"
 UPDATED = "subscription.updated"
+BEGUN_STATUSES = ("active", "trialing")
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _line(scope: Scope, row: Subscription, cause: Cause, **fields: Any) -> Subsc
 def _effects(
     scope: Scope, row: Subscription, cause: Cause, changes: list[SubscriptionChange], before: State | None
 ) -> list[OutboxRow]:
-    """Say what changes cause: an outbound event each, and at the end of a subscription the mail about it."""
+    """Say what changes cause: an outbound event each, and the mails that a subscription has begun and that it has ended."""
     shape = render_subscription(row)
     ended = row.status in ENDED_STATUSES
     told = [_event_of(change) for change in changes]
@@ -192,6 +193,12 @@ def _effects(
         )
         for kind, discriminator in told
     ]
+    # One that waits for its first payment is confirmed when that arrives. Later returns to active are told by receipts.
+    if row.status in BEGUN_STATUSES and (before is None or before["status"] == "incomplete"):
+        begun = {"period_end": shape["current_period_end"]}
+        if row.status == "trialing":
+            begun = {"trial_end": shape["trial_end"]}
+        found.append(mail_about(scope, row, cause, "payment_confirmed", begun))
     # One that is incomplete_expired never began: there is nothing to say goodbye to.
     if ends_now and row.status == "canceled":
         found.append(mail_about(scope, row, cause, "subscription_canceled", {"ended_at": shape["plan_expires"]}))

@@ -34,7 +34,7 @@ def tell_collected(scope: Scope, payment: Transaction, invoice: StripeObject | N
 
 
 def tell_refunded(scope: Scope, payment: Transaction, refund: Refund) -> None:
-    """Record the app's event of a refund that has succeeded, once per refund."""
+    """Record the mail to the payer and the app's event of a refund that has succeeded, once per refund: one statement."""
     about: Shape = {
         "refund": {
             "refund_id": refund.stripe_refund_id,
@@ -47,7 +47,16 @@ def tell_refunded(scope: Scope, payment: Transaction, refund: Refund) -> None:
         }
     }
     cause = scope.cause_of(refund.stripe_refund_id)
-    tell_app(scope, cause, payment, "payment.refunded", refund.stripe_refund_id, about)
+    mail = effect_of(
+        scope,
+        cause,
+        kind=MAIL,
+        effect_key=f"mail:payment_refunded:{refund.stripe_refund_id}",
+        payload={"template": "payment_refunded", "to": None, "context": _refund_facts(payment, refund)},
+        end_user_id=payment.end_user_id,
+    )
+    told = _app_event(scope, cause, payment, "payment.refunded", refund.stripe_refund_id, about)
+    insert_together(Rows([told, mail]))
 
 
 def tell_app(
@@ -74,6 +83,16 @@ def payments_with_users(scope: Scope, payment_ids: list[uuid.UUID]) -> dict[uuid
     """Read payments as their shape needs them, by id."""
     rows = Transaction.objects.for_project(scope.project_id).filter(pk__in=payment_ids).select_related("end_user")
     return {row.pk: row for row in rows}
+
+
+def _refund_facts(payment: Transaction, refund: Refund) -> Shape:
+    return {
+        "amount": money_text(refund.amount_cents, refund.currency),
+        "paid_amount": money_text(payment.amount_cents, payment.currency),
+        "description": payment.description,
+        "receipt_url": payment.receipt_url or None,
+        "refunded_at": utc_text(refund.created_at),
+    }
 
 
 def _receipt(payment: Transaction, invoice: StripeObject | None) -> Shape:

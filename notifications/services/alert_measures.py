@@ -1,0 +1,50 @@
+"""What alerts are measured by. An app registers the measures of what it knows; a kind that nobody measures never alerts."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count, Q
+
+from notifications.models import AlertKind, WebhookDelivery
+
+# How long a delivery is tried for, so that none that failed within a window was made before this and the window.
+TRIED_FOR = dt.timedelta(days=4)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How much of a kind of trouble a project has in a mode. What is not read is nothing."""
+
+    project_id: uuid.UUID
+    mode: str
+    value: int
+    about: str = ""
+
+
+# Reads the moment and the length of the window; returns what is not zero, of projects that exist. A bounded number of queries.
+Measure = Callable[[dt.datetime, dt.timedelta], Sequence[Reading]]
+
+_measures: dict[AlertKind, Measure] = {}
+
+
+def register_measure(kind: AlertKind, measure: Measure) -> None:
+    """Say who measures a kind; once per process, in `AppConfig.ready`."""
+    if _measures.setdefault(kind, measure) is not measure:
+        raise RuntimeError(f"two measures of {kind}")
+
+
+def measure_of(kind: AlertKind) -> Measure | None:
+    """Return who measures a kind."""
+    return _measures.get(kind)
+
+
+def failing_deliveries(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
+    """Count deliveries to apps that were given up within the window, and those that were tried and still wait."""
+    since = moment - window
+    waiting = Q(status__in=WebhookDelivery.UNFINISHED_STATUSES, attempts__gt=0)
+    given_up = Q(status=WebhookDelivery.Status.FAILED, done_at__gte=since, created_at__gte=since - TRIED_FOR)
+    rows = WebhookDelivery.objects.filter(waiting | given_up, is_test=False, project__deleted_at=None)
+    counted = rows.values_list("project_id", "mode").annotate(number=Count("pk")).order_by()
+    return [Reading(project_id, mode, number) for project_id, mode, number in counted]

@@ -1,0 +1,107 @@
+"""How a project's mails are signed and look. Nothing that a project writes here can reach a header or the markup unchecked.
+
+Invariant: mails leave under an address of a domain that the operator has named, so that no project writes in another's name.
+"""
+
+import re
+from dataclasses import dataclass
+from email.utils import parseaddr
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+
+from common.outgoing import OutgoingRefused, check_url
+from notifications.models import Brand
+from notifications.models.brand import DEFAULT_COLOR
+from notifications.services.lines import one_line
+from projects.models import Project
+
+FIELDS = ("from_name", "from_address", "reply_to", "color", "logo_url", "footer_text")
+FOOTER_CHARS_MAX, FOOTER_LINES_MAX = 500, 8
+_COLOR = re.compile(r"#[0-9a-f]{6}")
+DARK_INK, LIGHT_INK = "#111113", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Look:
+    """A project's brand as mails use it: every value is present and safe."""
+
+    from_name: str
+    from_address: str
+    reply_to: str = ""
+    color: str = DEFAULT_COLOR
+    logo_url: str = ""
+    footer_text: str = ""
+
+    @property
+    def ink(self) -> str:
+        """Return the colour of writing on `color`: whichever contrasts more."""
+        return ink_on(self.color)
+
+
+def default_from_address() -> str:
+    """Return the operator's own address."""
+    return parseaddr(settings.DEFAULT_FROM_EMAIL)[1]
+
+
+def allowed_from_domains() -> set[str]:
+    """Name the domains that mails may be sent from."""
+    return {default_from_address().rpartition("@")[2].lower(), *(name.lower() for name in settings.MAIL_FROM_DOMAINS)}
+
+
+def look_of(project: Project) -> Look:
+    """Return how a project's mails are signed and look. What is not allowed any more falls back to the default. One query."""
+    row = Brand.objects.for_project(project).first() or Brand(project=project)
+    kept = {name: value for name in FIELDS if (value := getattr(row, name)) and not problem_of(name, value)}
+    return Look(
+        from_name=kept.get("from_name") or one_line(project.name)[:100],
+        from_address=kept.get("from_address") or default_from_address(),
+        **{name: kept[name] for name in FIELDS[2:] if name in kept},
+    )
+
+
+def problem_of(name: str, value: str) -> str:
+    """Say what is wrong with a field's value; "" when nothing is."""
+    if name == "footer_text":
+        lines = value.splitlines()
+        if len(value) > FOOTER_CHARS_MAX or len(lines) > FOOTER_LINES_MAX:
+            return f"At most {FOOTER_LINES_MAX} lines and {FOOTER_CHARS_MAX} characters."
+        return "" if all(one_line(line) == line.strip() for line in lines) else "It holds control characters."
+    if one_line(value) != value:
+        return "It may not hold line breaks, control characters or blanks at its ends."
+    if name in ("from_address", "reply_to"):
+        return _problem_of_address(name, value)
+    if name == "color":
+        return "" if _COLOR.fullmatch(value) else "Write it as #rrggbb, in lower case."
+    return _problem_of_logo(value) if name == "logo_url" else ""
+
+
+def ink_on(color: str) -> str:
+    """Return the colour of writing that is read best on a background. Source: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
+    light = 0.0
+    for start, weight in ((1, 0.2126), (3, 0.7152), (5, 0.0722)):
+        part = int(color[start : start + 2], 16) / 255
+        light += weight * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
+    return DARK_INK if (light + 0.05) / 0.05 > 1.05 / (light + 0.05) else LIGHT_INK
+
+
+def _problem_of_address(name: str, value: str) -> str:
+    try:
+        validate_email(value)
+    except ValidationError:
+        return "This is not an e-mail address."
+    if name == "reply_to":
+        return ""
+    allowed = allowed_from_domains()
+    if value.rpartition("@")[2].lower() in allowed:
+        return ""
+    return f"The operator lets mails be sent from these domains only: {', '.join(sorted(allowed))}."
+
+
+def _problem_of_logo(value: str) -> str:
+    try:
+        target = check_url(value)
+    except OutgoingRefused as refusal:
+        return str(refusal)
+    return "" if target.parts.scheme == "https" else "The logo's address must start with https://."

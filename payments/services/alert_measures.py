@@ -1,0 +1,143 @@
+"""What alerts are measured by: events of Stripe, payments, credits and review items (docs/alerts.md).
+
+Every query reads what an index holds of the window, so that measuring each minute costs an old instance no more than a new one.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from common.ids import first_uuid7_of
+from notifications.models import AlertKind
+from notifications.services.alert_measures import Reading, register_measure
+
+# A rate of fewer payments than this says nothing.
+PAYMENTS_MIN = 10
+# Nobody's usual use counts as less than this in a window, and it is made of so many days before.
+USUAL_CREDITS_MIN = 50
+USUAL_DAYS = 7
+# Nobody who used less than this in a window is looked at: ten times what counts as usual at least.
+CREDITS_MIN = 10 * USUAL_CREDITS_MIN
+
+_ACCOUNTS = "projects_project project CROSS JOIN (VALUES ('test'), ('live')) AS of_mode(mode)"
+
+_INBOUND_FAILURES = f"""
+    SELECT project.id, of_mode.mode, found.number FROM {_ACCOUNTS} CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM payments_webhookevent event
+        WHERE event.project_id = project.id AND event.mode = of_mode.mode AND event.failed_at >= %(since)s
+          AND event.status <> 'processed'
+    ) found WHERE project.deleted_at IS NULL AND found.number > 0
+"""  # noqa: S608 - only the name above goes in
+_OLDEST_EVENT = """
+    SELECT event.project_id, event.mode, floor(extract(epoch FROM %(moment)s - min(event.received_at)) / 60)
+    FROM payments_webhookevent event JOIN projects_project project ON project.id = event.project_id
+    WHERE event.status IN ('pending', 'processing') AND project.deleted_at IS NULL
+    GROUP BY event.project_id, event.mode
+"""
+_FAILED_PAYMENTS = f"""
+    SELECT project.id, of_mode.mode, found.failed * 100 / found.number, found.failed, found.number
+    FROM {_ACCOUNTS} CROSS JOIN LATERAL (
+        SELECT count(*) AS number, count(*) FILTER (WHERE payment.status = 'failed') AS failed
+        FROM payments_transaction payment
+        WHERE payment.project_id = project.id AND payment.mode = of_mode.mode AND payment.created_at >= %(since)s
+          AND payment.status NOT IN ('pending', 'canceled')
+    ) found WHERE project.deleted_at IS NULL AND found.number >= %(payments_min)s AND found.failed > 0
+"""  # noqa: S608 - only the name above goes in
+# Ids are made in the order of real time, so that the range of the newest is what was written lately.
+_ODD_CREDIT_USE = """
+    WITH used AS (
+        SELECT entry.project_id, entry.mode, entry.wallet_id, -sum(entry.amount) AS credits
+        FROM entitlements_credittransaction entry
+        WHERE entry.id >= %(first_id)s AND entry.created_at >= %(since)s AND entry.kind = ANY(%(kinds)s)
+        GROUP BY entry.project_id, entry.mode, entry.wallet_id HAVING -sum(entry.amount) >= %(credits_min)s
+    ),
+    compared AS (
+        SELECT used.*, GREATEST(%(usual_min)s, before.credits / %(windows)s) AS usual FROM used CROSS JOIN LATERAL (
+            SELECT coalesce(-sum(entry.amount), 0) AS credits FROM entitlements_credittransaction entry
+            WHERE entry.wallet_id = used.wallet_id AND entry.created_at < %(since)s AND entry.created_at >= %(usual_from)s
+              AND entry.kind = ANY(%(kinds)s)
+        ) before
+    )
+    SELECT DISTINCT ON (compared.project_id, compared.mode) compared.project_id, compared.mode,
+           floor(compared.credits / compared.usual), compared.credits, end_user.external_id
+    FROM compared
+    JOIN projects_project project ON project.id = compared.project_id AND project.deleted_at IS NULL
+    JOIN entitlements_creditwallet wallet ON wallet.id = compared.wallet_id
+    JOIN projects_enduser end_user ON end_user.id = wallet.end_user_id
+    ORDER BY compared.project_id, compared.mode, compared.credits / compared.usual DESC
+"""
+_REVIEW_BACKLOG = """
+    SELECT item.project_id, item.mode, count(*) FROM moderation_reviewitem item
+    JOIN projects_project project ON project.id = item.project_id AND project.deleted_at IS NULL
+    WHERE item.status = 'pending' GROUP BY item.project_id, item.mode
+"""
+_REPORTS = f"""
+    SELECT project.id, of_mode.mode, found.number FROM {_ACCOUNTS} CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM moderation_reviewitem item
+        WHERE item.project_id = project.id AND item.mode = of_mode.mode AND item.created_at >= %(since)s
+          AND item.kind = 'report'
+    ) found WHERE project.deleted_at IS NULL AND found.number > 0
+"""  # noqa: S608 - only the name above goes in
+# What takes credits and what gives them back to the same use.
+_USE_KINDS = ["spend", "reserve", "commit", "release", "reservation_expired"]
+
+
+def register_measures() -> None:
+    """Register what this app and those below it can measure."""
+    register_measure(AlertKind.INBOUND_FAILURES, inbound_failures)
+    register_measure(AlertKind.OLDEST_EVENT, oldest_event)
+    register_measure(AlertKind.FAILED_PAYMENTS, failed_payments)
+    register_measure(AlertKind.ODD_CREDIT_USE, odd_credit_use)
+    register_measure(AlertKind.REVIEW_BACKLOG, review_backlog)
+    register_measure(AlertKind.REPORTS_SPIKE, reports)
+
+
+def inbound_failures(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
+    """Count events of Stripe whose last attempt failed within the window and that are not processed since."""
+    return [Reading(*row) for row in _rows(_INBOUND_FAILURES, since=moment - window)]
+
+
+def oldest_event(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
+    """Say for how many minutes the oldest unfinished event has waited, whatever it waits for."""
+    return [Reading(project, mode, int(age)) for project, mode, age in _rows(_OLDEST_EVENT, moment=moment) if age > 0]
+
+
+def failed_payments(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
+    """Say how many percent of the payments begun within the window have failed, where there are enough to tell."""
+    found = _rows(_FAILED_PAYMENTS, since=moment - window, payments_min=PAYMENTS_MIN)
+    return [Reading(*row[:3], f"{row[3]} of {row[4]} payments failed") for row in found]
+
+
+def odd_credit_use(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
+    """Say how many times the usual the oddest user spent within the window."""
+    since = moment - window
+    found = _rows(
+        _ODD_CREDIT_USE,
+        since=since,
+        first_id=first_uuid7_of(min(since, timezone.now() - window)),
+        kinds=_USE_KINDS,
+        credits_min=CREDITS_MIN,
+        usual_min=USUAL_CREDITS_MIN,
+        windows=max(1.0, dt.timedelta(days=USUAL_DAYS) / window),
+        usual_from=since - dt.timedelta(days=USUAL_DAYS),
+    )
+    return [Reading(*row[:2], int(row[2]), f"user {row[4]} used {row[3]} credits") for row in found]
+
+
+def review_backlog(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
+    """Count review items that nobody has decided."""
+    return [Reading(*row) for row in _rows(_REVIEW_BACKLOG)]
+
+
+def reports(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
+    """Count reports by users within the window."""
+    return [Reading(*row) for row in _rows(_REPORTS, since=moment - window)]
+
+
+def _rows(query: str, **values: Any) -> Sequence[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchall()
