@@ -11,6 +11,7 @@ class PaymentsConfig(AppConfig):
         from entitlements.services.overage import USAGE_BILL
         from notifications.services.mail import register_billing_address
         from notifications.services.outbox import register_executor
+        from payments.services.alert_measures import register_measures
         from payments.services.background_customers import STRIPE_CUSTOMER, make_planned_customer, plan_customer
         from payments.services.billing_policy import REVOCATIONS, STANDINGS
         from payments.services.recipients import billing_address
@@ -30,3 +31,4 @@ class PaymentsConfig(AppConfig):
         register_executor(REVOCATIONS, redo_revocations)
         register_executor(STANDINGS, redo_standings)
         register_executor(USAGE_BILL, bill_usage)
+        register_measures()
