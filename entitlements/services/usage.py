@@ -17,9 +17,16 @@ from common import clock
 from common.errors import FieldError
 from common.ids import uuid7
 from entitlements.models import Meter, UsageCharge, UsageEvent, UsagePeriod, UsageTotal
-from entitlements.services.meters import find_meters
+from entitlements.services.meters import find_meters, meters_named
 from entitlements.services.quotas import UnknownMeter
-from entitlements.services.usage_periods import OLDEST, Span, current_period, look_at_period, period_for
+from entitlements.services.usage_periods import (
+    OLDEST,
+    Span,
+    current_period,
+    look_at_period,
+    period_for,
+    with_unpaid_periods,
+)
 from entitlements.services.usage_standing import Standing, standings
 
 BATCH_MAX = 1000
@@ -120,9 +127,9 @@ def report_usage(
     Raises: UnknownMeter (422), FieldError (422) for a time out of bounds.
     """
     moment = clock.now()
-    for report in reports:
-        _check_time(report, moment)
-    meters = _meters_of(project_id, reports)
+    meters = check_reports(project_id=project_id, reports=reports, moment=moment)
+    if any(meter._state.adding for meter in meters.values()):
+        meters = find_meters(project_id=project_id, codes=list(meters))
     # Of one key that a request has twice, the first counts.
     first: dict[str, UsageReport] = {}
     for report in reports:
@@ -130,6 +137,7 @@ def report_usage(
     whose = {"project_id": project_id, "mode": mode, "end_user_id": end_user_id}
     with transaction.atomic():
         current, recent = current_period(**whose, moment=moment)  # type: ignore[arg-type]
+        recent = with_unpaid_periods(recent, current, {one.happened_at for one in first.values() if one.happened_at})
         added = _count(whose, reporter, [_row(report, meters, current, recent, moment) for report in first.values()])
     known = _known_before(whose, reporter, [key for key in first if key not in added])
     outcomes: list[Outcome] = []
@@ -167,19 +175,24 @@ def expected_overage(
     return [one for one in found if one.amount_cents]
 
 
-def _check_time(report: UsageReport, moment: dt.datetime) -> None:
-    if report.happened_at is not None and not moment - OLDEST <= report.happened_at <= moment + NEWEST:
-        raise FieldError(
-            *report.loc, "timestamp", msg=f"Give a time of the last {OLDEST.days} days, at most 5 minutes ahead."
-        )
+def check_reports(
+    *, project_id: uuid.UUID, reports: Sequence[UsageReport], moment: dt.datetime | None = None
+) -> dict[str, Meter]:
+    """Refuse what would be refused; returns the meters, of which some may not be made yet. Writes nothing.
 
-
-def _meters_of(project_id: uuid.UUID, reports: Sequence[UsageReport]) -> dict[str, Meter]:
-    meters = find_meters(project_id=project_id, codes=sorted({report.meter for report in reports}))
+    Raises: as report_usage.
+    """
+    now = moment or clock.now()
     for report in reports:
-        if report.meter not in meters:
+        if report.happened_at is not None and not now - OLDEST <= report.happened_at <= now + NEWEST:
+            raise FieldError(
+                *report.loc, "timestamp", msg=f"Give a time of the last {OLDEST.days} days, at most 5 minutes ahead."
+            )
+    known = meters_named(project_id=project_id, codes={report.meter for report in reports})
+    for report in reports:
+        if report.meter not in known:
             raise UnknownMeter(*report.loc, "meter")
-    return meters
+    return known
 
 
 def _row(

@@ -7,14 +7,15 @@ has no event yet has no row, and is told by the same rules.
 import calendar
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from common.ids import stripe_row_id
-from entitlements.models import Entitlement, Plan, UsagePeriod
+from entitlements.models import Entitlement, Plan, TokenPeriod, UsagePeriod
 from entitlements.services.usage_standing import Stretch, settle_totals
 
 # A subscription's period that is longer than this is cut into months, so that nobody waits a year for a bill.
@@ -147,11 +148,57 @@ def held_periods(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, si
 
 
 def period_for(rows: Sequence[UsagePeriod], current: UsagePeriod, happened_at: dt.datetime) -> UsagePeriod:
-    """Choose the period in which something counts: the one in which it happened while that takes events, else the running one."""
+    """Choose the period in which something counts: the one in which it happened while that takes events, else the running one.
+
+    One for which nobody pays takes events also when it is closed: nothing of it is ever billed, and must not be elsewhere.
+    """
     for row in rows:
-        if row.closed_at is None and row.starts_at <= happened_at < row.ends_at:
+        takes = row.closed_at is None or not row.is_billable
+        if takes and row.starts_at <= happened_at < row.ends_at:
             return row
     return current
+
+
+def with_unpaid_periods(
+    rows: Sequence[UsagePeriod], current: UsagePeriod, times: Iterable[dt.datetime]
+) -> Sequence[UsagePeriod]:
+    """Return an end user's periods with those in which nobody paid, nothing was used until now, and these times lie.
+
+    Without them, what was used before a purchase would be billed to it. The caller holds the rows. No query where each time has a
+    period or the running one is not billed.
+    """
+    before = [moment for moment in sorted(times) if moment < current.starts_at and not _covering(rows, moment)]
+    if not before or not current.is_billable:
+        return rows
+    whose: dict[str, Any] = {
+        "project_id": current.project_id,
+        "mode": current.mode,
+        "end_user_id": current.end_user_id,
+    }
+    # Read anew: whoever held the rows before may have made one, and a month may have begun before the oldest of them.
+    found = list(UsagePeriod.objects.of_user(**whose).filter(ends_at__gt=before[0] - OLDEST))
+    for moment in before:
+        if _covering(found, moment) or _was_paid(whose, moment):
+            continue
+        start, end = _calendar_month(moment)
+        start = max([start, *(row.ends_at for row in found if row.ends_at <= moment)])
+        end = min([end, *(row.starts_at for row in found if row.starts_at > moment)])
+        free = Plan.objects.free_of(current.project_id)
+        made = UsagePeriod(id=_period_id(whose, start), **whose, starts_at=start, ends_at=end, plan=free)
+        made.save(force_insert=True)
+        found.append(made)
+    return found
+
+
+def _covering(rows: Sequence[UsagePeriod], moment: dt.datetime) -> bool:
+    return any(row.starts_at <= moment < row.ends_at for row in rows)
+
+
+def _was_paid(whose: dict[str, Any], moment: dt.datetime) -> bool:
+    """Say whether a moment lies in a period that a subscription was granted: with each a budget of tokens was, of whatever size."""
+    rows = TokenPeriod.objects.of_user(**whose).exclude(subscription_id="")
+    in_time = Q(ends_at__isnull=True) | Q(ends_at__gt=moment)
+    return rows.filter(in_time, starts_at__lte=moment).exists()
 
 
 def _period_id(whose: dict[str, Any], begin: dt.datetime) -> uuid.UUID:

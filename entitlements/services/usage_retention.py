@@ -76,7 +76,7 @@ def _whose() -> list[tuple[uuid.UUID, str]]:
 
 
 def _fold(project_id: uuid.UUID, mode: str, batch: int) -> int:
-    values = {"project": project_id, "mode": mode, "days": settings.USAGE_EVENT_RETENTION_DAYS, "batch": batch}
+    days: int = settings.USAGE_EVENT_RETENTION_DAYS
     with connection.cursor() as cursor:
-        cursor.execute(_FOLD, values)
+        cursor.execute(_FOLD, {"project": project_id, "mode": mode, "days": days, "batch": batch})
         return int(cursor.fetchone()[0])

@@ -10,7 +10,7 @@ from common import clock
 from entitlements.models import Entitlement, Plan, UsageCharge, UsageEvent, UsagePeriod, UsageTotal
 from entitlements.services.holdings import Standing, hold_plan
 from entitlements.services.quotas import set_quotas
-from entitlements.services.usage import USAGE_DIFFERENCES
+from entitlements.services.usage import OVERLAPS, USAGE_DIFFERENCES
 from projects.models import EndUser, Project
 from tests.payments.rows import create_plan
 
@@ -95,4 +95,11 @@ def differences(project: Project) -> list[Any]:
     """Return totals that are not the sum of their events."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM ({USAGE_DIFFERENCES}) found WHERE project_id = %s", [project.pk])
+        return list(cursor.fetchall())
+
+
+def overlaps(project: Project) -> list[Any]:
+    """Return periods of one user in which the same moment lies."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM ({OVERLAPS}) found WHERE project_id = %s", [project.pk])
         return list(cursor.fetchall())

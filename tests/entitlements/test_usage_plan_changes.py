@@ -1,18 +1,21 @@
 """A plan that changes, stops or is tried within a paid period: what was included stays so, once, and what was owed stays owed."""
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from common import clock
-from entitlements.models import Entitlement
+from entitlements.models import Entitlement, UsagePeriod
 from entitlements.services.overage import close_ended_periods
 from entitlements.services.quotas import plain
+from entitlements.services.usage import UsageReport, report_usage
 from projects.models import Project
 from tests.cast import AppServer, AppUser
 from tests.entitlements.bills import charges
-from tests.entitlements.metering import MONTH, event, hold, plan_with, report, summary
+from tests.entitlements.metering import MONTH, differences, event, hold, overlaps, plan_with, report, summary
+from tests.payments.shop import at_once
 
 START = dt.datetime(2026, 11, 3, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -151,3 +154,67 @@ def test_a_trial_that_is_paid_within_its_period_owes_nothing_of_before(
     assert entitlement.status == "trialing"
     hold(dana.end_user, plan, since=START)
     assert use(acme_server, dana, 1) == ("151", "150", "0", "1", 2)
+
+
+def test_what_was_used_before_a_purchase_is_never_billed_to_it(
+    acme: Project, acme_server: AppServer, dana: AppUser, time_machine: Any
+) -> None:
+    free = plan_with(acme, {"searches": 10}, free=True)
+    plan = plan_with(acme, SMALL, rank=1)
+    bought = START + 5 * DAY
+    time_machine.move_to(bought + dt.timedelta(hours=1), tick=False)
+    hold(dana.end_user, plan, since=bought)
+
+    def reported(*times: dt.datetime) -> list[bool]:
+        events = [event("searches", 500, timestamp=moment.isoformat()) for moment in times]
+        return [one["late"] for one in report(acme_server, dana.user_id, *events)["events"]]
+
+    last_month = START - 4 * DAY
+    # Nobody had reported anything before: these times have no period of their own yet.
+    assert reported(bought - DAY, last_month, bought + dt.timedelta(minutes=1), bought - 2 * DAY) == [False] * 4
+    found = [
+        (row.starts_at, row.ends_at, row.plan, row.subscription_id, row.totals.get().used)
+        for row in UsagePeriod.objects.for_project(acme).order_by("starts_at")
+    ]
+    november = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+    assert found == [
+        (dt.datetime(2026, 10, 1, tzinfo=dt.UTC), november, free, "", 500),
+        (november, bought, free, "", 1000),
+        (bought, bought + MONTH, plan, "sub_usage", 500),
+    ]
+    assert told(acme_server, dana, "used", "overage", "overage_amount_cents") == ("500", "400", 800)
+    # Also when that period is closed already, and a repeat of it counts nothing.
+    assert close_ended_periods() >= 2
+    assert reported(bought - DAY) == [False]
+    assert told(acme_server, dana, "used", "overage_amount_cents") == ("500", 800)
+    # A period that was paid for is billed when it is over; what comes later counts in the running one.
+    time_machine.move_to(bought + MONTH + DAY, tick=False)
+    hold(dana.end_user, plan, since=bought + MONTH)
+    close_ended_periods()
+    assert reported(bought + DAY) == [True]
+    assert charges(acme)["searches"].amount_cents == 800
+    assert (differences(acme), overlaps(acme)) == ([], [])
+
+
+def test_a_paid_period_without_reports_is_no_free_one(
+    acme: Project, acme_server: AppServer, dana: AppUser, time_machine: Any
+) -> None:
+    plan = plan_with(acme, SMALL, rank=1)
+    hold(dana.end_user, plan, since=START)
+    time_machine.move_to(START + MONTH + DAY, tick=False)
+    hold(dana.end_user, plan, since=START + MONTH)
+    answer = report(acme_server, dana.user_id, event("searches", 5, timestamp=(START + 3 * DAY).isoformat()))
+    assert answer["events"][0]["late"] is True
+    assert told(acme_server, dana, "used", "late") == ("5", "5")
+
+
+def test_first_reports_of_before_a_purchase_at_once_make_one_free_period(acme: Project, dana: AppUser) -> None:
+    hold(dana.end_user, plan_with(acme, SMALL, rank=1), since=START + dt.timedelta(hours=12))
+    whose: dict[str, Any] = {"project_id": acme.pk, "mode": "test", "end_user_id": dana.end_user.pk}
+
+    def call(number: int) -> Any:
+        return report_usage(**whose, reports=[UsageReport("searches", Decimal(1), f"k{number}", happened_at=START)])
+
+    assert [(one.accepted, one.late) for outcomes in at_once(6, call) for one in outcomes] == [(True, False)] * 6
+    row = UsagePeriod.objects.for_project(acme).get(subscription_id="")
+    assert (row.totals.get().used, differences(acme), overlaps(acme)) == (6, [], [])
