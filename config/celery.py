@@ -29,6 +29,7 @@ app.autodiscover_tasks()
 # Run by every worker itself, without a message: the sweep must go on while Redis is gone or beat is dead.
 SWEEP_TASK = "payments.tasks.sweep_events"
 OUTBOX_TASK = "notifications.tasks.run_outbox"
+WEBHOOKS_TASK = "notifications.tasks.run_webhooks"
 HEARTBEAT_SECONDS = 5
 
 
@@ -50,6 +51,8 @@ def _daily(hour: int, minute: int, task: str) -> dict[str, Any]:
 app.conf.beat_schedule = {
     "sweep-events": _every(15, SWEEP_TASK),
     "run-outbox": _every(15, OUTBOX_TASK),
+    "run-webhooks": _every(15, WEBHOOKS_TASK),
+    "tidy-webhooks": _every(900, "notifications.tasks.tidy_webhooks"),
     "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
     "look-after-webhook-endpoints": _every(60, "payments.tasks.look_after_webhook_endpoints"),
     "empty-old-bodies": _every(3600, "payments.tasks.empty_old_bodies"),
@@ -104,6 +107,7 @@ class Recovery(bootsteps.StartStopStep):
         url = settings.REDIS_URL
         self._repeat("sweep", settings.EVENT_SWEEP_SECONDS, app.tasks[SWEEP_TASK])
         self._repeat("outbox", settings.EVENT_SWEEP_SECONDS, app.tasks[OUTBOX_TASK])
+        self._repeat("webhooks", settings.EVENT_SWEEP_SECONDS, app.tasks[WEBHOOKS_TASK])
         self._repeat("tokens", settings.TOKEN_JOURNAL_SECONDS, keep_journal_once)
         self._repeat("heartbeat", HEARTBEAT_SECONDS, lambda: heartbeat.beat_heart(url, self.worker_name))
 

@@ -21,6 +21,7 @@ urlpatterns = [
     path("", include("projects.urls")),
     path("", include("payments.urls")),
     path("", include("entitlements.urls")),
+    path("", include("notifications.webhook_urls")),
     path("", include("config.public_urls")),
 ]
 if settings.DEMO:

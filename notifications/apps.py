@@ -8,8 +8,11 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what this app itself carries out."""
+        from notifications.event_types import APP_EVENT
+        from notifications.services.deliveries import fan_out
         from notifications.services.mail import ALERT, MAIL, send_alert, send_mail
         from notifications.services.outbox import register_executor
 
         register_executor(MAIL, send_mail)
         register_executor(ALERT, send_alert)
+        register_executor(APP_EVENT, fan_out)

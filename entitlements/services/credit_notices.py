@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from common.modes import TEST
+from notifications.event_types import APP_EVENT
 from notifications.services.outbox import record_effect
 from projects.models import EndUser
 
 LOW_EVENT = "credits.low"
-NO_LISTENER = "No endpoint listens."
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def tell_of_low_credits(low: LowCredits) -> bool:
         fresh = record_effect(
             project_id=low.project_id,
             mode=low.mode,
-            kind="app_event",
+            kind=APP_EVENT,
             effect_key=f"app:{LOW_EVENT}:{low.end_user_id}:{low.day}",
             payload={
                 "type": LOW_EVENT,
@@ -67,7 +67,6 @@ def tell_of_low_credits(low: LowCredits) -> bool:
                 },
             },
             end_user_id=low.end_user_id,
-            skipped_because=NO_LISTENER,
         )
         if fresh:
             for notice in _notices:

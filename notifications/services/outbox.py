@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict, Unpack
 
 from django.db import connection
+from django.db.models.expressions import RawSQL
 
 from common.ids import uuid7
 from common.inserts import Rows, insert_together
+from notifications.event_types import APP_EVENT, patterns_of
 from notifications.models import OutboxRow
 
 Status = OutboxRow.Status
@@ -22,6 +24,14 @@ Executor = Callable[[OutboxRow], Mapping[str, Any] | None]
 DeadLetterNotice = Callable[[OutboxRow], None]
 # Told of a row that its peer has taken, in the transaction that marks it as done: whoever stamps `…_sent_at` does it here.
 DoneNotice = Callable[[OutboxRow], None]
+
+NO_LISTENER = "No endpoint listens."
+# Asked by the statement that writes the row: it costs none of its own, and whoever begins to listen a moment later is told of
+# nothing that came before.
+_LISTENED_TO = """CASE WHEN EXISTS (
+        SELECT 1 FROM notifications_webhookendpoint listener WHERE listener.project_id = %s AND listener.mode = %s
+          AND listener.disabled_at IS NULL AND listener.event_types && %s::varchar[]
+    ) THEN %s ELSE %s END"""
 
 _executors: dict[str, Executor] = {}
 _dead_letter_notices: list[DeadLetterNotice] = []
@@ -114,9 +124,12 @@ def record_effect(**effect: Unpack[AccountEffect]) -> bool:
 
 
 def effect_row(**effect: Unpack[AccountEffect]) -> OutboxRow:
-    """Return an effect's row unsaved, for a caller that inserts it together with other rows of the same transaction."""
+    """Return an effect's row unsaved, for a caller that inserts it together with other rows of the same transaction.
+
+    An event for the app that no endpoint listens to is written as skipped: it is kept, and leads to nothing.
+    """
     skipped_because = effect.get("skipped_because", "")
-    return OutboxRow(
+    row = OutboxRow(
         id=uuid7(),
         project_id=effect["project_id"],
         mode=effect["mode"],
@@ -129,3 +142,9 @@ def effect_row(**effect: Unpack[AccountEffect]) -> OutboxRow:
         status=Status.SKIPPED if skipped_because else Status.PENDING,
         error=skipped_because,
     )
+    if row.kind == APP_EVENT and not skipped_because:
+        patterns = patterns_of(str(row.payload["type"]))
+        asked = (row.project_id, row.mode, patterns)
+        row.status = RawSQL(_LISTENED_TO, (*asked, Status.PENDING, Status.SKIPPED))
+        row.error = RawSQL(_LISTENED_TO, (*asked, "", NO_LISTENER))
+    return row

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Unpack
 
 from common.encryption import DecryptionError
+from notifications.event_types import APP_EVENT as APP_EVENT
 from notifications.models import OutboxRow
 from notifications.services.outbox import (
     AccountEffect,
@@ -19,10 +20,8 @@ from payments.services.ownership import Cause, Scope
 from payments.stripe_api import StripeKeyRejected, StripeNotConfigured, StripePermissionMissing
 from projects.models import Project
 
-MAIL, APP_EVENT, ALERT = "mail", "app_event", "alert"
+MAIL, ALERT = "mail", "alert"
 NO_EFFECTS = "Found again after a restore or an import: its effects belong to the past."
-# No project has an endpoint of its own that listens yet. The row is the record of what happened, which one can be fed from later.
-NO_LISTENER = "No endpoint listens."
 PROJECT_DELETED = "The project was deleted."
 WAITS = "This waits for a Stripe key that works."
 
@@ -54,11 +53,7 @@ def waiting_for_keys(row: OutboxRow) -> Iterator[None]:
 
 
 def _caused(scope: Scope, cause: Cause, effect: Effect) -> AccountEffect:
-    skipped_because = effect.get("skipped_because", "")
-    if cause.without_effects:
-        skipped_because = NO_EFFECTS
-    elif effect["kind"] == APP_EVENT:
-        skipped_because = skipped_because or NO_LISTENER
+    skipped_because = NO_EFFECTS if cause.without_effects else effect.get("skipped_because", "")
     return {
         **effect,
         "project_id": scope.project_id,

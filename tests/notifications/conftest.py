@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.notifications.consumer import Consumer, running_consumer
+
 if TYPE_CHECKING:
     from notifications.models import OutboxRow
     from projects.models import Project
+    from tests.notifications.listening import Listening
 
 
 @dataclass
@@ -50,3 +53,19 @@ def peer(database: None) -> Iterator[Peer]:
     outbox.register_executor(found.kind, found)
     yield found
     outbox._executors.pop(found.kind)
+
+
+@pytest.fixture
+def app(settings: Any) -> Iterator[Consumer]:
+    """An app that listens on this machine, which the operator has opened."""
+    with running_consumer() as found:
+        settings.OUTGOING_ALLOWED_HOSTS = [found.host]
+        yield found
+
+
+@pytest.fixture
+def listening(app: Consumer, acme: "Project") -> "Listening":
+    """Acme's app listens to everything in test mode."""
+    from tests.notifications.listening import listen
+
+    return listen(acme, app)
