@@ -82,6 +82,7 @@ P = "api/v1/payments"
 DEV = "api/v1/payments/stripe/projects/{project_id}"
 USER = "api/v1/payments/stripe"
 PROJECT = "api/v1/projects/{project_id}"
+ENDPOINT = f"{PROJECT}/webhook-endpoints/{{endpoint_id}}"
 CHECKOUT_BODY = {
     "price_id": "price_x",
     "success_url": "https://app.example/ok",
@@ -200,6 +201,24 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
     ("DELETE", f"{PROJECT}/connections/litellm"): Row("developer", True, "developer"),
     ("POST", f"{PROJECT}/connections/litellm/check"): Row("developer", True, "developer"),
+    # Where the project's app listens.
+    ("GET", f"{PROJECT}/webhook-endpoints"): Row("developer", True),
+    ("POST", f"{PROJECT}/webhook-endpoints"): Row("developer", True, "developer", {"url": "https://app.example/hook"}),
+    ("GET", f"{ENDPOINT}"): Row("developer", True, path={"endpoint_id": NOBODY}),
+    ("PUT", f"{ENDPOINT}"): Row("developer", True, "developer", {"is_active": True}, {"endpoint_id": NOBODY}),
+    ("DELETE", f"{ENDPOINT}"): Row("developer", True, "developer", path={"endpoint_id": NOBODY}),
+    ("POST", f"{ENDPOINT}/rotate-secret"): Row("developer", True, "developer", path={"endpoint_id": NOBODY}),
+    ("POST", f"{ENDPOINT}/test"): Row("developer", True, "developer", path={"endpoint_id": NOBODY}),
+    ("POST", f"{ENDPOINT}/replay"): Row(
+        "developer", True, "developer", {"since": "2026-11-01T00:00:00Z"}, {"endpoint_id": NOBODY}
+    ),
+    ("GET", f"{ENDPOINT}/deliveries"): Row("developer", True, path={"endpoint_id": NOBODY}),
+    ("GET", f"{ENDPOINT}/deliveries/{{delivery_id}}"): Row(
+        "developer", True, "developer", path={"endpoint_id": NOBODY, "delivery_id": NOBODY}
+    ),
+    ("POST", f"{ENDPOINT}/deliveries/{{delivery_id}}/replay"): Row(
+        "developer", True, "developer", path={"endpoint_id": NOBODY, "delivery_id": NOBODY}
+    ),
     # Plans and their prices.
     ("GET", f"{P}/plans"): Row("public"),
     ("GET", f"{PROJECT}/plans"): Row("developer", True),

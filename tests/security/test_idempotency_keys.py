@@ -6,10 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from entitlements.models import Connection, CreditPack, CreditPackPrice, Plan, PlanPrice
 from entitlements.services import ledger
 from entitlements.services.token_budget import reserve_tokens
+from notifications.event_types import TEST_EVENT
+from notifications.models import WebhookEndpoint
+from notifications.services.endpoints import create_endpoint
+from notifications.services.outbound import send_test
 from payments.models import WebhookEvent
 from payments.services.webhook_endpoints import check_endpoint
 from projects.models import IdempotencyRecord, Project
@@ -18,7 +23,7 @@ from tests.entitlements.tokens import Holder
 from tests.entitlements.tokens import create_plan as create_budget
 from tests.payments.rows import create_plan
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, checkout_body, connect_stripe
-from tests.security.matrix import DEV, PROJECT, ROWS, USER, P, Row
+from tests.security.matrix import DEV, ENDPOINT, PROJECT, ROWS, USER, P, Row
 from tests.security.test_route_matrix import address, call
 
 MOVES_NOTHING = "neither money nor state moves; a portal link is never stored (ADR 0005)"
@@ -35,7 +40,13 @@ EXCEPTIONS = {
     f"{P}/usage/can-execute": "only answers: nothing is counted or kept back by asking",
 }
 # What their answers show is shown once: a repeat is told so.
-SHOWN_ONCE = {"api/v1/auth/clients", f"{PROJECT}/api-keys", f"{PROJECT}/end-user-tokens"}
+SHOWN_ONCE = {
+    "api/v1/auth/clients",
+    f"{PROJECT}/api-keys",
+    f"{PROJECT}/end-user-tokens",
+    f"{PROJECT}/webhook-endpoints",
+    f"{ENDPOINT}/rotate-secret",
+}
 # Kept in Redis with the count that they move, and in PostgreSQL with its journal (docs/tokens.md).
 KEPT_WITH_THE_COUNT = {f"{P}/tokens/{leaf}" for leaf in ("consume", "reserve", "commit", "release")}
 POSTS = sorted(
@@ -76,6 +87,8 @@ def send(
             row = replace(row, path={"event_id": dead_letter(shop)})
         if path == NEEDS_A_USER:
             row = replace(row, path={"end_user_id": str(dana.end_user.pk)})
+        if path.startswith(ENDPOINT):
+            row = replace(row, path=delivered(shop))
         if path in NEEDS_A_PLAN:
             row = replace(row, path={"plan_id": str(create_or_find_plan(shop).pk)})
         return call(callers[row.audience] | {"Idempotency-Key": key}, "POST", address(path, row, shop.project), body)
@@ -88,6 +101,17 @@ def dead_letter(shop: Shop) -> str:
         project=shop.project, mode="test", event_id="evt_dead", defaults={"type": "invoice.paid", "status": "dead"}
     )
     return event.event_id
+
+
+def delivered(shop: Shop) -> dict[str, str]:
+    """Have an endpoint, at which nobody listens, and something that was delivered to it."""
+    endpoint = WebhookEndpoint.objects.for_project(shop.project).first()
+    if endpoint is None:
+        fields = {"url": "https://127.0.0.1:8443/hook"}
+        with override_settings(OUTGOING_ALLOWED_HOSTS=["127.0.0.1:8443"]):
+            endpoint = create_endpoint(project=shop.project, mode="test", fields=fields).endpoint
+        send_test(endpoint=endpoint, event_type=TEST_EVENT)
+    return {"endpoint_id": str(endpoint.pk), "delivery_id": str(endpoint.deliveries.earliest("created_at").pk)}
 
 
 def create_or_find_plan(shop: Shop) -> Plan:
