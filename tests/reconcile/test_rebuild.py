@@ -133,7 +133,7 @@ def test_grace_over_two_unpaid_invoices_is_derived_anew(lived: Life) -> None:
     assert row.past_due_since == unpaid[0].finalized_at
     rebuild(shop)
     assert runs(shop).get().differences == 0
-    for wrong in (unpaid[1].finalized_at, row.past_due_since - dt.timedelta(days=9)):
+    for wrong in (row.past_due_since + dt.timedelta(days=9), row.past_due_since - dt.timedelta(days=9)):
         Subscription.objects.filter(pk=row.pk).update(past_due_since=wrong)
         reconcile(shop, "--kind", "objects", "--heal")
         assert Subscription.objects.get(pk=row.pk).past_due_since == row.past_due_since
