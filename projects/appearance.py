@@ -11,6 +11,11 @@ APPEARANCE_COLUMNS: dict[str, str] = {TEST: "appeared_test_at", LIVE: "appeared_
 _listeners: list[Listener] = []
 
 
+def has_appeared(end_user: EndUser, mode: str) -> bool:
+    """Say whether an end user has come in a mode before."""
+    return getattr(end_user, APPEARANCE_COLUMNS[mode]) is not None
+
+
 def register_listener(listener: Listener) -> None:
     """Let an app above act on first appearances. Called once, at start."""
     if listener not in _listeners:

@@ -351,6 +351,13 @@ def read_balance(*, at: dt.datetime | None = None, **wallet: Unpack[Wallet]) -> 
     return Balance(**(json.loads(found) if isinstance(found, str) else found))
 
 
+def refuse_beyond(*, amount: int, **wallet: Unpack[Wallet]) -> None:
+    """Refuse an amount that could not be spent now. Writes nothing. Raises: InsufficientCredits (402)."""
+    available = read_balance(**wallet).available
+    if amount > available:
+        raise InsufficientCredits(required=amount, available=available)
+
+
 def _give(
     kind: str,
     bucket: Bucket | str,

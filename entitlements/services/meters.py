@@ -36,26 +36,31 @@ def find_meters(*, project_id: uuid.UUID, codes: Collection[str]) -> dict[str, M
 
     One query when all are there.
     """
-    rows = Meter.objects.for_project(project_id).filter(code__in=codes)
-    found = {row.code: row for row in rows}
-    missing = [code for code in codes if code not in found and code in DEFAULT_METERS]
+    found = meters_named(project_id=project_id, codes=codes)
+    missing = [code for code, row in found.items() if row._state.adding]
     if missing:
         install_meters(project_id=project_id, codes=missing)
-        found = {row.code: row for row in rows.all()}
+        found = meters_named(project_id=project_id, codes=codes)
+    return found
+
+
+def meters_named(*, project_id: uuid.UUID, codes: Collection[str]) -> dict[str, Meter]:
+    """Return the active meters of these codes, the usual ones also where they are not made yet. Writes nothing. One query."""
+    found = {row.code: row for row in Meter.objects.for_project(project_id).filter(code__in=codes)}
+    for code in codes:
+        if code not in found and code in DEFAULT_METERS:
+            found[code] = _usual(project_id, code)
     return {code: row for code, row in found.items() if row.active}
 
 
 def install_meters(*, project_id: uuid.UUID, codes: Collection[str] = tuple(DEFAULT_METERS)) -> None:
     """Make the usual meters of these codes in a project. One that is there keeps its rate."""
-    made = [
-        Meter(
-            id=uuid7(),
-            project_id=project_id,
-            code=code,
-            name=DEFAULT_METERS[code].name,
-            unit=DEFAULT_METERS[code].unit,
-            unit_amount=DEFAULT_METERS[code].unit_amount,
-        )
-        for code in codes
-    ]
+    made = [_usual(project_id, code) for code in codes]
     Meter.objects.bulk_create(made, ignore_conflicts=True)
+
+
+def _usual(project_id: uuid.UUID, code: str) -> Meter:
+    rate = DEFAULT_METERS[code]
+    return Meter(
+        id=uuid7(), project_id=project_id, code=code, name=rate.name, unit=rate.unit, unit_amount=rate.unit_amount
+    )

@@ -17,7 +17,7 @@ from common.errors import FieldError
 from common.ids import uuid7
 from entitlements.models import Plan, PlanQuota
 from entitlements.models.usage import QUANTITY_PLACES, RATE_DIGITS, RATE_PLACES, TOTAL_DIGITS
-from entitlements.services.meters import DEFAULT_METERS, find_meters
+from entitlements.services.meters import DEFAULT_METERS, find_meters, meters_named
 from entitlements.services.usage_periods import Span, look_at_period
 from entitlements.services.usage_standing import Standing, standings
 
@@ -63,11 +63,11 @@ class UnknownMeter(FieldError):
 def can_execute(
     *, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, meter_code: str, quantity: Decimal, moment: dt.datetime
 ) -> Verdict:
-    """Say where an end user is with a meter and where they would be after using more; nothing is reserved.
+    """Say where an end user is with a meter and where they would be after using more; nothing is reserved, nothing is written.
 
     Raises: UnknownMeter (422).
     """
-    meter = find_meters(project_id=project_id, codes=[meter_code]).get(meter_code)
+    meter = meters_named(project_id=project_id, codes=[meter_code]).get(meter_code)
     if meter is None:
         raise UnknownMeter("body", "meter")
     period, span = look_at_period(project_id=project_id, mode=mode, end_user_id=end_user_id, moment=moment)

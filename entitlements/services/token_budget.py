@@ -19,7 +19,7 @@ from common.ids import uuid7
 from entitlements.services import token_outage
 from entitlements.services.token_facts import ALL_RESERVED, NOTHING, Ask, Budget, Once
 from entitlements.services.token_journal import facts_of, write_journal
-from entitlements.services.token_periods import TOKENS_MAX, current_period
+from entitlements.services.token_periods import TOKENS_MAX, current_period, free_terms
 from entitlements.services.token_store import (
     RESERVATIONS_MAX,
     AccountKeys,
@@ -74,6 +74,20 @@ def read_budget(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) -> 
         return _facts(ask, _answer(ask))
     except StoreDown:
         return token_outage.journalled_budget(**ask.whose)
+
+
+def untouched_budget(*, project_id: uuid.UUID, tokens: int = 0) -> Budget:
+    """Return the budget of somebody whom nobody knows yet: the free plan's, of which nothing is used. Writes nothing."""
+    terms = free_terms(project_id)
+    starts, ends = (None if at is None else int(at.timestamp()) for at in (terms.starts_at, terms.ends_at))
+    return Budget(tokens, terms.limit_tokens, used=0, reserved=0, starts_unix=starts or 0, ends_unix=ends)
+
+
+def refuse_beyond(*, project_id: uuid.UUID, tokens: int) -> None:
+    """Refuse what somebody whom nobody knows yet could not use. Raises: TokenBudgetExceeded (429)."""
+    budget = untouched_budget(project_id=project_id, tokens=tokens)
+    if budget.remaining is not None and tokens > budget.remaining:
+        raise _exceeded(budget)
 
 
 def check_tokens(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID, tokens: int) -> tuple[bool, Budget]:

@@ -76,6 +76,11 @@ def current_period(*, project_id: uuid.UUID, mode: str, end_user_id: uuid.UUID) 
     raise RuntimeError("a token period is changed each time it is read")
 
 
+def free_terms(project_id: uuid.UUID) -> Terms:
+    """Say what somebody lives on whom nobody knows: the free plan's calendar month."""
+    return _terms(None, Plan.objects.free_of(project_id), clock.now())
+
+
 def _terms(entitlement: Entitlement | None, plan: Plan | None, moment: dt.datetime) -> Terms:
     """Say what somebody lives on. `plan` is the one that holds now, the free one where none does."""
     limit = _limit_of(plan)

@@ -33,6 +33,20 @@ SPEND_REFUSALS = {**WRITE_REFUSALS, 402: TOO_FEW}
 class CreditView(AccountView):
     """A view on somebody's credits."""
 
+    def taker(self, request: Request, user_id: Any, amount: int) -> Account:
+        """Return whose credits are taken. Nobody appears by a request that is refused. Raises: InsufficientCredits (402)."""
+        account = self.asked_account(request, user_id)
+        if account.is_new:
+            ledger.refuse_beyond(amount=amount, **account.keys)
+        return self.appear(account)
+
+    def finisher(self, request: Request, user_id: Any) -> Account:
+        """Return whose reservation is finished. Raises: ReservationNotFound (404) for whom nobody knows."""
+        account = self.asked_account(request, user_id)
+        if not account.is_known:
+            raise ledger.ReservationNotFound
+        return account
+
     def movement(self, request: Request, account: Account) -> dict[str, Any]:
         """Say whose credits move, by which key and whom. A user's keys take none of the server's."""
         actor = ledger.END_USER if isinstance(request.user, EndUserPrincipal) else "server"
@@ -81,7 +95,7 @@ class CreditCheckView(AccountView):
     def post(self, request: Request) -> Response:
         """Ask whether an amount could be spent now. Nothing is set aside; `reserve` does that."""
         given = read_body(bodies.CreditCheckBody, request)
-        account = self.named_account(request, given.get("user_id"))
+        account = self.asked_account(request, given.get("user_id"))
         available = ledger.read_balance(**account.keys).available
         deficit = max(given["amount"] - available, 0)
         return Response(
@@ -101,11 +115,11 @@ class CreditSpendView(CreditView):
     def post(self, request: Request) -> Response:
         """Spend one amount, or several all or none: what expires soonest first. 402 tells how many credits are missing."""
         given = read_body(bodies.CreditSpendBody, request)
-        account = self.named_account(request, given.get("user_id"))
         spends = [
             Spend(item["amount"], item["description"], item.get("metadata") or {})
             for item in given.get("items", [given])
         ]
+        account = self.taker(request, given.get("user_id"), sum(one.amount for one in spends))
         return Response(shapes.render_spends(ledger.spend_batch(spends=spends, **self.movement(request, account))))
 
 
@@ -121,7 +135,7 @@ class CreditReserveView(CreditView):
     def post(self, request: Request) -> Response:
         """Set credits aside until they are committed or released, or until the time is over."""
         given = read_body(bodies.CreditReserveBody, request)
-        account = self.named_account(request, given.get("user_id"))
+        account = self.taker(request, given.get("user_id"), given["amount"])
         reservation = ledger.reserve_credits(
             **self.movement(request, account),
             amount=given["amount"],
@@ -144,7 +158,7 @@ class CreditCommitView(CreditView):
     def post(self, request: Request) -> Response:
         """Spend a reservation, or a part of it; the rest can be spent again. An end user has those of their own token only."""
         given = read_body(bodies.CreditCommitBody, request)
-        account = self.named_account(request, given.get("user_id"))
+        account = self.finisher(request, given.get("user_id"))
         finished = ledger.commit_reservation(
             **self.movement(request, account),
             reservation_id=given["reservation_id"],
@@ -167,7 +181,7 @@ class CreditReleaseView(CreditView):
     def post(self, request: Request) -> Response:
         """Give a reservation back. An end user has those of their own token only."""
         given = read_body(bodies.CreditReleaseBody, request)
-        account = self.named_account(request, given.get("user_id"))
+        account = self.finisher(request, given.get("user_id"))
         movement = self.movement(request, account)
         return Response(
             shapes.render_finished(ledger.release_reservation(**movement, reservation_id=given["reservation_id"]))

@@ -15,16 +15,19 @@ from entitlements.services.token_budget import (
     RESERVATION_SECONDS,
     RESERVATION_SECONDS_MAX,
     TOKENS_PER_CALL_MAX,
+    ReservationNotFound,
     check_tokens,
     commit_tokens,
     consume_tokens,
     read_budget,
+    refuse_beyond,
     release_tokens,
     reserve_tokens,
+    untouched_budget,
 )
 from entitlements.services.token_facts import Budget, Once
 from entitlements.token_writer import keep_journal
-from projects.account_view import USER_ID, AccountView
+from projects.account_view import USER_ID, Account, AccountView
 from projects.idempotent_view import read_idempotent_request
 from projects.principals import EndUserPrincipal
 from projects.serializers import ExternalIdField
@@ -152,14 +155,26 @@ def _closed(budget: Budget) -> dict[str, Any]:
 class TokensView(AccountView):
     """What the views of this file share."""
 
-    def given(self, body: type[serializers.Serializer[Any]], request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return whose budget it is and the rest of the body. Raises: ValidationError (422), and as named_account."""
+    def given(self, body: type[serializers.Serializer[Any]], request: Request) -> tuple[Account, dict[str, Any]]:
+        """Return whose budget it is and the rest of the body. Raises: ValidationError (422), and as asked_account."""
         read = body(data=request.data)
         read.is_valid(raise_exception=True)
         rest = dict(read.validated_data)
-        account = self.named_account(request, rest.pop("user_id", None))
+        account = self.asked_account(request, rest.pop("user_id", None))
         keep_journal()
-        return account.keys, rest
+        return account, rest
+
+    def taker(self, account: Account, tokens: int) -> dict[str, Any]:
+        """Return whose tokens are used. Nobody appears by a request that is refused. Raises: TokenBudgetExceeded (429)."""
+        if not account.is_known:
+            refuse_beyond(project_id=account.project.pk, tokens=tokens)
+        return self.appear(account).keys
+
+    def finisher(self, account: Account) -> dict[str, Any]:
+        """Return whose reservation is finished. Raises: ReservationNotFound (404) for whom nobody knows."""
+        if not account.is_known:
+            raise ReservationNotFound
+        return account.keys
 
     def by_user(self, request: Request) -> bool:
         """Say whether the user's own token asks: it finishes the reservations that were made with one."""
@@ -187,7 +202,8 @@ class TokenBudgetView(AccountView):
     )
     def get(self, request: Request) -> Response:
         """Read what is left of a token budget."""
-        budget = read_budget(**self.own_account(request).keys)
+        account = self.own_account(request)
+        budget = read_budget(**account.keys) if account.is_known else untouched_budget(project_id=account.project.pk)
         return Response({**budget_shape(budget), "exact": budget.exact})
 
 
@@ -202,7 +218,11 @@ class CheckTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Ask whether so many tokens could be used now. Nothing is held: to be sure of them, reserve."""
         account, given = self.given(TokensBody, request)
-        allowed, budget = check_tokens(**account, tokens=given["tokens"])
+        if account.is_known:
+            allowed, budget = check_tokens(**account.keys, tokens=given["tokens"])
+        else:
+            budget = untouched_budget(project_id=account.project.pk, tokens=given["tokens"])
+            allowed = budget.remaining is None or given["tokens"] <= budget.remaining
         return Response({"allowed": allowed, "tokens": given["tokens"], **budget_shape(budget)})
 
 
@@ -217,7 +237,7 @@ class ConsumeTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Use tokens. 429 `token_budget_exceeded` when fewer are left; `retry_after` ends with the period."""
         account, given = self.given(TokensBody, request)
-        budget = consume_tokens(**account, tokens=given["tokens"], once=self.once(request))
+        budget = consume_tokens(**self.taker(account, given["tokens"]), tokens=given["tokens"], once=self.once(request))
         return self.answer(budget, {"tokens": budget.tokens, **budget_shape(budget)})
 
 
@@ -232,7 +252,8 @@ class ReserveTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Hold tokens for a call whose cost is known only afterwards."""
         account, given = self.given(ReserveBody, request)
-        budget = reserve_tokens(**account, **given, once=self.once(request), by_user=self.by_user(request))
+        whose = self.taker(account, given["tokens"])
+        budget = reserve_tokens(**whose, **given, once=self.once(request), by_user=self.by_user(request))
         expires = from_unix((budget.expires_unix_ms or 0) // 1000)
         return self.answer(budget, {**_closed(budget), "expires_at": _moment(expires)})
 
@@ -248,7 +269,9 @@ class CommitTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Use what was reserved, or what it really came to. An end user has the reservations of their own token only."""
         account, given = self.given(CommitBody, request)
-        budget = commit_tokens(**account, **given, once=self.once(request), by_user=self.by_user(request))
+        budget = commit_tokens(
+            **self.finisher(account), **given, once=self.once(request), by_user=self.by_user(request)
+        )
         return self.answer(budget, _closed(budget))
 
 
@@ -263,5 +286,7 @@ class ReleaseTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Give back what was reserved. An end user has the reservations of their own token only."""
         account, given = self.given(ReleaseBody, request)
-        budget = release_tokens(**account, **given, once=self.once(request), by_user=self.by_user(request))
+        budget = release_tokens(
+            **self.finisher(account), **given, once=self.once(request), by_user=self.by_user(request)
+        )
         return self.answer(budget, _closed(budget))

@@ -14,7 +14,15 @@ from entitlements import usage_bodies as bodies
 from entitlements.models import UsageCharge
 from entitlements.services import quotas
 from entitlements.services.quotas import plain
-from entitlements.services.usage import SERVER, Outcome, UsageReport, UsageSummary, read_usage, report_usage
+from entitlements.services.usage import (
+    SERVER,
+    Outcome,
+    UsageReport,
+    UsageSummary,
+    check_reports,
+    read_usage,
+    report_usage,
+)
 from entitlements.services.usage_standing import Standing
 from projects.account_view import USER_ID, AccountView
 from projects.idempotent_view import idempotent
@@ -57,11 +65,15 @@ class UsageEventsView(AccountView):
     def post(self, request: Request) -> Response:
         """Count usage, each key once. What end users report has keys apart from the server's: theirs take none of its."""
         given = read_body(bodies.UsageEventsBody, request)
-        account = self.named_account(request, given.get("user_id"))
+        account, reports = self.asked_account(request, given.get("user_id")), _reports(given)
+        if account.is_new:
+            # Nobody appears by a request that is refused.
+            check_reports(project_id=account.project.pk, reports=reports)
+        account = self.appear(account)
         by_themselves = isinstance(request.user, EndUserPrincipal)
         outcomes = report_usage(
             **account.keys,
-            reports=_reports(given),
+            reports=reports,
             reporter=str(account.end_user.pk) if by_themselves else SERVER,
         )
         return Response(render_outcomes(outcomes))
@@ -90,7 +102,7 @@ class CanExecuteView(AccountView):
     def post(self, request: Request) -> Response:
         """Ask whether a user may go on: warned from 80 and 95 % of what the plan includes, refused past 110 % or its own mark."""
         given = read_body(bodies.CanExecuteBody, request)
-        account = self.named_account(request, given.get("user_id"))
+        account = self.asked_account(request, given.get("user_id"))
         answer = quotas.can_execute(
             **account.keys, meter_code=given["meter"], quantity=given["quantity"], moment=clock.now()
         )

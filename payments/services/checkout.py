@@ -16,6 +16,7 @@ from common.errors import ApiError, Conflict, NotFound
 from common.strict_jwt import is_identifier
 from entitlements.models import Plan
 from entitlements.services.packs import PackOrder, sells_a_pack
+from licenses.services.products import sells_a_license
 from payments.models import BillingPolicy, CheckoutSession, Subscription
 from payments.models.purchases import CREDIT_PURCHASE
 from payments.services.checkout_effects import CAME_BACK, forgo_retry_mail
@@ -113,8 +114,7 @@ def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, pur
     StripeNotConfigured (404), FieldError (422), StripeFailure.
     Source: https://docs.stripe.com/api/checkout/sessions/create
     """
-    check_named_url(project=project, mode=mode, field="success_url", url=purchase.success_url)
-    check_named_url(project=project, mode=mode, field="cancel_url", url=purchase.cancel_url)
+    check_addresses(project=project, mode=mode, purchase=purchase)
     account = stripe_account(project.id, mode)
     one_only = purchase.mode == SUBSCRIPTION and not purchase.allow_existing_subscription
     if one_only:
@@ -127,11 +127,17 @@ def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, pur
             return _open(account, project, mode, end_user, request, one_only=one_only, order=purchase.order)
         except StripeObjectMissing as error:
             if error.param != "customer" or last_try:
-                raise _as_refusal(error) from None
+                raise as_refusal(error) from None
             retire_customer(customer=customer)
         except StripeRefused as error:
-            raise _as_refusal(error) from None
+            raise as_refusal(error) from None
     raise AssertionError("the second try returns or raises")
+
+
+def check_addresses(*, project: Project, mode: str, purchase: Purchase) -> None:
+    """Check where the buyer comes back to. Raises: FieldError (422)."""
+    check_named_url(project=project, mode=mode, field="success_url", url=purchase.success_url)
+    check_named_url(project=project, mode=mode, field="cancel_url", url=purchase.cancel_url)
 
 
 def refuse_second_subscription(*, project: Project, mode: str, end_user: EndUser) -> None:
@@ -191,6 +197,8 @@ def _checked_price(
     wanted = RECURRING if purchase.mode == SUBSCRIPTION else ONE_TIME
     if price.get("type") != wanted:
         raise PriceDoesNotFit(f"Mode {purchase.mode} needs a {wanted} price; this one is {price.get('type')}.")
+    if purchase.mode == PAYMENT and sells_a_license(project=project, mode=mode, stripe_price=price):
+        raise PriceDoesNotFit("This price sells a licence; buy it with POST /api/v1/payments/lifetime-checkout.")
     if purchase.mode == PAYMENT and sells_a_pack(project=project, mode=mode, stripe_price=price):
         # Paid here it would give nothing.
         raise PriceDoesNotFit("This price sells a credit pack; buy it with POST /api/v1/payments/credits/purchase.")
@@ -311,7 +319,7 @@ def _still_wanted(account: StripeAccount, row: CheckoutSession, request: dict[st
     return False
 
 
-def _as_refusal(error: StripeRefused) -> ApiError:
+def as_refusal(error: StripeRefused) -> ApiError:
     """Turn what Stripe refuses about the purchase itself into the caller's 400; the rest stays 502."""
     if (error.param or "").startswith("line_items"):
         return PriceNotFound(error.user_message or None)

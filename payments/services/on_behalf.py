@@ -10,6 +10,7 @@ from payments.services import checkout, portal
 from payments.services.customers import find_customer
 from payments.services.my_state import require_configured
 from payments.services.portal import NoCustomer
+from payments.services.prices import find_buyable_plan
 from payments.services.return_urls import url_or_default
 from projects.models import EndUser, Project
 from projects.services.end_user_tokens import UserBanned
@@ -57,6 +58,9 @@ def open_checkout_for(
         trial=trial,
     )
     require_configured(project=project, mode=mode)
+    # Nobody appears by a request that asks for what there is not.
+    checkout.check_addresses(project=project, mode=mode, purchase=purchase)
+    find_buyable_plan(project=project, code=tier, field=purchase.plan_field)
     end_user = ensure_end_user(project=project, external_id=user_id, email=email, mode=mode)
     _refuse_banned(end_user)
     return checkout.open_checkout_session(project=project, mode=mode, end_user=end_user, purchase=purchase)

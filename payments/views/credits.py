@@ -14,7 +14,8 @@ from common.schema import IDEMPOTENCY_KEY, error_responses
 from entitlements.services.packs import PackOrder, packs_on_sale
 from payments import schema
 from payments.bodies import PROMO_CODE_CHARS_MAX, PROMO_CODE_HELP, CheckoutAnswer, address
-from payments.services.credit_checkout import open_credit_checkout
+from payments.services.checkout import open_checkout_session
+from payments.services.credit_checkout import order_pack
 from payments.views.end_user import PROJECT_HEADER, read_body
 from projects.account_view import AccountView
 from projects.idempotent_view import idempotent
@@ -101,8 +102,10 @@ class CreditPurchaseView(AccountView):
     def post(self, request: Request) -> Response:
         """Open a checkout of a credit pack. The credits are given once it is paid."""
         given = {name: value for name, value in read_body(CreditPurchaseBody, request).items() if value is not None}
-        account = self.named_account(request, given.pop("user_id", None))
-        session = open_credit_checkout(project=account.project, mode=account.mode, end_user=account.end_user, **given)
+        account = self.asked_account(request, given.pop("user_id", None))
+        scope: dict[str, Any] = {"project": account.project, "mode": account.mode}
+        purchase = order_pack(**scope, **given)
+        session = open_checkout_session(**scope, end_user=self.appear(account).end_user, purchase=purchase)
         bought = session.credit_purchase
         return Response(
             {
