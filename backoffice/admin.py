@@ -12,6 +12,7 @@ from unfold.decorators import display
 
 from accounts.models import ROLE_ADMIN, ROLE_MODERATOR, User
 from backoffice.services.dead_letters import replay_effects
+from backoffice.services.resending import resend_mails, resendable
 from common.errors import ApiError
 from moderation.models import ActionLog, ReviewItem
 from moderation.services.review import REASON_CHARS_MAX, decide_review_item
@@ -20,6 +21,7 @@ from payments.admin.actions import ProjectActionsAdmin
 from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import Dispute
+from projects.admin_scope import is_staff_role
 from projects.models import Project, Role
 
 ROWS_MAX = 1000
@@ -152,7 +154,11 @@ class OutboxRowAdmin(StaffActionsAdmin):
     date_hierarchy = "created_at"
     exclude = ["payload", "result", "lease_token"]
     readonly_fields = ["shown_payload", "shown_result"]
-    actions = ["replay_selected"]
+    actions = ["replay_selected", "resend_selected"]
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        """Allow every staff role, support too: a mail is sent again to its own recipient. Developers in their own projects."""
+        return is_staff_role(request.user) or self.may_act(request)
 
     @display(description="Status", ordering="status", label=OUTBOX_COLORS)
     def colored_status(self, row: OutboxRow) -> str:
@@ -180,6 +186,20 @@ class OutboxRowAdmin(StaffActionsAdmin):
             )
         count = replay_effects(rows=chosen, actor=_actor(request))
         messages.success(request, f"{counted(count, 'effect')} will be carried out again.")
+        return None
+
+    @admin.action(description="Send mails again", permissions=["resend"])
+    def resend_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Send mails again that were sent, after a confirmation. One that waits to be sent again is not doubled."""
+        rows = queryset if is_staff_role(request.user) else self.actionable(request, queryset)
+        chosen = list(resendable(rows).order_by("created_at")[:ROWS_MAX])
+        if request.POST.get("confirmed") != "yes":
+            question = f"{counted(len(chosen), 'mail')} will be sent again, to where the recipient is billed now:"
+            return self.ask_first(
+                request, title="Send mails again", action="resend_selected", question=question, rows=chosen
+            )
+        count = resend_mails(rows=chosen, actor=_actor(request))
+        messages.success(request, f"{counted(count, 'mail')} will be sent again.")
         return None
 
 

@@ -41,6 +41,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
         [
             ("moderation.ReviewItem", "Review queue", "flag"),
             ("notifications.OutboxRow", "Mails and effects", "outbox"),
+            ("notifications.AlertIncident", "Incidents", "emergency_home"),
             ("moderation.ActionLog", "Action log", "gavel"),
         ],
     ),
@@ -52,6 +53,10 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("projects.Membership", "Members", "group"),
             ("projects.ApiKey", "API keys", "key"),
             ("projects.IdentityProvider", "Identity providers", "badge"),
+            ("notifications.Brand", "Mail brands", "brush"),
+            ("notifications.AlertRule", "Alert rules", "rule"),
+            ("notifications.AlertTarget", "Alert recipients", "notification_important"),
+            ("notifications.MailOptOut", "Unsubscribed addresses", "unsubscribe"),
             ("entitlements.Plan", "Plans", "sell"),
             ("entitlements.PlanPrice", "Plan prices", "price_change"),
             ("entitlements.Meter", "Meters", "speed"),

@@ -35,7 +35,9 @@ def test_mails_are_listed_and_shown_in_both_forms(files: Path) -> None:
     listing = Client().get("/dev/mail").content.decode()
     assert "[Test] Acme: receipt" in listing and "dana@example.com" in listing and f"/dev/mail/{file.name}" in listing
     shown = Client().get(f"/dev/mail/{file.name}").content.decode()
-    assert "The text." in shown and "&lt;h1&gt;Receipt&lt;/h1&gt;" in shown and "iframe sandbox srcdoc=" in shown
+    assert "The text." in shown and "Receipt&lt;/h1&gt;" in shown
+    # Links open in a tab of their own, and nothing runs: without allow-scripts and allow-same-origin.
+    assert 'sandbox="allow-popups allow-popups-to-escape-sandbox" srcdoc=' in shown
 
 
 @pytest.mark.urls("tests.notifications.demo_urls")
@@ -55,6 +57,12 @@ def test_only_mails_are_opened(files: Path) -> None:
         answer = Client().get(f"/dev/mail/{name}")
         assert answer.status_code == 404 and "CANARY" not in answer.content.decode()
     assert "CANARY" not in Client().get("/dev/mail").content.decode()
+
+
+@pytest.mark.urls("tests.notifications.demo_urls")
+def test_the_mailbox_is_found_with_a_slash_at_its_end(files: Path) -> None:
+    answer = Client().get("/dev/mail/")
+    assert (answer.status_code, answer["Location"]) == (302, "/dev/mail")
 
 
 @pytest.mark.urls("tests.notifications.demo_urls")

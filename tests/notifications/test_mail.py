@@ -26,7 +26,7 @@ from tests.payments.rows import create_end_user, stripe_id
 
 TEMPLATES = (
     "payment_confirmed", "receipt", "payment_failed", "action_required", "subscription_canceled", "trial_ending",
-    "checkout_retry", "card_expiring", "renewal_notice", "credits_purchased", "credits_low",
+    "checkout_retry", "card_expiring", "renewal_notice", "credits_purchased", "credits_low", "payment_refunded",
 )  # fmt: skip
 FULL: dict[str, Any] = {
     "plan_name": "Maker & Co",
@@ -50,6 +50,8 @@ FULL: dict[str, Any] = {
     "credits": 500,
     "pack_name": "Big & cheap",
     "credits_left": 4,
+    "paid_amount": "30.00 USD",
+    "refunded_at": "2026-11-21T10:00:00Z",
     "url": "https://app.example/more",
 }
 
@@ -165,6 +167,7 @@ def test_every_mail_says_what_it_knows_and_bears_what_it_does_not(template: str)
         ("payment_confirmed", ["Maker & Co", "12.50 USD"]),
         ("credits_purchased", ["500 credits", "Big & cheap", "12.50 USD"]),
         ("credits_low", ["4 credits", "https://app.example/more"]),
+        ("payment_refunded", ["12.50 USD", "30.00 USD", "21 November 2026", "One month"]),
     ],
 )
 def test_what_each_mail_tells(template: str, told: list[str]) -> None:
@@ -178,7 +181,7 @@ def test_amounts_follow_their_currency() -> None:
     assert render("receipt", amount_cents=True, currency="usd").text.startswith("We received your payment.")
 
 
-def test_an_alert_goes_to_the_owners_in_plain_text(acme: Project, alice: Developer, bob: Developer) -> None:
+def test_an_alert_goes_to_the_owners_in_both_forms(acme: Project, alice: Developer, bob: Developer) -> None:
     carol = create_developer("carol")
     add_member(acme, carol, "owner")
     carol.user.is_active = False
@@ -190,7 +193,8 @@ def test_an_alert_goes_to_the_owners_in_plain_text(acme: Project, alice: Develop
     first: Any
     first, second = mail.outbox
     assert first.to == second.to == [alice.user.email]
-    assert "12.50 USD" in first.subject and "fraudulent" in first.body and not first.alternatives
+    assert "12.50 USD" in first.subject and "fraudulent" in first.body
+    assert "because you look after" in first.alternatives[0][0]
     assert second.subject == "[Test] Acme: An invoice" and "Invoice id: in_1" in second.body
     assert "Amount: 5.00 EUR" in second.body and "cents" not in second.body
 

@@ -1,0 +1,220 @@
+"""Rules, recipients and incidents of alerts. Rows without a project are the operator's; developers see their own projects' only."""
+
+import base64
+import binascii
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.http import HttpRequest
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
+
+from common.outgoing import OutgoingRefused, check_url
+from notifications.models import AlertIncident, AlertKind, AlertRule, AlertTarget
+from notifications.services.alert_rules import DEFAULT_RULES, UNITS
+from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
+from projects.models import Role
+
+ADDRESSES_MAX = 20
+WINDOW_MINUTES_MAX, CALM_MINUTES_MAX = 7 * 1440, 1440
+SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
+COLORS = {"Open": "danger", "Over": "success"}
+
+
+class OperatorsRowsAdmin(ProjectScopedAdmin):
+    """Rows of a project, or of the operator when they name none: only staff may leave the project out."""
+
+    developer_role_to_change = Role.DEVELOPER
+    developer_role_to_add = Role.DEVELOPER
+    developer_role_to_delete = Role.DEVELOPER
+    list_select_related = ["project"]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Ask developers for the project."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if "project" in form.base_fields:
+            form.base_fields["project"].required = not self._is_staff_for(request, "add")
+        return form
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Leave a row with its project."""
+        return [*super().get_readonly_fields(request, obj), *(["project"] if obj is not None else [])]
+
+    @display(description="Of", ordering="project__name")
+    def whose(self, row: Any) -> str:
+        """Name the project."""
+        return row.project.name if row.project_id else "Every project"
+
+
+class AlertRuleForm(forms.ModelForm):
+    """A rule that can open an incident and end it again."""
+
+    class Meta:
+        model = AlertRule
+        fields = ["project", "kind", "is_enabled", "threshold", "recovers_at", "window_minutes", "calm_minutes"]
+        help_texts = {
+            "threshold": "An incident opens here. "
+            + "; ".join(f"{kind.label}: {UNITS[kind]}" for kind in AlertKind)
+            + ".",
+            "recovers_at": "Below the threshold: the incident ends when it has stayed at or below this for the calm minutes.",
+            "window_minutes": "How far back is looked, for what is counted over time.",
+        }
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what could never open, or never end."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        threshold, recovers_at = cleaned.get("threshold"), cleaned.get("recovers_at")
+        if threshold is not None and recovers_at is not None and recovers_at >= threshold:
+            self.add_error("recovers_at", "It must be below the threshold.")
+        for name, at_most in (("window_minutes", WINDOW_MINUTES_MAX), ("calm_minutes", CALM_MINUTES_MAX)):
+            if cleaned.get(name) is not None and not 1 <= cleaned[name] <= at_most:
+                self.add_error(name, f"From 1 to {at_most} minutes.")
+        return cleaned
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(OperatorsRowsAdmin):
+    form = AlertRuleForm
+    list_display = ["kind", "whose", "is_enabled", "threshold", "recovers_at", "window_minutes", "calm_minutes"]
+    list_filter = ["kind", "is_enabled"]
+    search_fields = ["project__name", "project__slug"]
+    list_before_template = "notifications/admin/alert_rules_intro.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the rules that hold where none is set."""
+        shipped = [(kind.label, rule, UNITS[kind]) for kind, rule in DEFAULT_RULES.items()]
+        return super().changelist_view(request, {**(extra_context or {}), "shipped_rules": shipped})
+
+
+class AlertTargetForm(forms.ModelForm):
+    """Addresses and a listener. The secret is written here and never shown; left blank, the stored one is kept."""
+
+    mail_to = forms.CharField(
+        label="Mail to",
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="One address a line. Empty: the project's owners; for every project: nobody.",
+    )
+    webhook_secret = forms.CharField(
+        label="Signing secret",
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminPasswordWidget(render_value=False, attrs={"autocomplete": "off"}),
+        help_text="whsec_ and 24 to 64 random bytes in base64, the same at the listener. Left blank, the stored one is kept.",
+    )
+
+    class Meta:
+        model = AlertTarget
+        fields = ["project", "mail_to", "webhook_url"]
+        help_texts = {
+            "webhook_url": "Called with alert.opened and alert.recovered, signed as Standard Webhooks has it."
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Show the addresses one a line."""
+        super().__init__(*args, **kwargs)
+        if self.instance.mail_to:
+            self.initial["mail_to"] = "\n".join(self.instance.mail_to)
+
+    def clean_mail_to(self) -> list[str]:
+        """Refuse what is no address."""
+        addresses = list(dict.fromkeys(self.cleaned_data["mail_to"].split()))
+        if len(addresses) > ADDRESSES_MAX:
+            raise ValidationError(f"At most {ADDRESSES_MAX} addresses.")
+        for address in addresses:
+            validate_email(address)
+        return addresses
+
+    def clean_webhook_url(self) -> str:
+        """Refuse an address that may not be called."""
+        url: str = self.cleaned_data["webhook_url"]
+        try:
+            if url:
+                check_url(url)
+        except OutgoingRefused as refusal:
+            raise ValidationError(str(refusal)) from refusal
+        return url
+
+    def clean_webhook_secret(self) -> str:
+        """Refuse what is no secret of the standard's form, without repeating it."""
+        secret: str = self.cleaned_data["webhook_secret"]
+        if not secret:
+            return ""
+        try:
+            is_good = (
+                SECRET_BYTES_MIN
+                <= len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+                <= SECRET_BYTES_MAX
+            )
+        except (binascii.Error, ValueError):
+            is_good = False
+        if not is_good or not secret.startswith("whsec_"):
+            raise ValidationError("It must be whsec_ and 24 to 64 random bytes in base64.")
+        return secret
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a listener that could not tell our calls from others', and a second row for the same."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("webhook_url") and not (cleaned.get("webhook_secret") or self.instance.webhook_secret):
+            self.add_error("webhook_secret", "A listener needs a secret to check our signature with.")
+        return cleaned
+
+    def save(self, commit: bool = True) -> Any:
+        """Keep the secret encrypted; a listener that is gone has none."""
+        secret = self.cleaned_data["webhook_secret"]
+        if secret or not self.cleaned_data["webhook_url"]:
+            self.instance.set_webhook_secret(secret if self.cleaned_data["webhook_url"] else "")
+        return super().save(commit)
+
+
+@admin.register(AlertTarget)
+class AlertTargetAdmin(OperatorsRowsAdmin):
+    form = AlertTargetForm
+    list_display = ["whose", "addresses", "webhook_url", "webhook_secret_masked", "updated_at"]
+    search_fields = ["project__name", "project__slug"]
+    readonly_fields = ["webhook_secret_masked"]
+
+    @display(description="Mail to")
+    def addresses(self, row: AlertTarget) -> str:
+        """List the addresses."""
+        return ", ".join(row.mail_to) or ("The owners" if row.project_id else "-")
+
+    @method_decorator(sensitive_post_parameters("webhook_secret"))
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Keep the secret out of error reports."""
+        return super().changeform_view(request, *args, **kwargs)
+
+
+@admin.register(AlertIncident)
+class AlertIncidentAdmin(ReadOnlyMixin, ProjectScopedAdmin):
+    list_display = [
+        "kind",
+        "colored_state",
+        "project",
+        "mode",
+        "shown_peak",
+        "value",
+        "threshold",
+        "opened_at",
+        "resolved_at",
+    ]
+    list_filter = ["kind", "mode", "opened_at"]
+    list_select_related = ["project"]
+    search_fields = ["project__name", "project__slug"]
+    ordering = ["-opened_at"]
+    date_hierarchy = "opened_at"
+
+    @display(description="State", label=COLORS)
+    def colored_state(self, row: AlertIncident) -> str:
+        """Show whether it is over."""
+        return "Over" if row.resolved_at else "Open"
+
+    @display(description="Reached")
+    def shown_peak(self, row: AlertIncident) -> str:
+        """Show the worst reading."""
+        return f"{row.peak} {UNITS[AlertKind(row.kind)]}"
