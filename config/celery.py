@@ -53,6 +53,7 @@ app.conf.beat_schedule = {
     "run-outbox": _every(15, OUTBOX_TASK),
     "run-webhooks": _every(15, WEBHOOKS_TASK),
     "tidy-webhooks": _every(900, "notifications.tasks.tidy_webhooks"),
+    "watch-for-trouble": _every(60, "notifications.tasks.watch_for_trouble"),
     "reconcile-intents": _every(60, "payments.tasks.reconcile_intents"),
     "look-after-webhook-endpoints": _every(60, "payments.tasks.look_after_webhook_endpoints"),
     "empty-old-bodies": _every(3600, "payments.tasks.empty_old_bodies"),

@@ -22,6 +22,7 @@ urlpatterns = [
     path("", include("payments.urls")),
     path("", include("entitlements.urls")),
     path("", include("notifications.webhook_urls")),
+    path("", include("notifications.mail_urls")),
     path("", include("config.public_urls")),
 ]
 if settings.DEMO:
