@@ -10,21 +10,22 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from accounts.models import ROLE_ADMIN, ROLE_MODERATOR, User
+from backoffice import webhook_pages
 from backoffice.services.dead_letters import replay_effects
 from backoffice.services.resending import resend_mails, resendable
+from backoffice.staff_pages import ROWS_MAX, ProjectFilter, StaffActionsAdmin, actor_of
 from common.errors import ApiError
 from moderation.models import ActionLog, ReviewItem
 from moderation.services.review import REASON_CHARS_MAX, decide_review_item
 from notifications.models import OutboxRow
-from payments.admin.actions import ProjectActionsAdmin
 from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import Dispute
 from projects.admin_scope import is_staff_role
-from projects.models import Project, Role
+from projects.models import Project
 
-ROWS_MAX = 1000
+__all__ = ["webhook_pages"]
+
 TO_DECIDE = (
     "Approve: the report is right and was dealt with. Dismiss: nothing needs doing. Either closes the item with your reason in the "
     "action log, and changes nothing at Stripe; both are actions of the list."
@@ -33,43 +34,6 @@ REVIEW_COLORS = {"Pending": "warning", "Approved": "success", "Dismissed": "defa
 OUTBOX_COLORS = {
     "Pending": "warning", "Processing": "info", "Done": "success", "Dead letter": "danger", "Skipped": "default",
 }  # fmt: skip
-
-
-class ProjectFilter(admin.SimpleListFilter):
-    """Offers the projects that the viewer may see, and no other's name."""
-
-    title = "project"
-    parameter_name = "of_project"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """List the projects by name."""
-        projects = Project.objects.existing()
-        if not model_admin._is_staff_for(request, "view"):
-            projects = model_admin._projects(request, Role.VIEWER)
-        return [(str(pk), name) for pk, name in projects.order_by("name").values_list("pk", "name")[:ROWS_MAX]]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep one project's rows."""
-        known = {value for value, _ in self.lookup_choices}
-        return queryset.filter(project=self.value()) if self.value() in known else queryset
-
-
-class StaffActionsAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
-    """Rows that are changed by actions only: by moderators, and by developers of the row's project; support reads."""
-
-    list_select_related = ["project"]
-
-    def _is_staff_for(self, request: HttpRequest, action: str) -> bool:
-        if super()._is_staff_for(request, action):
-            return True
-        user = request.user
-        if action != "change" or not isinstance(user, User) or not (user.is_active and user.is_staff):
-            return False
-        return user.groups.filter(name__in=[ROLE_ADMIN, ROLE_MODERATOR]).exists()
-
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        """Allow whoever may act in some project; `actionable` keeps to those projects."""
-        return self.may_act(request)
 
 
 @admin.register(ReviewItem)
@@ -138,7 +102,7 @@ class ReviewItemAdmin(StaffActionsAdmin):
         count = 0
         for item in chosen:
             try:
-                decide_review_item(item=item, status=status, actor=_actor(request), reason=reason)
+                decide_review_item(item=item, status=status, actor=actor_of(request), reason=reason)
                 count += 1
             except ApiError as refusal:
                 messages.warning(request, f"{item}: {refusal.detail}")
@@ -184,7 +148,7 @@ class OutboxRowAdmin(StaffActionsAdmin):
             return self.ask_first(
                 request, title="Replay effects", action="replay_selected", question=question, rows=chosen
             )
-        count = replay_effects(rows=chosen, actor=_actor(request))
+        count = replay_effects(rows=chosen, actor=actor_of(request))
         messages.success(request, f"{counted(count, 'effect')} will be carried out again.")
         return None
 
@@ -198,7 +162,7 @@ class OutboxRowAdmin(StaffActionsAdmin):
             return self.ask_first(
                 request, title="Send mails again", action="resend_selected", question=question, rows=chosen
             )
-        count = resend_mails(rows=chosen, actor=_actor(request))
+        count = resend_mails(rows=chosen, actor=actor_of(request))
         messages.success(request, f"{counted(count, 'mail')} will be sent again.")
         return None
 
@@ -228,9 +192,3 @@ class ActionLogAdmin(ReadOnlyAdmin):
 
     def _project_id(self, obj: Model) -> Any:
         return getattr(obj, "project_id", None)
-
-
-def _actor(request: HttpRequest) -> User:
-    """Return who presses the button; only signed-in people see one."""
-    assert isinstance(request.user, User)
-    return request.user

@@ -41,6 +41,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
         [
             ("moderation.ReviewItem", "Review queue", "flag"),
             ("notifications.OutboxRow", "Mails and effects", "outbox"),
+            ("notifications.WebhookDelivery", "Webhooks sent", "send"),
             ("notifications.AlertIncident", "Incidents", "emergency_home"),
             ("moderation.ActionLog", "Action log", "gavel"),
         ],
@@ -53,6 +54,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("projects.Membership", "Members", "group"),
             ("projects.ApiKey", "API keys", "key"),
             ("projects.IdentityProvider", "Identity providers", "badge"),
+            ("notifications.WebhookEndpoint", "Webhook endpoints", "webhook"),
             ("notifications.Brand", "Mail brands", "brush"),
             ("notifications.AlertRule", "Alert rules", "rule"),
             ("notifications.AlertTarget", "Alert recipients", "notification_important"),

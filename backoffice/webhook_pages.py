@@ -1,0 +1,147 @@
+"""The pages of the app's webhook endpoints and of what was delivered to them. No secret is on any of them."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from backoffice.services.webhooks import replay_deliveries, switch_endpoints
+from backoffice.staff_pages import ROWS_MAX, ProjectFilter, StaffActionsAdmin, actor_of
+from common.logs import redact
+from notifications.models import WebhookDelivery, WebhookEndpoint
+from notifications.services.outbound import body_of, message_id_of
+from payments.admin.display import counted
+
+DELIVERY_COLORS = {"Pending": "warning", "Processing": "info", "Delivered": "success", "Failed": "danger"}
+ENDPOINT_COLORS = {"Works": "success", "Fails": "warning", "Disabled": "danger", "Not used yet": "default"}
+PRE = '<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>'
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(StaffActionsAdmin):
+    list_display = ["url", "colored_state", "shown_types", "answered_at", "failing_since", "mode", "project"]
+    list_filter = ["mode", "disabled_reason", ProjectFilter]
+    search_fields = ["url", "description", "project__name", "project__slug"]
+    fields = [
+        "project", "mode", "url", "description", "shown_types", "secret_masked", "previous_secret_until", "state",
+        "disabled_at", "disabled_reason", "failing_since", "failures_in_row", "held_until", "answered_at", "created_at",
+        "updated_at",
+    ]  # fmt: skip
+    readonly_fields = ["shown_types", "secret_masked", "state"]
+    actions = ["switch_on", "switch_off"]
+
+    @display(description="State", label=ENDPOINT_COLORS)
+    def colored_state(self, row: WebhookEndpoint) -> str:
+        """Show whether events arrive there."""
+        return self.state(row)
+
+    @display(description="State")
+    def state(self, row: WebhookEndpoint) -> str:
+        """Say whether events arrive there."""
+        if row.disabled_at:
+            return "Disabled"
+        if row.failing_since:
+            return "Fails"
+        return "Works" if row.answered_at else "Not used yet"
+
+    @display(description="Is told of")
+    def shown_types(self, row: WebhookEndpoint) -> str:
+        """List the types that it asked for."""
+        return "everything" if "*" in row.event_types else ", ".join(row.event_types)
+
+    @admin.action(description="Switch on", permissions=["act"])
+    def switch_on(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Deliver to endpoints again, after a confirmation: what waits for them goes on."""
+        return self._switch(request, queryset.exclude(disabled_at=None), active=True)
+
+    @admin.action(description="Switch off", permissions=["act"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Deliver nothing to endpoints, after a confirmation."""
+        return self._switch(request, queryset.filter(disabled_at=None), active=False)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[Any], *, active: bool) -> HttpResponse | None:
+        chosen = list(self.actionable(request, queryset).order_by("created_at")[:ROWS_MAX])
+        what = "on" if active else "off"
+        if request.POST.get("confirmed") != "yes":
+            question = f"{counted(len(chosen), 'endpoint')} will be switched {what}:"
+            title = f"Switch endpoints {what}"
+            return self.ask_first(request, title=title, action=f"switch_{what}", question=question, rows=chosen)
+        count = switch_endpoints(rows=chosen, active=active, actor=actor_of(request))
+        messages.success(request, f"{counted(count, 'endpoint')} switched {what}.")
+        return None
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(StaffActionsAdmin):
+    list_display = [
+        "event_type",
+        "colored_status",
+        "status_code",
+        "attempts",
+        "endpoint",
+        "created_at",
+        "mode",
+        "project",
+    ]
+    list_filter = ["status", "event_type", "mode", ProjectFilter, "created_at"]
+    list_select_related = ["project", "endpoint"]
+    search_fields = ["endpoint__url", "event_type", "project__name"]
+    date_hierarchy = "created_at"
+    fields = [
+        "project", "mode", "endpoint", "event_type", "webhook_id", "is_test", "status", "attempts", "status_code", "error",
+        "next_attempt_at", "give_up_at", "created_at", "done_at", "sent", "shown_log",
+    ]  # fmt: skip
+    readonly_fields = ["webhook_id", "sent", "shown_log"]
+    actions = ["replay_selected"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Read no log for a list."""
+        rows = super().get_queryset(request)
+        return rows.defer("log") if request.resolver_match and request.resolver_match.kwargs == {} else rows
+
+    @display(description="Status", ordering="status", label=DELIVERY_COLORS)
+    def colored_status(self, row: WebhookDelivery) -> str:
+        """Show how far it has come."""
+        return str(row.get_status_display())
+
+    @display(description="webhook-id")
+    def webhook_id(self, row: WebhookDelivery) -> str:
+        """Show what the app tells the event by."""
+        return message_id_of(row.event_id)
+
+    @display(description="Body")
+    def sent(self, row: WebhookDelivery) -> SafeString:
+        """Show what was sent, without secrets."""
+        return format_html(PRE, redact(body_of(row.event)))
+
+    @display(description="Attempts and answers")
+    def shown_log(self, row: WebhookDelivery) -> SafeString | str:
+        """Show each attempt with the beginning of its answer."""
+        lines = [
+            (
+                f"{one['at']}: {one['status_code'] or 'no answer'} in {one['duration_ms']} ms {one['error']}",
+                one["answer"],
+            )
+            for one in row.log
+        ]
+        return format_html_join("", "<p>{}</p>" + PRE, lines) if lines else "None yet."
+
+    @admin.action(description="Send again", permissions=["act"])
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Send deliveries again under the same id, after a confirmation."""
+        rows = self.actionable(request, queryset).exclude(status="processing").select_related("endpoint")
+        chosen = list(rows.order_by("created_at")[:ROWS_MAX])
+        if request.POST.get("confirmed") != "yes":
+            question = f"{counted(len(chosen), 'webhook')} will be sent again:"
+            return self.ask_first(
+                request, title="Send webhooks again", action="replay_selected", question=question, rows=chosen
+            )
+        count, refused = replay_deliveries(rows=chosen, actor=actor_of(request))
+        messages.success(request, f"{counted(count, 'webhook')} will be sent again.")
+        if refused:
+            messages.warning(request, f"{refused} stay where they are: their endpoint is disabled.")
+        return None
