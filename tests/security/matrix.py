@@ -262,6 +262,9 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "accounts/logout/"): Row("browser"),
     ("GET", "accounts/reauthenticate/"): Row("browser"),
     ("POST", "accounts/reauthenticate/"): Row("browser"),
+    # The link is the right; what it answers is in tests/notifications/test_unsubscribe.py.
+    ("GET", "mail/unsubscribe/{token}"): Row("public", path={"token": "nobody"}),
+    ("POST", "mail/unsubscribe/{token}"): Row("public", path={"token": "nobody"}),
     # Documentation and health.
     ("GET", "openapi.json"): Row("public"),
     ("GET", "openapi.yaml"): Row("public"),
