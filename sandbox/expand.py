@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import schema
+from .billing import tiers
 from .errors import invalid
 from .paging import whole_list
 from .store import Context, Tx
@@ -165,6 +166,10 @@ def _applies_to(tx: Tx, ctx: Context, coupon: Object) -> Object:
     return found
 
 
+def _tiers(tx: Tx, ctx: Context, price: Object) -> list[Object]:
+    return tiers.tiers_of(tx, ctx, price)
+
+
 # Fields that Stripe leaves out unless they are expanded.
 INCLUDED: dict[tuple[str, str], Callable[[Tx, Context, Object], Any]] = {
     ("coupon", "applies_to"): _applies_to,
@@ -175,4 +180,6 @@ INCLUDED: dict[tuple[str, str], Callable[[Tx, Context, Object], Any]] = {
     ("customer", "tax_ids"): _tax_ids,
     ("invoice", "confirmation_secret"): _confirmation_secret,
     ("invoice", "payments"): _payments,
+    ("plan", "tiers"): _tiers,
+    ("price", "tiers"): _tiers,
 }

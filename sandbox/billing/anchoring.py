@@ -55,7 +55,7 @@ def first_line(tx: Tx, ctx: Context, subscription: Object, item: Object, anchor:
     line = lines.recurring_line(tx, ctx, subscription, item, (ctx.now, anchor.at))
     if is_metered(item["price"]):
         return line
-    amount = anchor.part_of(cost(item["price"], item["quantity"]), ctx.now)
+    amount = anchor.part_of(cost(tx, ctx, item["price"], item["quantity"]), ctx.now)
     line["parent"]["subscription_item_details"]["proration"] = True
     line["pricing"]["unit_amount_decimal"] = None
     return {**line, "amount": amount, "subtotal": amount}

@@ -73,7 +73,7 @@ def _credit_unused(tx: Tx, ctx: Context, subscription: Object) -> None:
             ctx,
             customer=subscription["customer"],
             amount=proration.unused_credit(
-                debited.get(item["id"], cost(price, quantity)), 1, end - ctx.now, end - start
+                debited.get(item["id"], cost(tx, ctx, price, quantity)), 1, end - ctx.now, end - start
             ),
             currency=price["currency"],
             description=f"Unused time on {lines.product_name(tx, ctx, price)} after {lines.day(ctx.now)}",

@@ -9,6 +9,7 @@ from ..errors import invalid
 from ..events import emit
 from ..fields import apply_simple, merged_metadata, required
 from ..store import Context, Tx
+from . import tiers
 
 Object = dict[str, Any]
 
@@ -69,8 +70,8 @@ def plan_of(price: Object) -> Object:
         "meter": recurring["meter"],
         "nickname": price["nickname"],
         "product": price["product"],
-        "tiers_mode": None,
-        "transform_usage": None,
+        "tiers_mode": price["tiers_mode"],
+        "transform_usage": price["transform_quantity"],
         "trial_period_days": None,
         "usage_type": recurring["usage_type"],
     }
@@ -81,6 +82,6 @@ def is_metered(price: Object) -> bool:
     return bool(price["recurring"] and price["recurring"]["usage_type"] == "metered")
 
 
-def cost(price: Object, quantity: int | None) -> int:
+def cost(tx: Tx, ctx: Context, price: Object, quantity: int | None) -> int:
     """Give what a price costs in advance: nothing for usage, which is billed afterwards."""
-    return 0 if is_metered(price) else int(price["unit_amount"]) * (quantity or 0)
+    return 0 if is_metered(price) else tiers.amount_of(tx, ctx, price, quantity or 0)

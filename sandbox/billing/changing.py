@@ -176,7 +176,7 @@ def _whole_period(subscription: Object, item: Object) -> tuple[int, int]:
 def _credit(tx: Tx, ctx: Context, subscription: Object, item: Object, debited: int | None, at: int) -> Object:
     start, end = _whole_period(subscription, item)
     # Flexible billing credits what was really debited, which a change without proration leaves as it was.
-    whole = cost(item["price"], item.get("quantity")) if debited is None else debited
+    whole = cost(tx, ctx, item["price"], item.get("quantity")) if debited is None else debited
     amount = proration.unused_credit(whole, 1, end - at, end - start)
     pending = _pending(tx, ctx, subscription, item, amount, (at, end), f"Unused time on {{}} after {lines.day(at)}")
     pending["proration_details"] = {

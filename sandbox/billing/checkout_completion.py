@@ -17,6 +17,7 @@ from . import (
     invoicing,
     lines,
     payments,
+    session_invoices,
     session_totals,
     subscribing,
     tax,
@@ -55,8 +56,13 @@ PAYMENT_ORDER = (
     "customer.updated",
     "payment_intent.succeeded",
     "payment_intent.created",
+    "invoice.created",
+    "invoice.finalized",
+    "invoice.paid",
+    "invoice.payment_succeeded",
     "checkout.session.completed",
     "charge.updated",
+    "invoice_payment.paid",
 )
 
 
@@ -78,7 +84,8 @@ def customer_for(tx: Tx, ctx: Context, session: Object, private: Object) -> Obje
         if known is None:
             raise StripeError("The customer of this Checkout Session has been deleted.")
         return known
-    if session["mode"] != "subscription" and session["customer_creation"] != "always":
+    wanted = session["customer_creation"] == "always" or session_invoices.is_wanted(session)
+    if session["mode"] != "subscription" and not wanted:
         return None
     details = private["details"]
     customer = customers.new_customer(tx, ctx, {"email": details["email"], "name": details["name"]})
@@ -110,7 +117,7 @@ def complete(
         if customer and intent and payment_method and intent["setup_future_usage"]:
             cards.attach_quietly(tx, ctx, journal, payment_method, customer["id"])
         session["payment_intent"] = intent["id"] if intent else None
-        discounts.redeem(
+        redeemed = discounts.redeem(
             tx,
             ctx,
             journal,
@@ -122,6 +129,8 @@ def complete(
             payments.late_capture(tx, ctx, journal, charge)
         if customer:
             checkout_details.keep_now(tx, ctx, journal, private, customer)
+        if customer and session_invoices.is_wanted(session):
+            session_invoices.make(tx, ctx, journal, session, private, customer, intent, redeemed)
     # The session says "paid" also when nothing was due now; a deferred payment is told apart by its trial.
     finish(
         tx, ctx, journal, session, private, customer,

@@ -246,7 +246,7 @@ def net_of(tx: Tx, ctx: Context, subscription: Object, items: list[Object]) -> d
     Prorations hold discounts in themselves (flexible billing), so both of their sides start from these figures.
     """
     coupons = [coupon for _, coupon in running(tx, ctx, subscription["discounts"])]
-    lines = [Priced(cost(item["price"], item.get("quantity")), item["price"]["product"]) for item in items]
+    lines = [Priced(cost(tx, ctx, item["price"], item.get("quantity")), item["price"]["product"]) for item in items]
     off = discounted(lines, coupons)
     return {
         item["id"]: line.amount - sum(parts[index] for parts in off)

@@ -36,8 +36,9 @@ def new_invoice(
     metadata: Object | None = None,
     automatic_tax: bool = False,
     discounts_wanted: list[Object] | None = None,
+    discount_ids: list[str] | None = None,
 ) -> Object:
-    """Add a draft invoice over the given lines, with its event. Its discounts are those of the subscription."""
+    """Add a draft invoice over the given lines, with its event. Its discounts are those of the subscription, or `discount_ids`."""
     invoice = draft(
         tx,
         ctx,
@@ -50,6 +51,8 @@ def new_invoice(
         automatic_tax=automatic_tax,
     )
     invoice |= {"auto_advance": auto_advance, "metadata": metadata or {}}
+    if discount_ids:
+        invoice_totals.total_up(tx, ctx, invoice, customer, discount_ids)
     tx.insert(ctx, invoice)
     for item_id in _item_ids(lines):
         item = tx.get(ctx, "invoiceitem", item_id)

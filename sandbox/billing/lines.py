@@ -35,7 +35,7 @@ def recurring_line(
     A metered item has the usage of the period that is over (`used`), and nothing where none is over yet.
     """
     price, quantity = item["price"], item.get("quantity", 1)
-    amount = 0 if trial else cost(price, quantity)
+    amount = 0 if trial else cost(tx, ctx, price, quantity)
     if is_metered(price):
         quantity = 0
         if used and not trial:
@@ -66,6 +66,8 @@ def recurring_line(
 
 def unit_price(price: Object) -> str:
     """Write what one unit costs, also where that is less than the currency's smallest unit."""
+    if price["billing_scheme"] == "tiered":
+        return "tiered price"
     if price["unit_amount"] is not None:
         return money(price["unit_amount"], price["currency"])
     return f"{price['unit_amount_decimal']} × {money(1, price['currency'])}"

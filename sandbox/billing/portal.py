@@ -14,6 +14,7 @@ from ..events import Journal, changes, emit
 from ..lookup import retrieve as find_one
 from ..store import Context, Store, Tx
 from . import cancellation, cards, discounts, lines, portal_settings, setups, subscribing, updating
+from .catalog import cost, is_metered
 
 Object = dict[str, Any]
 
@@ -58,12 +59,12 @@ def portal_view(store: Store, portal_session_id: str) -> Object:
 
     Keys: account_name, livemode, return_url (or None), customer (id, email, name), cancel_mode (at_period_end,
     immediately), features and profile (the configuration's), flow (the session's flow or None), payment_method (brand, last4,
-    exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity,
-    unit_amount, currency, interval, interval_count, price_id, current_period_end, cancel_at, cancel_at_period_end,
-    can_cancel, can_resume, can_change_quantity, switch_prices (each: id, description, unit_amount, currency,
-    interval, interval_count)), discounts (each: name, percent_off, amount_off, duration, months)),
-    invoices newest first (each: id, number, created, total, amount_due, currency, status, hosted_invoice_url,
-    invoice_pdf).
+    exp_month, exp_year; or None), can_update_card, subscriptions (each: id, status, description, quantity, amount (of
+    all of it; None for usage), unit_amount, price_text, currency, interval, interval_count, price_id, current_period_end,
+    cancel_at, cancel_at_period_end, can_cancel, can_resume, can_change_quantity, switch_prices (each: id, description,
+    unit_amount, price_text, currency, interval, interval_count)), discounts (each: name, percent_off, amount_off,
+    duration, months)), invoices newest first (each: id, number, created, total, amount_due, currency, status,
+    hosted_invoice_url, invoice_pdf).
 
     Raises: StripeError 404 for an unknown or lapsed session.
     """
@@ -122,6 +123,7 @@ def _price_view(tx: Tx, ctx: Context, price: Object) -> Object:
         "id": price["id"],
         "description": lines.product_name(tx, ctx, price),
         "unit_amount": price["unit_amount"],
+        "price_text": lines.unit_price(price),
         "currency": price["currency"],
         "interval": price["recurring"]["interval"],
         "interval_count": price["recurring"]["interval_count"],
@@ -140,6 +142,7 @@ def _subscription_view(tx: Tx, ctx: Context, configuration: Object, subscription
         "price_id": price["id"],
         "status": subscription["status"],
         "quantity": item.get("quantity"),
+        "amount": None if is_metered(item["price"]) else cost(tx, ctx, item["price"], item["quantity"]),
         "current_period_end": item["current_period_end"],
         "cancel_at": subscription["cancel_at"],
         "cancel_at_period_end": subscription["cancel_at_period_end"],

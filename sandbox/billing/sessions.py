@@ -7,6 +7,7 @@ from typing import Any
 
 from ..events import emit
 from ..store import Context, Tx
+from . import recovering
 
 Object = dict[str, Any]
 
@@ -32,6 +33,7 @@ def expire(tx: Tx, ctx: Context, session: Object) -> Object:
     private = tx.private(ctx, "checkout.session", session["id"])
     intent = tx.get(ctx, "payment_intent", private.get("intent") or "")
     session |= {"status": "expired", "url": None}
+    recovering.offer(tx, ctx, session)
     tx.save(ctx, session)
     tx.schedule(ctx, "checkout.session", session["id"], None)
     emit(tx, ctx, "checkout.session.expired", session)

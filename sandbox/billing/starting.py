@@ -88,7 +88,7 @@ def start(tx: Tx, ctx: Context, customer: Object, params: Object) -> Object:
     clocks.check_subscriptions(tx, ctx, customer["id"])
     trial_end = _trial_end(ctx, params)
     anchor = anchoring.wanted(ctx, params, prices[0][0]["recurring"])
-    costs = [cost(price, quantity) for price, quantity in prices]
+    costs = [cost(tx, ctx, price, quantity) for price, quantity in prices]
     if anchor:
         costs = [anchor.part_of(whole, ctx.now) for whole in costs]
     due = 0 if trial_end else sum(costs)

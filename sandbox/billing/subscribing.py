@@ -131,7 +131,7 @@ def new_subscription(
         trial_start=ctx.now if trial_end else None,
     )
     echo_legacy_plan(subscription)
-    debited = {item["id"]: cost(item["price"], item.get("quantity")) for item in items}
+    debited = {item["id"]: cost(tx, ctx, item["price"], item.get("quantity")) for item in items}
     tx.insert(ctx, subscription, {"debited": debited})
     for item in items:
         tx.insert(ctx, item)

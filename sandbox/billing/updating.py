@@ -82,7 +82,7 @@ def _reductions(tx: Tx, ctx: Context, journal: Journal, subscription: Object, pa
     if "discounts" not in params:
         return
     items = subscription["items"]["data"]
-    whole = sum(cost(item["price"], item.get("quantity")) for item in items)
+    whole = sum(cost(tx, ctx, item["price"], item.get("quantity")) for item in items)
     sources = discounts.checked(
         tx, ctx, params["discounts"], customer=customer, currency=subscription["currency"], amount=whole
     )

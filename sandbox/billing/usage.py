@@ -8,7 +8,7 @@ from typing import Any
 from .. import timeline
 from ..errors import invalid
 from ..store import Context, Tx
-from .totals import rounded
+from . import tiers
 
 Object = dict[str, Any]
 
@@ -56,4 +56,4 @@ def billed(tx: Tx, ctx: Context, price: Object, customer: str, start: int, end: 
     """Give quantity and amount of a metered price for a period that is over: below zero counts as nothing."""
     meter = tx.get(ctx, METER, price["recurring"]["meter"], deleted=True)
     quantity = max(total(tx, ctx, meter, customer, start, end), Decimal(0)) if meter else Decimal(0)
-    return int(quantity), rounded(int(quantity) * Decimal(price["unit_amount_decimal"]))
+    return int(quantity), tiers.amount_of(tx, ctx, price, int(quantity))

@@ -116,7 +116,8 @@ def _money(obj: Object, field: str) -> str:
 def _price(obj: Object) -> str:
     recurring = obj.get("recurring") or {}
     interval = format_interval(recurring.get("interval"), recurring.get("interval_count"))
-    amount = "metered" if obj.get("unit_amount") is None else _money(obj, "unit_amount")
+    nameless = "tiered" if obj.get("billing_scheme") == "tiered" else "metered"
+    amount = nameless if obj.get("unit_amount") is None else _money(obj, "unit_amount")
     return f"{amount} {interval}".strip()
 
 

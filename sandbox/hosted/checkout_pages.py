@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from ..billing import checkout
+from ..billing import checkout, recovering
 from ..errors import StripeError
 from ..store import Store
 from .card_form import CardForm, read_card_form
@@ -35,7 +35,7 @@ TEST_CARDS = (
 
 def add_routes(pages: Blueprint, store: Store) -> None:
     """Add the checkout routes."""
-    _add_codes(pages, store)
+    _add_small_steps(pages, store)
 
     @pages.get("/c/pay/<session_id>")
     def show_checkout(session_id: str) -> ResponseReturnValue:
@@ -92,7 +92,11 @@ def add_routes(pages: Blueprint, store: Store) -> None:
         return _checkout_page(session_id, checkout.session_view(store, session_id), values, errors), 402
 
 
-def _add_codes(pages: Blueprint, store: Store) -> None:
+def _add_small_steps(pages: Blueprint, store: Store) -> None:
+    @pages.get("/r/<session_id>")
+    def recover_checkout(session_id: str) -> ResponseReturnValue:
+        return redirect(url_for("hosted.show_checkout", session_id=recovering.recover(store, session_id)), 303)
+
     @pages.post("/c/pay/<session_id>/promotion-code")
     def apply_code(session_id: str) -> ResponseReturnValue:
         view = checkout.session_view(store, session_id)

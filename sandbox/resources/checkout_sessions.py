@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import ids
-from ..billing import bank_debits, checkout_setup, lines, session_totals, sessions
+from ..billing import bank_debits, checkout_setup, lines, recovering, session_invoices, session_totals, sessions
 from ..billing.catalog import cost, is_metered
 from ..errors import StripeError, invalid, not_simulated, requires
 from ..fields import filled, merged_metadata, required, smallest_charge, supported
@@ -20,7 +20,7 @@ from .prices import new_price
 Object = dict[str, Any]
 
 CREATABLE = {
-    "allow_promotion_codes", "automatic_tax", "billing_address_collection", "cancel_url", "client_reference_id",
+    "after_expiration", "allow_promotion_codes", "automatic_tax", "billing_address_collection", "cancel_url", "client_reference_id",
     "consent_collection", "currency", "customer", "customer_creation", "customer_email", "customer_update",
     "discounts", "expires_at", "invoice_creation", "line_items", "locale", "metadata", "mode", "payment_intent_data",
     "payment_method_collection", "payment_method_types", "phone_number_collection", "setup_intent_data",
@@ -131,8 +131,10 @@ def _check_switches(params: Object, mode: str) -> None:
         raise invalid("You can only apply one discount to a Checkout Session.", "discounts")
     if params.get("customer_update") and not params.get("customer"):
         raise invalid("`customer_update` can only be used with `customer`.", "customer_update")
-    if (params.get("invoice_creation") or {}).get("enabled"):
-        raise not_simulated("invoice_creation")
+    if (params.get("invoice_creation") or {}).get("enabled") and mode != "payment":
+        raise invalid("`invoice_creation` can only be used in `payment` mode.", "invoice_creation")
+    if params.get("after_expiration") and mode == "setup":
+        raise not_simulated("after_expiration")
     _check_questions(params)
     supported(params.get("setup_intent_data") or {}, SETUP_INTENT_DATA, "setup_intent_data")
     supported(params.get("subscription_data") or {}, SUBSCRIPTION_DATA, "subscription_data")
@@ -216,7 +218,7 @@ def _line_item(tx: Tx, ctx: Context, wanted: Object, path: str) -> Object:
         raise invalid(
             "This value must be greater than or equal to 1.", f"{path}[quantity]", "parameter_invalid_integer"
         )
-    amount = cost(price, quantity)
+    amount = cost(tx, ctx, price, quantity)
     return {
         "id": ids.new_id("item"),
         "object": "item",
@@ -302,6 +304,7 @@ def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object |
     return filled(
         BLANK,
         id=session_id,
+        after_expiration=recovering.settings(params.get("after_expiration")),
         adaptive_pricing={"enabled": False} if mode == "payment" else None,
         allow_promotion_codes=params.get("allow_promotion_codes"),
         amount_subtotal=0,
@@ -329,7 +332,7 @@ def _session(tx: Tx, ctx: Context, params: Object, mode: str, customer: Object |
         customer_details=_known_details(params, customer),
         customer_email=params.get("customer_email"),
         expires_at=_expires_at(ctx, params),
-        invoice_creation=_no_invoice() if mode == "payment" else None,
+        invoice_creation=session_invoices.settings(params.get("invoice_creation")) if mode == "payment" else None,
         livemode=ctx.livemode,
         locale=params.get("locale"),
         metadata=merged_metadata({}, params.get("metadata")),
@@ -361,21 +364,6 @@ def _known_details(params: Object, customer: Object | None) -> Object | None:
         "phone": None,
         "tax_exempt": "none",
         "tax_ids": None,
-    }
-
-
-def _no_invoice() -> Object:
-    return {
-        "enabled": False,
-        "invoice_data": {
-            "account_tax_ids": None,
-            "custom_fields": None,
-            "description": None,
-            "footer": None,
-            "issuer": None,
-            "metadata": {},
-            "rendering_options": None,
-        },
     }
 
 

@@ -28,6 +28,13 @@ from .customers import existing
 
 Object = dict[str, Any]
 
+# What a preview may change on a subscription, and what it may say of one that does not exist yet.
+PREVIEWED = {
+    "billing_cycle_anchor", "cancel_at", "cancel_at_period_end", "items", "proration_behavior", "proration_date",
+    "trial_end",
+}  # fmt: skip
+PREVIEWED_START = PREVIEWED - {"proration_date"}
+
 
 def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/invoices: a draft over the customer's pending items."""
@@ -199,30 +206,23 @@ def list_all(tx: Tx, ctx: Context, params: Object) -> Object:
 
 def create_preview(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/invoices/create_preview: the change is made, looked at and taken back, so the preview is exact."""
-    supported(params, {"customer", "preview_mode", "subscription", "subscription_details"})
-    details = params.get("subscription_details") or {}
     supported(
-        details,
-        {
-            "billing_cycle_anchor",
-            "cancel_at",
-            "cancel_at_period_end",
-            "items",
-            "proration_behavior",
-            "proration_date",
-            "trial_end",
-        },
-        "subscription_details",
+        params, {"automatic_tax", "customer", "discounts", "preview_mode", "subscription", "subscription_details"}
     )
+    details = params.get("subscription_details") or {}
+    supported(details, PREVIEWED if params.get("subscription") else PREVIEWED_START, "subscription_details")
     if params.get("preview_mode", "next") != "next":
         raise not_simulated("preview_mode")
+    # As if they were put on the subscription together with the change.
+    wanted: Object = {name: params[name] for name in ("automatic_tax", "discounts") if name in params}
+    wanted |= {name: value for name, value in details.items() if value is not None}
     callbacks = list(tx.after_commit)
     tx.execute("SAVEPOINT preview")
     try:
         if params.get("subscription"):
-            invoice = _preview_change(tx, ctx, params["subscription"], details)
+            invoice = _preview_change(tx, ctx, params["subscription"], wanted)
         else:
-            invoice = _preview_start(tx, ctx, existing(tx, ctx, required(params, "customer")), details)
+            invoice = _preview_start(tx, ctx, existing(tx, ctx, required(params, "customer")), wanted)
     finally:
         tx.execute("ROLLBACK TO preview")
         tx.execute("RELEASE preview")
@@ -230,14 +230,13 @@ def create_preview(tx: Tx, ctx: Context, params: Object) -> Object:
     return renewals.as_preview(invoice)
 
 
-def _preview_change(tx: Tx, ctx: Context, subscription_id: str, details: Object) -> Object:
+def _preview_change(tx: Tx, ctx: Context, subscription_id: str, wanted: Object) -> Object:
     subscription = referred(tx, ctx, "subscription", subscription_id, "subscription")
     if subscription["status"] in subscribing.TERMINAL:
         raise invalid(
             "You cannot preview the upcoming invoice for a canceled subscription.", code="invoice_upcoming_none"
         )
     before = subscription["latest_invoice"]
-    wanted = {key: value for key, value in details.items() if value is not None}
     if wanted:
         subscription = updating.update(tx, ctx, subscription, wanted)
     if subscription["latest_invoice"] != before:
@@ -271,11 +270,14 @@ def _as_draft(ctx: Context, invoice: Object) -> Object:
     return invoice
 
 
-def _preview_start(tx: Tx, ctx: Context, customer: Object, details: Object) -> Object:
+def _preview_start(tx: Tx, ctx: Context, customer: Object, wanted: Object) -> Object:
+    if wanted.get("billing_cycle_anchor") in ("now", "unchanged"):
+        # What begins, begins now.
+        wanted = {name: value for name, value in wanted.items() if name != "billing_cycle_anchor"}
     card = cards.new_payment_method(tx, ctx, cards.CARDS["4242424242424242"])
     card["customer"] = customer["id"]
     tx.save(ctx, card)
-    made = starting.start(tx, ctx, customer, {"items": details.get("items"), "default_payment_method": card["id"]})
+    made = starting.start(tx, ctx, customer, {**wanted, "default_payment_method": card["id"]})
     invoice = tx.get(ctx, "invoice", made["latest_invoice"])
     assert invoice is not None
     return _as_draft(ctx, invoice) | {"default_payment_method": None}

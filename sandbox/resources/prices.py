@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from .. import ids
-from ..billing import subscribing
+from ..billing import subscribing, tiers
 from ..billing.catalog import new_product, plan_of
 from ..errors import StripeError, invalid, not_simulated, requires
 from ..events import changes, emit
@@ -21,7 +21,8 @@ Object = dict[str, Any]
 
 CREATABLE = {
     "active", "billing_scheme", "currency", "lookup_key", "metadata", "nickname", "product", "product_data",
-    "recurring", "tax_behavior", "transfer_lookup_key", "unit_amount", "unit_amount_decimal",
+    "recurring", "tax_behavior", "tiers", "tiers_mode", "transfer_lookup_key", "transform_quantity", "unit_amount",
+    "unit_amount_decimal",
 }  # fmt: skip
 UPDATABLE = {"active", "lookup_key", "metadata", "nickname", "tax_behavior", "transfer_lookup_key"}
 INTERVAL_DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
@@ -40,16 +41,14 @@ def create(tx: Tx, ctx: Context, params: Object) -> Object:
 def new_price(tx: Tx, ctx: Context, params: Object, *, active: bool = True) -> Object:
     """Add a price without its events (inline prices of checkout are inactive from the start)."""
     currency = str(required(params, "currency")).lower()
-    if params.get("billing_scheme", "per_unit") != "per_unit":
-        raise not_simulated("billing_scheme")
     recurring = _recurring(tx, ctx, params.get("recurring"))
-    amount, amount_decimal = _amount(params, metered=bool(recurring and recurring["meter"]))
+    amounts, steps = _charges(params, recurring)
     product_id = _product_of(tx, ctx, params)
     price: Object = {
         "id": ids.new_id("price"),
         "object": "price",
         "active": params.get("active", active),
-        "billing_scheme": "per_unit",
+        "billing_scheme": params.get("billing_scheme", "per_unit"),
         "created": ctx.now,
         "currency": currency,
         "custom_unit_amount": None,
@@ -60,14 +59,32 @@ def new_price(tx: Tx, ctx: Context, params: Object, *, active: bool = True) -> O
         "product": product_id,
         "recurring": recurring,
         "tax_behavior": params.get("tax_behavior", "unspecified"),
-        "tiers_mode": None,
-        "transform_quantity": None,
+        "tiers_mode": params.get("tiers_mode"),
+        "transform_quantity": params.get("transform_quantity"),
         "type": "recurring" if recurring else "one_time",
-        "unit_amount": amount,
-        "unit_amount_decimal": amount_decimal,
+        "unit_amount": amounts[0],
+        "unit_amount_decimal": amounts[1],
     }
     _take_lookup_key(tx, ctx, price, params)
-    return tx.insert(ctx, price)
+    return tx.insert(ctx, price, {"tiers": steps})
+
+
+def _charges(params: Object, recurring: Object | None) -> tuple[tuple[int | None, str | None], list[Object]]:
+    """Read what a unit costs, or the tiers that say it instead. Raises: StripeError 400 for both at once, or neither."""
+    if params.get("billing_scheme", "per_unit") == "per_unit":
+        for name in ("tiers", "tiers_mode"):
+            if params.get(name):
+                raise invalid(f"`{name}` can only be set if `billing_scheme` is `tiered`.", name)
+        if params.get("transform_quantity") and params["transform_quantity"]["divide_by"] < 1:
+            raise invalid("Invalid positive integer", "transform_quantity[divide_by]", "parameter_invalid_integer")
+        return _amount(params, metered=bool(recurring and recurring["meter"])), []
+    for name in ("transform_quantity", "unit_amount", "unit_amount_decimal"):
+        if params.get(name) is not None:
+            raise invalid(f"`{name}` cannot be set if `billing_scheme` is `tiered`.", name)
+    if recurring is None:
+        raise invalid("Only recurring prices can be tiered.", "billing_scheme")
+    required(params, "tiers_mode")
+    return (None, None), tiers.checked(params.get("tiers"))
 
 
 def _amount(params: Object, *, metered: bool) -> tuple[int | None, str]:

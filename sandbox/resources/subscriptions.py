@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from ..billing import cancellation, discounts, resuming, starting, subscribing, updating
-from ..errors import StripeError, missing, not_simulated
+from ..errors import StripeError, invalid, missing, not_simulated
 from ..events import Journal
 from ..fields import required, supported
 from ..lookup import retrieve as find_one
@@ -26,11 +26,15 @@ ENDED = ("canceled", "incomplete_expired")
 
 def create(tx: Tx, ctx: Context, params: Object) -> Object:
     """POST /v1/subscriptions."""
-    supported(params, CREATABLE)
-    if params.get("payment_behavior") == "pending_if_incomplete":
-        raise not_simulated("payment_behavior")
     if params.get("collection_method", "charge_automatically") != "charge_automatically":
         raise not_simulated("collection_method")
+    if params.get("days_until_due") is not None:
+        raise invalid("You can only set `days_until_due` if `collection_method` is set to `send_invoice`.")
+    supported(params, CREATABLE)
+    if params.get("payment_behavior") == "pending_if_incomplete":
+        raise invalid(
+            "`payment_behavior=pending_if_incomplete` has no effect when creating a subscription.", "payment_behavior"
+        )
     if (params.get("billing_mode") or {}).get("type", "flexible") != "flexible":
         raise not_simulated("billing_mode[type]")
     customer = existing(tx, ctx, required(params, "customer"))

@@ -70,6 +70,14 @@ def subscription_life(api: Api) -> None:
     api.get("/v1/subscriptions", customer=subscription["customer"], status="all")
     api.get("/v1/subscription_items", subscription=subscription["id"])
     api.get(f"/v1/subscription_items/{item['id']}")
+    api.post(f"/v1/subscription_items/{item['id']}", quantity=1, metadata={"team": "a"})
+    tiers = [{"up_to": 5, "flat_amount": 900}, {"up_to": "inf", "unit_amount_decimal": "12.5"}]
+    steps: dict[str, Any] = {"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": tiers}
+    recurring = {"interval": "month"}
+    seats = api.post("/v1/prices", product=item["price"]["product"], currency="usd", recurring=recurring, **steps)
+    api.get(f"/v1/prices/{seats['id']}", expand=["tiers"])
+    added = api.post("/v1/subscription_items", subscription=subscription["id"], price=seats["id"], quantity=7)
+    api.delete(f"/v1/subscription_items/{added['id']}")
     invoices = api.get("/v1/invoices", customer=subscription["customer"], expand=["data.payments"])["data"]
     api.get(f"/v1/invoices/{invoices[-1]['id']}")
     api.get(f"/v1/invoices/{invoices[-1]['id']}/lines")

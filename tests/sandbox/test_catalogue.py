@@ -58,7 +58,7 @@ def test_a_lookup_key_is_held_once_and_can_be_transferred(api: Api) -> None:
         ({"product": None}, "product"),
         ({"product": "prod_x"}, "product"),
         ({"recurring": {"interval": "month", "usage_type": "metered"}}, "recurring[meter]"),
-        ({"billing_scheme": "tiered"}, "billing_scheme"),
+        ({"billing_scheme": "tiered"}, "unit_amount"),
     ],
 )
 def test_a_price_is_refused_and_not_made(api: Api, params: dict[str, object], param: str) -> None:
