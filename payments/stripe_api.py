@@ -7,7 +7,8 @@ never StripeObjects: pickling one of those contains the key. Errors never carry 
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
@@ -177,7 +178,7 @@ class StripeAccount:
         if connection.in_atomic_block:
             raise TransactionOpen(f"{method} {path} would call Stripe inside a database transaction")
         options = {"idempotency_key": idempotency_key} if idempotency_key else {}
-        self._await_turn(f"{method} {path.split('/')[2]}")
+        turn = _turn.set(lambda: self._await_turn(f"{method} {path.split('/')[2]}"))
         try:
             answer = self._client.raw_request(method, path, **params, **options)
         except stripe.StripeError as error:
@@ -185,13 +186,15 @@ class StripeAccount:
             if isinstance(failure, StripeRateLimited) and self._mode:
                 rate_budget.slow_down(account=self.account_id or self._label, mode=self._mode)
             raise failure from None
+        finally:
+            _turn.reset(turn)
         data = answer.data
         if not isinstance(data, dict):
             raise StripeUnavailable(detail="Stripe's answer is not an object.")
         return dict(data)
 
     def _await_turn(self, endpoint: str) -> None:
-        """Keep within what Stripe lets through for this account. Raises: StripeRateLimited, and nothing was sent."""
+        """Keep within what Stripe lets through for this account. Raises: StripeRateLimited, and this attempt was not sent."""
         account = self.account_id or self._label
         if self._mode and not rate_budget.await_turn(account=account, mode=self._mode, endpoint=endpoint):
             raise StripeRateLimited(detail="Too many calls to this Stripe account are waiting for their turn.")
@@ -240,6 +243,19 @@ def _client(secret_key: str) -> stripe.StripeClient:
     )
 
 
+# Waits for the turn of the call that this thread is making.
+_turn: ContextVar[Callable[[], None] | None] = ContextVar("stripe_turn", default=None)
+
+
+class _PacedClient(stripe.RequestsClient):
+    """Lets each request wait for its turn, also those by which the library repeats one that failed."""
+
+    def request(self, *arguments: Any, **named: Any) -> Any:
+        if (await_turn := _turn.get()) is not None:
+            await_turn()
+        return super().request(*arguments, **named)
+
+
 _shared_http_client: stripe.RequestsClient | None = None
 
 
@@ -247,7 +263,7 @@ def _http_client() -> stripe.RequestsClient:
     """Share connections between clients; the library keeps one session per thread."""
     global _shared_http_client
     if _shared_http_client is None:
-        _shared_http_client = stripe.RequestsClient(timeout=(5, settings.STRIPE_TIMEOUT_SECONDS))
+        _shared_http_client = _PacedClient(timeout=(5, settings.STRIPE_TIMEOUT_SECONDS))
     return _shared_http_client
 
 

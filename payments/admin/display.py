@@ -2,29 +2,13 @@
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from common.logs import redact
+from payments.services.dead_letters import without_buyers_links
 from payments.services.snapshot import without_client_secrets
-
-
-def without_buyers_links(value: Any) -> Any:
-    """Return a copy whose `url`s say no more than the host: whoever opens a checkout's or portal's page acts for the buyer."""
-    if isinstance(value, dict):
-        return {key: _hidden(inner) if key == "url" else without_buyers_links(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_buyers_links(inner) for inner in value]
-    return value
-
-
-def _hidden(address: Any) -> Any:
-    if not isinstance(address, str) or not address.startswith(("https://", "http://")):
-        return without_buyers_links(address)
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/[hidden]"
 
 
 def pretty_json(value: Any) -> SafeString | str:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import transaction
 
@@ -41,10 +42,27 @@ def get_event(*, project: Project, mode: str, event_id: str) -> WebhookEvent:
 
 
 def redacted_body(event: WebhookEvent) -> Any:
-    """Return what Stripe sent, without client secrets and whatever else looks like one; None when it was emptied."""
+    """Return what Stripe sent, without what looks like a secret and pages that act for a buyer; None when it was emptied."""
     if event.payload is None:
         return None
-    return _redacted(without_named_secrets(None, without_client_secrets(event.payload)))
+    shown = without_buyers_links(without_client_secrets(event.payload))
+    return _redacted(without_named_secrets(None, shown))
+
+
+def without_buyers_links(value: Any) -> Any:
+    """Return a copy whose `url`s say no more than the host: whoever opens a checkout's or portal's page acts for the buyer."""
+    if isinstance(value, dict):
+        return {key: _hidden(inner) if key == "url" else without_buyers_links(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_buyers_links(inner) for inner in value]
+    return value
+
+
+def _hidden(address: Any) -> Any:
+    if not isinstance(address, str) or not address.startswith(("https://", "http://")):
+        return without_buyers_links(address)
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/[hidden]"
 
 
 def replay_one(*, event: WebhookEvent, actor: User | None) -> bool:

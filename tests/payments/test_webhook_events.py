@@ -97,6 +97,9 @@ def test_an_event_is_read_with_its_body_and_without_secrets(owner: Developer, ac
     event = an_event("payment_intent.succeeded")
     event["data"]["object"] |= {"client_secret": "pi_1_secret_2", "metadata": {"password": "hunter22", "note": "fine"}}
     event["data"]["object"]["description"] = "key sk_live_" + "abcdef0123456789"
+    # Whoever opens these acts for the buyer.
+    pages = {"url": "https://checkout.stripe.com/c/pay/open", "recovery": {"url": "https://buy.stripe.com/again"}}
+    event["data"]["object"] |= pages
     send(acme, event)
     row = stored(acme).get()
     for name in (event["id"], str(row.pk)):
@@ -105,7 +108,8 @@ def test_an_event_is_read_with_its_body_and_without_secrets(owner: Developer, ac
         body = answer.json()["body"]
         assert body["data"]["object"]["id"] == event["data"]["object"]["id"]
         assert body["data"]["object"]["metadata"]["note"] == "fine"
-        for secret in ("pi_1_secret_2", "hunter22", "abcdef0123456789"):
+        assert body["data"]["object"]["url"] == "https://checkout.stripe.com/[hidden]"
+        for secret in ("pi_1_secret_2", "hunter22", "abcdef0123456789", "c/pay/open", "stripe.com/again"):
             assert secret not in answer.content.decode()
 
 

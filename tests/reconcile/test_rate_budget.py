@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from payments.services import rate_budget
 from payments.services.rate_budget import await_turn, background_calls, slow_down
@@ -137,6 +138,17 @@ def test_stripes_429_is_noticed(shop: Shop, budget: Any) -> None:
             account.list("customers")
     calls_within(0.5, account.account_id)
     assert calls_within(1.0, account.account_id) <= 5
+
+
+def test_what_the_library_repeats_by_itself_counts_too(shop: Shop, budget: Any) -> None:
+    budget.STRIPE_CALLS_PER_SECOND_TEST, budget.STRIPE_MAX_NETWORK_RETRIES = 1, 2
+    shop.fault("GET /v1/customers", "status:500", times=2)
+    account = stripe_account(shop.project.pk, "test")
+    account.list("customers")
+    assert len(shop.requests("/v1/customers")) == 3
+    held = redis.Redis.from_url(budget.REDIS_URL).hget(f"stripe-budget:{{{account.account_id}:test}}", "calls")
+    # One call at once and half a second on top: three within two seconds leave it in debt.
+    assert held is not None and float(held) < -0.2
 
 
 def test_without_redis_the_process_counts_alone(budget: Any) -> None:
