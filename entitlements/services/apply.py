@@ -60,15 +60,23 @@ def apply_declaration(
 ) -> list[Change]:
     """Make what is declared so, and return what differed; `tell` gets the same before it is committed.
 
-    With `dry_run` everything is tried and taken back. Raises: DeclarationRefused, and nothing was changed.
+    With `dry_run` everything is tried and taken back. Raises: DeclarationRefused with what is wrong in each project and plan, and
+    nothing was changed.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
             # Two that make the same project at once would both find it missing.
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [APPLY_DECLARATION])
         changes: list[Change] = []
+        problems: list[str] = []
         for declared in sorted(declaration.projects, key=lambda project: project.slug):
-            changes += _Applying(declaration.source, declared, prune=prune).run()
+            try:
+                with transaction.atomic():
+                    changes += _Applying(declaration.source, declared, prune=prune).run()
+            except DeclarationRefused as refused:
+                problems += refused.problems
+        if problems:
+            raise DeclarationRefused(problems)
         tell(changes)
         if dry_run:
             transaction.set_rollback(True)
@@ -92,8 +100,16 @@ class _Applying:
             if self._prune:
                 named = {plan.code for plan in self._declared.plans}
                 self._drop_plans(plan for code, plan in known.items() if code not in named)
+            problems: list[str] = []
             for plan in sorted(self._declared.plans, key=lambda plan: _takes_names(plan, known)):
-                self._plan(project, plan, known.get(plan.code))
+                try:
+                    with transaction.atomic():
+                        self._plan(project, plan, known.get(plan.code))
+                except DeclarationRefused as refused:
+                    # The other plans may be wrong as well.
+                    problems += refused.problems
+            if problems:
+                raise DeclarationRefused(problems)
         return self._changes
 
     def _project(self) -> Project:

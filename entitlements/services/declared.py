@@ -138,11 +138,11 @@ def read_document(
     """Read what a file says. Raises: DeclarationRefused with everything that is wrong."""
     reader = _Reader(os.environ if environ is None else environ)
     filled = reader.fill_in(document, "")
+    projects = reader.projects(filled, slug)
     if reader.unset:
         names = ", ".join(sorted(reader.unset))
         wheres = "; ".join(f"{name} at {', '.join(reader.unset[name])}" for name in sorted(reader.unset))
         reader.problems.insert(0, f"Not set in the environment, or empty: {names} ({wheres}).")
-    projects = [] if reader.problems else reader.projects(filled, slug)
     if reader.problems:
         raise DeclarationRefused(f"{source}: {problem}" for problem in reader.problems)
     return Declaration(source, projects)
@@ -378,7 +378,9 @@ class _Reader:
             self._wrong(where, problem)
 
     def _wrong(self, where: str, problem: str) -> None:
-        self.problems.append(f"{where}: {problem}")
+        if not any(where in places for places in self.unset.values()):
+            # Of a value that is not there, that it is not there is all that can be said.
+            self.problems.append(f"{where}: {problem}")
 
 
 def _join(where: str, name: str) -> str:

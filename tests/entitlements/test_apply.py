@@ -277,6 +277,16 @@ def test_unset_names_of_the_environment_are_all_named(
     assert "EMPTY_ONE, NO_SUCH_NAME" in said and "NO_SUCH_NAME at plans.pro.name" in said
     said = refused(write_file(tmp_path, '[plans.pro]\nname = "${not a name}"\n'), project=acme.slug)
     assert "plans.pro.name: A value from the environment is written ${NAME}." in said
+    said = refused(
+        write_file(tmp_path, f"{text}amount_cents = -1\n[plans.other]\ntrial_days = 731\n"), project=acme.slug
+    )
+    for problem in (
+        "EMPTY_ONE, NO_SUCH_NAME",
+        "prices[0].amount_cents: Give a whole",
+        "other.trial_days: Give a whole",
+    ):
+        assert problem in said, said
+    assert said.count("plans.pro.name") == 1
     assert not Plan.objects.for_project(acme).exists()
 
 
@@ -351,6 +361,35 @@ def test_a_refusal_in_the_middle_takes_everything_back(alice: Developer, acme: P
     assert not Project.objects.filter(slug=slug).exists() and kept(acme) == before
     said = refused(write_file(tmp_path, f'[projects.{acme.slug}]\ndefault_success_url = "https://evil.example"\n'))
     assert f"projects.{acme.slug}.default_success_url: This address is not on" in said and kept(acme) == before
+
+
+def test_what_is_refused_of_several_plans_projects_and_keys_is_said_at_once(
+    acme: Project, other_project: Project, tmp_path: Path
+) -> None:
+    apply("--preset", "credits", project=acme.slug)
+    before = (kept(acme), kept(other_project))
+    text = f"""
+        [projects.{acme.slug}.plans.pro]
+        aliases = ["maker"]
+        [projects.{acme.slug}.plans.unlimited]
+        aliases = ["free"]
+        [projects.{acme.slug}.plans.fine]
+        [projects.{other_project.slug}]
+        default_success_url = "https://evil.example"
+        [projects.{other_project.slug}.stripe.test]
+        secret_key = "sk_live_wrongMode"
+        [projects.no-such-project]
+    """
+    said = refused(write_file(tmp_path, text))
+    for problem in (
+        f"{acme.slug}.plans.pro.aliases",
+        f"{acme.slug}.plans.unlimited.aliases",
+        f"{other_project.slug}.default_success_url: This address is not on",
+        f"{other_project.slug}.stripe.test.secret_key: This is a live key",
+        "projects.no-such-project: There is no project no-such-project",
+    ):
+        assert said.count(problem) == 1, said
+    assert ("fine" in said, (kept(acme), kept(other_project))) == (False, before)
 
 
 def test_a_key_that_stripe_rejects_changes_nothing(alice: Developer, sandbox: Any, tmp_path: Path) -> None:

@@ -43,9 +43,7 @@ class Command(BaseCommand):
         """Do it. Raises CommandError with the exit code."""
         try:
             declaration = self._declaration(options)
-            new_keys = find_new_keys(declaration)
-            if not options["dry_run"]:
-                ask_stripe(source=declaration.source, new_keys=new_keys)
+            new_keys = self._new_keys(declaration, options)
             changes = apply_declaration(
                 declaration=declaration,
                 tell=lambda found: self._show(found, new_keys),
@@ -78,6 +76,20 @@ class Command(BaseCommand):
             return found
         named = {"name": options["name"] or declared.slug} if options["owner"] else {}
         return replace(found, projects=[replace(declared, fields=named, owner=options["owner"].lower())])
+
+    def _new_keys(self, declaration: Declaration, options: dict[str, Any]) -> list[NewKeys]:
+        """Return the keys that are new and can be. Raises: DeclarationRefused, also with what is wrong beside the keys."""
+        try:
+            new_keys = find_new_keys(declaration)
+            if not options["dry_run"]:
+                ask_stripe(source=declaration.source, new_keys=new_keys)
+            return new_keys
+        except DeclarationRefused as keys:
+            try:
+                apply_declaration(declaration=declaration, tell=lambda _: None, dry_run=True, prune=options["prune"])
+            except DeclarationRefused as others:
+                raise DeclarationRefused([*keys.problems, *others.problems]) from None
+            raise
 
     def _show(self, changes: list[Change], new_keys: list[NewKeys]) -> None:
         keys = {new.slug: new.lines() for new in new_keys}
