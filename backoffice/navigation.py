@@ -64,6 +64,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("entitlements.Meter", "Meters", "speed"),
             ("entitlements.PlanQuota", "Quotas", "data_thresholding"),
             ("entitlements.Connection", "Connections", "hub"),
+            ("licenses.GitHubConnection", "GitHub connections", "group_add"),
             ("entitlements.ProvisionedUser", "LiteLLM users", "manage_accounts"),
             ("entitlements.CreditPack", "Credit packs", "inventory_2"),
             ("entitlements.CreditPolicy", "Credit policies", "policy"),

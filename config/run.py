@@ -137,6 +137,7 @@ class Supervisor:
             sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
             own["STRIPE_API_BASE"] = sandbox_url
             own["GITHUB_API_BASE"] = given.get("GITHUB_API_BASE", f"{sandbox_url}/_github")
+            own["GITHUB_WEB_BASE"] = given.get("GITHUB_WEB_BASE", f"{sandbox_url}/_github/_web")
             own["OUTGOING_ALLOWED_HOSTS"] = given.get(
                 "OUTGOING_ALLOWED_HOSTS", f"127.0.0.1:{self.sandbox_port},127.0.0.1:{self.port}"
             )
@@ -347,7 +348,7 @@ def announce(supervisor: Supervisor) -> None:
         "",
         f"  Web        {base}          API docs {base}/docs          Admin {base}/admin/",
         f"  Stripe     {_stripe_address(supervisor)}",
-        *_litellm_address(supervisor),
+        *_stand_in_addresses(supervisor),
         f"  Database   {_without_password(supervisor.environment['DATABASE_URL'])}",
         f"  Data, logs {supervisor.var_dir}",
     ]
@@ -371,11 +372,15 @@ def _stripe_address(supervisor: Supervisor) -> str:
     return supervisor.environment.get("STRIPE_API_BASE") or "the real Stripe"
 
 
-def _litellm_address(supervisor: Supervisor) -> list[str]:
-    """Name the page on which a plan's limits for model calls are seen to change."""
+def _stand_in_addresses(supervisor: Supervisor) -> list[str]:
+    """Name the pages on which it is seen what plans allow for model calls, and whom licences let in."""
     if not supervisor.own_sandbox:
         return []
-    return [f"  LiteLLM    a stand-in, http://127.0.0.1:{supervisor.sandbox_port}/_litellm   (what plans allow there)"]
+    sandbox = f"http://127.0.0.1:{supervisor.sandbox_port}"
+    return [
+        f"  LiteLLM    a stand-in, {sandbox}/_litellm   (what plans allow there)",
+        f"  GitHub     a stand-in, {sandbox}/_github    (accept a licence's invitation there)",
+    ]
 
 
 def _without_password(url: str) -> str:

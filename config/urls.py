@@ -23,6 +23,7 @@ urlpatterns = [
     path("", include("entitlements.urls")),
     path("", include("notifications.webhook_urls")),
     path("", include("notifications.mail_urls")),
+    path("", include("licenses.urls")),
     path("", include("config.public_urls")),
 ]
 if settings.DEMO:

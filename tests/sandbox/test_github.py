@@ -223,7 +223,7 @@ def test_the_pages_answer_invitations_and_hide_tokens(org: Organization, sandbox
     assert httpx.get(f"{web}/orgs/nobody-has-this").status_code == 404
 
 
-def test_nothing_is_lost_by_a_restart_and_all_by_a_reset(tmp_path: Path) -> None:
+def test_nothing_is_lost_by_a_restart(tmp_path: Path) -> None:
     running, process = start_sandbox(tmp_path)
     org = create_organization(running.url)
     login, _ = org.person()

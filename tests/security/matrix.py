@@ -201,6 +201,12 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
     ("DELETE", f"{PROJECT}/connections/litellm"): Row("developer", True, "developer"),
     ("POST", f"{PROJECT}/connections/litellm/check"): Row("developer", True, "developer"),
+    ("GET", f"{PROJECT}/connections/github"): Row("developer", True),
+    ("PUT", f"{PROJECT}/connections/github"): Row(
+        "developer", True, "developer", {"organization": "acme", "team_slug": "customers", "token": "g" * 20}
+    ),
+    ("DELETE", f"{PROJECT}/connections/github"): Row("developer", True, "developer"),
+    ("POST", f"{PROJECT}/connections/github/check"): Row("developer", True, "developer"),
     # Where the project's app listens.
     ("GET", f"{PROJECT}/webhook-endpoints"): Row("developer", True),
     ("POST", f"{PROJECT}/webhook-endpoints"): Row("developer", True, "developer", {"url": "https://app.example/hook"}),

@@ -11,6 +11,7 @@ from django.test import override_settings
 from entitlements.models import Connection, CreditPack, CreditPackPrice, Plan, PlanPrice
 from entitlements.services import ledger
 from entitlements.services.token_budget import reserve_tokens
+from licenses.models import GitHubConnection
 from notifications.event_types import TEST_EVENT
 from notifications.models import WebhookEndpoint
 from notifications.services.endpoints import create_endpoint
@@ -34,6 +35,7 @@ EXCEPTIONS = {
     f"{USER}/customer-portal": MOVES_NOTHING,
     f"{USER}/preview-update": MOVES_NOTHING,
     f"{PROJECT}/connections/litellm/check": "asks the proxy, and may not answer what it said before",
+    f"{PROJECT}/connections/github/check": "asks GitHub, and may not answer what it said before",
     f"{P}/portal": MOVES_NOTHING,
     f"{P}/entitlements/token": "each call signs anew; nothing is stored",
     "portal/{app}": MOVES_NOTHING,
@@ -55,7 +57,7 @@ POSTS = sorted(
     if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server"}
 )
 NEEDS_A_USER = f"{PROJECT}/users/{{end_user_id}}/plan"
-NEEDS_A_CONNECTION = f"{PROJECT}/connections/litellm/check"
+NEEDS_A_CONNECTION = {f"{PROJECT}/connections/{peer}/check" for peer in ("litellm", "github")}
 NEEDS_AN_EVENT = {f"{DEV}/webhook-events/{{event_id}}/replay"}
 NEEDS_A_PLAN = {f"{PROJECT}/plans/{{plan_id}}/prices"}
 NEEDS_A_SUBSCRIPTION = {f"{USER}/{leaf}-subscription" for leaf in ("cancel", "resume", "update")} | {
@@ -126,10 +128,13 @@ def sell_plan(shop: Shop) -> Plan:
     return plan
 
 
-def connect_litellm(shop: Shop) -> None:
+def connect(shop: Shop) -> None:
     row = Connection(project=shop.project, mode="test", base_url="https://127.0.0.1")
     row.set_master_key("nobody-asks-for-it")
     row.save()
+    github = GitHubConnection(project=shop.project, mode="test", organization="acme", team_slug="customers")
+    github.set_token("nobody-asks-for-it")
+    github.save()
 
 
 def sell_pack(shop: Shop) -> str:
@@ -161,8 +166,8 @@ def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[
         check_endpoint(project=shop.project, mode="test")
     if path == NEEDS_A_USER:
         return {"plan": sell_plan(shop).code, "reason": "staff"}
-    if path == NEEDS_A_CONNECTION:
-        connect_litellm(shop)
+    if path in NEEDS_A_CONNECTION:
+        connect(shop)
     if path in NEEDS_A_SUBSCRIPTION:
         buy(shop, dana, shop.price(1000))
     if path.endswith(("update-subscription", "preview-update")):
