@@ -70,6 +70,8 @@ app.conf.beat_schedule = {
     "tell-of-expiring-cards": _daily(8, 0, "payments.tasks.tell_of_expiring_cards"),
     "heal-entitlements": _every(1800, "payments.tasks.heal_entitlements"),
     "check-invariants": _daily(3, 50, "payments.tasks.check_invariants"),
+    "poll-invitations": _every(30, "licenses.tasks.poll_invitations"),
+    "look-after-licenses": _every(900, "licenses.tasks.look_after_licenses"),
     "sweep-provisioning": _every(300, "entitlements.tasks.sweep_provisioning"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),
     "prune-token-marks": _every(3600, "entitlements.tasks.prune_token_marks"),

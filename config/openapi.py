@@ -129,6 +129,21 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
         }
 
 
+class LicenseLinkScheme(OpenApiAuthenticationExtension):
+    """The signed link to a licence's page."""
+
+    target_class = "licenses.authentication.LicenseLinkAuthentication"
+    name = "licenseLink"
+
+    def get_security_definition(self, auto_schema: Any) -> Schema:
+        """Describe the token."""
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token (lat_...) of a link to a licence's page, from the welcome mail or the return from checkout.",
+        }
+
+
 class EndUserOrServerScheme(OpenApiAuthenticationExtension):
     """Either an end user's token or a project's API key. Both are described where they stand alone."""
 

@@ -9,11 +9,13 @@ class PaymentsConfig(AppConfig):
     def ready(self) -> None:
         """Register what apps below ask for by name."""
         from entitlements.services.overage import USAGE_BILL
+        from licenses.services.purchases import register_purchase_reader
         from notifications.services.mail import register_billing_address
         from notifications.services.outbox import register_executor
         from payments.services.alert_measures import register_measures
         from payments.services.background_customers import STRIPE_CUSTOMER, make_planned_customer, plan_customer
         from payments.services.billing_policy import REVOCATIONS, STANDINGS
+        from payments.services.license_returns import look_up_purchase
         from payments.services.recipients import billing_address
         from payments.services.refunds import STRIPE_REFUND, carry_out_refund
         from payments.services.revocation import redo_revocations
@@ -25,6 +27,7 @@ class PaymentsConfig(AppConfig):
 
         register_check(check_project)
         register_billing_address(billing_address)
+        register_purchase_reader(look_up_purchase)
         register_listener(plan_customer)
         register_executor(STRIPE_CUSTOMER, make_planned_customer)
         register_executor(STRIPE_REFUND, carry_out_refund)

@@ -10,4 +10,5 @@ urlpatterns = [
     path("", include("payments.policy_urls")),
     path("", include("payments.given_plan_urls")),
     path("", include("payments.credit_urls")),
+    path("", include("payments.lifetime_urls")),
 ]

@@ -23,7 +23,7 @@ from projects.idempotency import (
     release_claim,
     store_answer,
 )
-from projects.principals import EndUserPrincipal, ServerPrincipal
+from projects.principals import EndUserPrincipal, LicenseHolderPrincipal, PublicCaller, ServerPrincipal
 
 P = ParamSpec("P")
 V = TypeVar("V", bound=APIView)
@@ -104,8 +104,10 @@ def read_idempotent_request(request: Request) -> IdempotentRequest | None:
 
 
 def _scope(principal: Any) -> tuple[str, Any]:
-    if isinstance(principal, EndUserPrincipal | ServerPrincipal):
+    if isinstance(principal, EndUserPrincipal | ServerPrincipal | LicenseHolderPrincipal):
         return principal.caller, principal.project.pk
+    if isinstance(principal, PublicCaller):
+        return principal.caller, None
     if isinstance(principal, User):
         # A developer's keys are their own across all their projects; the path is part of what is compared.
         return f"user:{principal.pk}", None

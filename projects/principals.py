@@ -1,5 +1,6 @@
 """Who acts, other than a developer: an end user of a project, or a project's server."""
 
+import hashlib
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,38 @@ class EndUserPrincipal:
     def caller(self) -> str:
         """A name for idempotency keys and rate limits."""
         return f"end_user:{self.end_user.pk}"
+
+
+@dataclass(frozen=True)
+class LicenseHolderPrincipal:
+    """request.user on the endpoints of a licence's page: whoever has its signed link."""
+
+    license_id: uuid.UUID
+    project: Project
+    is_authenticated: bool = True
+
+    @property
+    def pk(self) -> uuid.UUID:
+        """The licence's id, which is the purchase's."""
+        return self.license_id
+
+    @property
+    def caller(self) -> str:
+        """A name for idempotency keys and rate limits."""
+        return f"license:{self.license_id}"
+
+
+@dataclass(frozen=True)
+class PublicCaller:
+    """request.user on endpoints that anybody may call."""
+
+    address: str
+    is_authenticated: bool = False
+
+    @property
+    def caller(self) -> str:
+        """A name for idempotency keys: two who share an address and a random key ask the same."""
+        return f"address:{hashlib.sha256(self.address.encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,7 @@ def note_change(row: License, change: str, *, before: str, by: str, note: str = 
             payload={"type": event_type, "data": render_license(row)},
             end_user_id=row.end_user_id,
             cause=by[:255],
-            skipped_because=NO_LISTENER,
         )
-
-
-NO_LISTENER = "No endpoint listens."
 
 
 def is_current(row: License, *, revision: int) -> bool:

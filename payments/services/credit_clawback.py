@@ -96,7 +96,7 @@ def _gone_back(scope: Scope, payment: Transaction) -> Sequence[GoneBack]:
         amount = payment.amount_cents if refund.access_choice == REVOKE else refund.amount_cents
         found.append((refund.created_at, refund.stripe_refund_id, GoneBack(refund.stripe_refund_id, amount)))
     disputes = Dispute.objects.for_project(scope.project_id).filter(
-        mode=scope.mode, payment_intent_id=payment.payment_intent_id, status__in=_taking_statuses(scope.project_id)
+        mode=scope.mode, payment_intent_id=payment.payment_intent_id, status__in=taking_statuses(scope.project_id)
     )
     for dispute in disputes:
         # A dispute may be in the bank's currency: then its amount says nothing about ours.
@@ -105,7 +105,7 @@ def _gone_back(scope: Scope, payment: Transaction) -> Sequence[GoneBack]:
     return [one for _, _, one in sorted(found, key=lambda entry: entry[:2])]
 
 
-def _taking_statuses(project_id: uuid.UUID) -> tuple[str, ...]:
+def taking_statuses(project_id: uuid.UUID) -> tuple[str, ...]:
     """Name the statuses in which a dispute takes credits, by the project's policy on access."""
     policy = BillingPolicy.objects.for_project(project_id).first() or BillingPolicy()
     if policy.dispute_revokes == BillingPolicy.DisputeAction.NEVER:

@@ -5,6 +5,7 @@ from typing import Any
 from common.errors import ApiError, FieldError
 from entitlements.models import Plan, PlanPrice
 from entitlements.services.packs import PackOrder
+from licenses.services.products import LicenseOrder
 from payments.stripe_api import StripeAccount, StripeRefused
 from projects.models import Project
 
@@ -92,25 +93,35 @@ def price_id_of_plan(*, account: StripeAccount, plan: Plan, mode: str, interval:
     return sold.stripe_price_id or _find_price_id(account, sold.lookup_key, f"plan {plan.code}")
 
 
-def price_of_order(*, account: StripeAccount, project: Project, mode: str, order: PackOrder) -> dict[str, Any]:
-    """Return the Stripe price that sells a credit pack, or one that is made by the checkout itself when the pack names none.
+def price_of_order(
+    *, account: StripeAccount, project: Project, mode: str, order: PackOrder | LicenseOrder
+) -> dict[str, Any]:
+    """Return the Stripe price that sells a pack or licence, or one that the checkout makes itself when the order names none.
 
-    Raises: PriceNotFound, PriceDoesNotFit (400) when Stripe would charge something else than the pack says, StripeFailure.
+    Raises: PriceNotFound, PriceDoesNotFit (400) when Stripe would charge something else than we say, StripeFailure.
     Source: https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items-price_data
     """
-    sold, pack = order.price, order.pack
+    sold = order.price
+    name, what = _described(order)
     if not sold.stripe_price_id and not sold.lookup_key:
         made = {
             "currency": sold.currency,
             "unit_amount": sold.amount_cents,
-            "product_data": {"name": pack.name},
+            "product_data": {"name": name},
         }
         return {"type": ONE_TIME, "product": "", "price_data": made}
-    price_id = sold.stripe_price_id or _find_price_id(account, sold.lookup_key, f"credit pack {pack.code}")
+    price_id = sold.stripe_price_id or _find_price_id(account, sold.lookup_key, what)
     price = retrieve_sellable_price(account=account, project=project, mode=mode, price_id=price_id)
     if (price.get("unit_amount"), price.get("currency")) != (sold.amount_cents, sold.currency):
-        raise PriceDoesNotFit(f"Stripe charges another price than the credit pack {pack.code} says.")
+        raise PriceDoesNotFit(f"Stripe charges another price than the {what} says.")
     return price
+
+
+def _described(order: PackOrder | LicenseOrder) -> tuple[str, str]:
+    """Name what is sold: for a receipt, and in a refusal."""
+    if isinstance(order, PackOrder):
+        return order.pack.name, f"credit pack {order.pack.code}"
+    return order.product.name, f"licence {order.product.code}"
 
 
 def _find_price_id(account: StripeAccount, lookup_key: str, what: str) -> str:

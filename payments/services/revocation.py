@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from notifications.models import OutboxRow
-from payments.models import BillingPolicy, CreditPurchase, Dispute, Subscription, Transaction
+from payments.models import BillingPolicy, CreditPurchase, Dispute, LicensePurchase, Subscription, Transaction
 from payments.services.credit_clawback import derive_clawbacks
 from payments.services.history import state_of, write_changed
 from payments.services.leases import end_lease, take_lease, writing_under
+from payments.services.license_purchases import derive_license_revocations
 from payments.services.objects.payment import LIVE_REFUND_STATUSES
 from payments.services.ownership import Cause, Scope
 from payments.services.standing import follow_standings
@@ -96,7 +98,7 @@ def _differing(scope: Scope, row_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, 
 
 
 def redo_revocations(row: OutboxRow) -> Mapping[str, Any]:
-    """Derive anew what disputes leave of a project's subscriptions and bought credits, customer by customer under their leases.
+    """Derive anew what disputes leave of a project's subscriptions, credits and licences, customer by customer under leases.
 
     Raises: SyncBusy, LeaseLost (409), after which it is begun again; what is right already is left as it is.
     """
@@ -108,6 +110,7 @@ def redo_revocations(row: OutboxRow) -> Mapping[str, Any]:
                 scope = Scope(row.project_id, row.mode, cause=Cause("staff"))
                 derive_revocation(scope, subscriptions.get(root, []))
                 derive_clawbacks(scope, payments.get(root, []))
+                derive_license_revocations(scope, payments.get(root, []))
                 follow_standings(scope)
         finally:
             end_lease(lease)
@@ -128,14 +131,18 @@ def _disputed_subscriptions(row: OutboxRow) -> dict[str, list[str]]:
 
 
 def _disputed_purchases(row: OutboxRow) -> dict[str, list[str]]:
-    """Name the payments for credits that had a dispute, by what their leases are taken on."""
+    """Name the payments for credits and licences that had a dispute, by what their leases are taken on."""
     disputed = Dispute.objects.for_project(row.project_id).filter(mode=row.mode)
     bought = CreditPurchase.objects.for_project(row.project_id).in_mode(row.mode)
     payments = Transaction.objects.for_project(row.project_id).filter(
         mode=row.mode,
         payment_intent_id__in=disputed.values("payment_intent_id"),
     )
-    payments = payments.filter(payment_intent_id__in=bought.values("payment_intent_id"))
+    licenses = LicensePurchase.objects.for_project(row.project_id).in_mode(row.mode)
+    payments = payments.filter(
+        Q(payment_intent_id__in=bought.values("payment_intent_id"))
+        | Q(payment_intent_id__in=licenses.values("payment_intent_id"))
+    )
     of_customer: dict[str, list[str]] = {}
     for customer_id, payment_intent_id in payments.values_list("stripe_customer_id", "payment_intent_id"):
         of_customer.setdefault(customer_id or payment_intent_id, []).append(payment_intent_id)

@@ -12,6 +12,7 @@ from common.clock import from_unix
 from payments.models import CheckoutSession
 from payments.services.checkout_effects import record_dead_end
 from payments.services.credit_purchases import FULFILLED_STATUSES, fulfil_purchase
+from payments.services.license_purchases import follow_license_session
 from payments.services.objects.invoice import collect_invoice
 from payments.services.objects.payment import PAYMENT_INTENTS
 from payments.services.objects.payment_intent import collect_payment_intent
@@ -74,6 +75,7 @@ def write_checkout_session(scope: Scope, session_id: str, found: StripeObject | 
             updated_at=clock.now(),
         )
         fulfil_purchase(scope, found)
+        follow_license_session(scope, found, status)
     if status not in DEAD_ENDS:
         return
     row = rows.select_related("end_user", "project").first()

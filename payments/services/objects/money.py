@@ -1,6 +1,7 @@
 """Writes everything about money that was read for one root, in the order in which rows refer to each other."""
 
 from payments.services.credit_clawback import derive_clawbacks
+from payments.services.license_purchases import derive_license_revocations
 from payments.services.objects.dispute import write_disputes, write_fraud_warnings
 from payments.services.objects.invoice import write_invoice
 from payments.services.objects.payment import DISPUTES, INVOICES, PAYMENT_INTENTS, REFUNDS, subscription_id_of
@@ -12,7 +13,7 @@ from payments.services.snapshot import Snapshot, id_of
 
 
 def write_money(scope: Scope, snapshot: Snapshot) -> None:
-    """Write payments, invoices, refunds and disputes, and what they do to access and credits.
+    """Write payments, invoices, refunds and disputes, and what they do to access, credits and licences.
 
     Call after subscriptions were written.
     """
@@ -28,4 +29,6 @@ def write_money(scope: Scope, snapshot: Snapshot) -> None:
     write_fraud_warnings(scope, snapshot)
     derive_revocation(scope, sorted({subscription_id_of(invoice) for invoice in invoices.values() if invoice} - {""}))
     back = [*snapshot.of_kind(REFUNDS).values(), *snapshot.of_kind(DISPUTES).values()]
-    derive_clawbacks(scope, {id_of(found.get("payment_intent")) for found in back if found})
+    payments = {id_of(found.get("payment_intent")) for found in back if found}
+    derive_clawbacks(scope, payments)
+    derive_license_revocations(scope, payments)

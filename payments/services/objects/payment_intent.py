@@ -5,7 +5,7 @@ Invariant: the row follows the retrieved intent; a charge alone makes none, it o
 
 from common import clock
 from common.clock import from_unix
-from payments.models import Transaction
+from payments.models import LIFETIME_LICENSE, Transaction
 from payments.models.purchases import CREDIT_PURCHASE
 from payments.services.objects.invoice import collect_invoice
 from payments.services.objects.payment import (
@@ -22,6 +22,8 @@ from payments.services.objects.payment import (
 from payments.services.ownership import Scope
 from payments.services.snapshot import Snapshot, StripeObject, id_of
 
+# Payments by which something is given once, by the session that made them.
+SOLD_ONCE = (CREDIT_PURCHASE, LIFETIME_LICENSE)
 # https://docs.stripe.com/payments/paymentintents/lifecycle; `requires_payment_method` depends on whether it was tried.
 STATUS_OF_INTENT = {
     "succeeded": Status.SUCCEEDED,
@@ -34,15 +36,15 @@ STATUS_OF_INTENT = {
 
 
 def collect_payment_intent(snapshot: Snapshot, payment_intent_id: str) -> StripeObject | None:
-    """Read a PaymentIntent with its latest charge, and the invoice that it pays or the session that sold credits by it.
+    """Read a PaymentIntent with its latest charge, the invoice that it pays, or the session that sold credits or a licence by it.
 
     Raises: StripeFailure.  Source: https://docs.stripe.com/api/payment_intents/retrieve
     """
     found = read_payment_intent(snapshot, payment_intent_id)
     if found is None or payment_intent_id in snapshot.invoice_of_payment:
         return found
-    if (found.get("metadata") or {}).get("type") == CREDIT_PURCHASE:
-        # Whichever event comes first gives the credits, also when the session's own never comes.
+    if (found.get("metadata") or {}).get("type") in SOLD_ONCE:
+        # Whichever event comes first gives the credits or the licence, also when the session's own never comes.
         snapshot.read_session_of(payment_intent_id)
         return found
     invoice_id = id_of(found.get("invoice")) or snapshot.read_paid_invoice_id(payment_intent_id)

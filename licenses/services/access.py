@@ -1,0 +1,155 @@
+"""Where a licence stands for whoever has its signed link: what its page and its API show.
+
+Invariants: a session's id that is not the licence's own shows nothing; repository and instructions are shown only once access is
+granted; no answer holds a token or a key.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from licenses.models import License, LicenseSeat, LicenseState
+from licenses.services.purchases import find_purchase
+from licenses.services.shapes import render_license, utc_text
+from licenses.services.states import LicenseNotFound
+from projects.principals import LicenseHolderPrincipal
+
+GITHUB_API, GITHUB_WEB = "https://api.github.com", "https://github.com"
+ENTERPRISE_PATH = "/api/v3"
+# Before there is a licence: how its checkout stands.
+UNPAID, PROCESSING, NOT_PAID = "unpaid", "processing", "not_paid"
+ENDED = "invitation_ended"
+CHECKOUT_STATES = {"complete": PROCESSING, "expired": NOT_PAID, "failed": NOT_PAID}
+
+
+@dataclass(frozen=True)
+class Access:
+    """What is shown. `step` is the licence's state, `invitation_ended`, or how its checkout stands."""
+
+    step: str
+    project_name: str
+    product_name: str
+    session_id: str
+    is_test_mode: bool
+    holder: License | None = None
+    organization: str = ""
+    invitation_url: str = ""
+    organization_url: str = ""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Say whether the next look may show something else without anybody doing anything."""
+        if self.step in (UNPAID, PROCESSING):
+            return True
+        return bool(self.holder and self.step == LicenseState.USERNAME_SUBMITTED)
+
+    @property
+    def repository_url(self) -> str:
+        """Where the code is, once access was granted."""
+        repository = self.holder.product.repository if self.holder and self.step == LicenseState.ACTIVE else ""
+        return f"{web_base()}/{repository}" if repository else ""
+
+    @property
+    def clone_command(self) -> str:
+        """How to get the code, once access was granted."""
+        return f"git clone {self.repository_url}.git" if self.repository_url else ""
+
+    @property
+    def instructions(self) -> str:
+        """What the developer says about it, once access was granted."""
+        return self.holder.product.instructions if self.holder and self.step == LicenseState.ACTIVE else ""
+
+    @property
+    def has_key(self) -> bool:
+        """Say whether the product has licence keys, and the licence is held."""
+        holder = self.holder
+        return bool(holder and holder.product.activation_limit is not None and holder.state != LicenseState.REVOKED)
+
+
+def find_access(*, principal: LicenseHolderPrincipal, session_id: str = "") -> Access:
+    """Say where a licence stands. May ask Stripe about a checkout that is not paid yet, never GitHub.
+
+    Raises: LicenseNotFound (404), also for a session that is not the link's.
+    """
+    project, license_id = principal.project, principal.license_id
+    row = find_license(principal)
+    if row is None:
+        standing = find_purchase(project_id=project.pk, purchase_id=license_id)
+        # It may have been paid, as was found out just now.
+        row = find_license(principal)
+        if standing is None or (session_id and session_id != standing.session_id):
+            raise LicenseNotFound()
+        if row is None:
+            return Access(
+                step=CHECKOUT_STATES.get(standing.status, UNPAID),
+                project_name=project.name,
+                product_name=standing.product_name,
+                session_id=standing.session_id,
+                is_test_mode=standing.mode == "test",
+            )
+    if session_id and session_id != row.stripe_session_id:
+        raise LicenseNotFound()
+    ended = row.state == LicenseState.INVITED and row.invitation_ended_as
+    organization = _organization_of(row)
+    return Access(
+        step=ENDED if ended else row.state,
+        project_name=project.name,
+        product_name=row.product.name,
+        session_id=row.stripe_session_id,
+        is_test_mode=row.mode == "test",
+        holder=row,
+        organization=organization,
+        invitation_url=f"{web_base()}/orgs/{organization}/invitation" if organization else "",
+        organization_url=f"{web_base()}/orgs/{organization}" if organization else "",
+    )
+
+
+def find_license(principal: LicenseHolderPrincipal) -> License | None:
+    """Return the licence of a link; None before it is paid."""
+    rows = License.objects.for_project(principal.project).select_related("product", "end_user")
+    return rows.filter(pk=principal.license_id).first()
+
+
+def require_license(principal: LicenseHolderPrincipal) -> License:
+    """Return the licence of a link. Raises: LicenseNotFound (404) before it is paid."""
+    found = find_license(principal)
+    if found is None:
+        raise LicenseNotFound()
+    return found
+
+
+def render_access(access: Access) -> dict[str, Any]:
+    """Return the shape LicenseAccess."""
+    row = access.holder
+    return {
+        "step": access.step,
+        "product_name": access.product_name,
+        "is_test_mode": access.is_test_mode,
+        "revision": row.revision if row else 0,
+        "delayed_until": utc_text(row.delayed_until) if row else None,
+        "invitation_url": (access.invitation_url or None) if access.step == LicenseState.INVITED else None,
+        "repository_url": access.repository_url or None,
+        "clone_command": access.clone_command or None,
+        "instructions": access.instructions or None,
+        "has_key": access.has_key,
+        "key_ending": (row.key_ending or None) if row and access.has_key else None,
+        "license": render_license(row) if row else None,
+    }
+
+
+def web_base() -> str:
+    """Say where people see what the API has: GitHub's own site, an enterprise server's, or the stand-in's pages."""
+    base: str = settings.GITHUB_API_BASE.rstrip("/")
+    if base == GITHUB_API:
+        return GITHUB_WEB
+    if base.endswith(ENTERPRISE_PATH):
+        parts = urlsplit(base)
+        return f"{parts.scheme}://{parts.netloc}"
+    return f"{base}/_web"
+
+
+def _organization_of(row: License) -> str:
+    seats = LicenseSeat.objects.for_project(row.project_id).filter(license=row, revision=row.revision)
+    return seats.values_list("organization", flat=True).first() or ""
