@@ -8,7 +8,7 @@ ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint types imports migrate seed check lock migrations-check compose-check secrets bandit mutate sandbox browser faults soak openapi
+.PHONY: run test lint types imports migrate seed mails check lock migrations-check compose-check secrets bandit mutate sandbox browser faults soak openapi
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,6 +50,9 @@ migrate: $(VENV)/.run-installed
 
 seed: $(VENV)/.run-installed
 	@LOG_LEVEL=$${LOG_LEVEL:-WARNING} $(BIN)/python manage.py seed
+
+mails: $(VENV)/.dev-installed
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py compile_mails
 
 migrations-check: $(VENV)/.dev-installed
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
