@@ -103,6 +103,11 @@ def signed_headers(*, secrets: list[str], message_id: str, body: str, at: dt.dat
     }
 
 
+def excerpt_of(answer: OutgoingResponse) -> str:
+    """Return the beginning of an answer's body as text that can be stored and shown."""
+    return _safe(answer.content[: 4 * ANSWER_CHARS_KEPT].decode(errors="replace"))[:ANSWER_CHARS_KEPT]
+
+
 def _send(endpoint: WebhookEndpoint, event: OutboxRow) -> Outcome:
     at, began = dt.datetime.now(dt.UTC), time.monotonic()
 
@@ -128,7 +133,7 @@ def _send(endpoint: WebhookEndpoint, event: OutboxRow) -> Outcome:
     return outcome(
         status_code=answer.status_code,
         error=_problem_of(answer),
-        answer=_safe(answer.content[: 4 * ANSWER_CHARS_KEPT].decode(errors="replace"))[:ANSWER_CHARS_KEPT],
+        answer=excerpt_of(answer),
         retry_after_seconds=_retry_after(answer.headers),
     )
 
