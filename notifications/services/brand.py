@@ -104,4 +104,6 @@ def _problem_of_logo(value: str) -> str:
         target = check_url(value)
     except OutgoingRefused as refusal:
         return str(refusal)
+    if any(char in value for char in "\"'<>"):
+        return "The address holds characters that do not belong in a URL."
     return "" if target.parts.scheme == "https" else "The logo's address must start with https://."
