@@ -26,10 +26,12 @@ def is_used_by_another(*, fingerprint: str, project: Project, mode: str) -> bool
 def check_project(project: Project) -> None:
     """Refuse a project that would make the shared address ambiguous or slow. Raises: FieldError (422)."""
     # A change of its keys at this moment is waited for, and sees that the project takes part.
-    list(Project.objects.select_for_update().filter(pk=project.pk))
+    stored = Project.objects.select_for_update().filter(pk=project.pk).first()
     lock_shared_address()
-    sharing = Project.objects.existing().filter(shared_webhook=True).exclude(pk=project.pk)
-    if sharing.count() >= PROJECTS_MAX:
+    sharing = Project.objects.existing().filter(shared_webhook=True)
+    # Who takes part already is changed freely, however many there are: it makes the address no slower.
+    joins = stored is None or not stored.shared_webhook
+    if joins and sharing.count() >= PROJECTS_MAX:
         raise FieldError(
             "body", "shared_webhook", msg=f"{PROJECTS_MAX} projects share the address already: use its own."
         )

@@ -59,3 +59,11 @@ def test_the_address_is_full_at_its_bound(monkeypatch: MonkeyPatch) -> None:
     answer = developer.put(f"/api/v1/projects/{late.pk}", {"name": late.name, "shared_webhook": True})
     assert answer.status_code == 422
     assert "share the address already" in answer.json()["detail"][0]["msg"]
+
+
+def test_who_takes_part_already_is_renamed_whatever_the_bound(monkeypatch: MonkeyPatch) -> None:
+    project = create_project(shared_webhook=True)
+    monkeypatch.setattr(shared_webhook, "PROJECTS_MAX", 0)
+    assert create_developer(project).put(f"/api/v1/projects/{project.pk}", {"name": "Renamed"}).status_code == 200
+    project.refresh_from_db()
+    assert (project.name, project.shared_webhook) == ("Renamed", True)
