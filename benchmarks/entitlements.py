@@ -71,7 +71,7 @@ def seed(project_id: uuid.UUID, plan_id: uuid.UUID, first: int, beyond: int) -> 
 
 
 def settle() -> None:
-    """Bring the planner's figures up to what was written."""
+    """Bring the planner's figures up to what was written, and let nobody who looks up wait for what is still to be written."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -79,6 +79,7 @@ def settle() -> None:
             "VACUUM ANALYZE projects_enduser, entitlements_entitlement, entitlements_tokenperiod, entitlements_creditwallet,"
             " entitlements_creditaccount"
         )
+        cursor.execute("CHECKPOINT")
 
 
 def main() -> None:
