@@ -11,7 +11,7 @@ from flask import Request, Response
 from ..faults import Fault, FaultRefused, Faults
 from ..litellm import faults as common
 
-LIMITS = {
+REFUSALS = {
     "primary": "403 with no request left until the limit is reset",
     "secondary": "403 with Retry-After",
     "secondary-silent": "403 that names no time",
@@ -24,12 +24,12 @@ LIMITS = {
 def checked_do(do: str) -> str:
     """Check what a fault does. Raises: FaultRefused."""
     kind, _, name = do.partition(":")
-    if kind == "limit" and name in LIMITS:
+    if kind == "refuse" and name in REFUSALS:
         return do
     try:
         return common.checked_do(do)
     except FaultRefused as refusal:
-        raise FaultRefused(f"{refusal}, or limit: and one of {', '.join(LIMITS)}") from None
+        raise FaultRefused(f"{refusal}, or refuse: and one of {', '.join(REFUSALS)}") from None
 
 
 def answer_with(fault: Fault, faults: Faults, request: Request, answer: Callable[[], Response]) -> Response:
@@ -37,7 +37,7 @@ def answer_with(fault: Fault, faults: Faults, request: Request, answer: Callable
     kind, _, name = fault.do.partition(":")
     if kind == "status":
         return _refusal(int(name), "Refused on purpose.")
-    if kind != "limit":
+    if kind != "refuse":
         return common.answer_with(fault, faults, request, answer)
     if name == "primary":
         reset = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time() + fault.seconds))}
