@@ -67,11 +67,12 @@ def copy_checkout(destination: Path) -> None:
 
 def run_pytest(copy: Path, targets: list[str]) -> subprocess.CompletedProcess[str]:
     """Run the targets in the copy, with servers of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"}
+    # Compiled files are kept: a patched file differs in its time from what was compiled in the run before.
+    environment = {name: os.environ[name] for name in os.environ.keys() - {"PYTEST_VERSION", "PYTHONDONTWRITEBYTECODE"}}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", *targets],
         cwd=copy,
-        env={**environment, "PYTHONDONTWRITEBYTECODE": "1", "MUTATED": "1"},
+        env={**environment, "MUTATED": "1"},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
