@@ -137,7 +137,6 @@ class Supervisor:
             sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
             own["STRIPE_API_BASE"] = sandbox_url
             own["GITHUB_API_BASE"] = given.get("GITHUB_API_BASE", f"{sandbox_url}/_github")
-            own["GITHUB_WEB_BASE"] = given.get("GITHUB_WEB_BASE", f"{sandbox_url}/_github/_web")
             own["OUTGOING_ALLOWED_HOSTS"] = given.get(
                 "OUTGOING_ALLOWED_HOSTS", f"127.0.0.1:{self.sandbox_port},127.0.0.1:{self.port}"
             )

@@ -261,8 +261,6 @@ STRIPE_CALLS_PER_SECOND_ENDPOINT = read_number(
     env, "STRIPE_CALLS_PER_SECOND_ENDPOINT", default=20, at_least=0, at_most=10_000
 )
 GITHUB_API_BASE = read_address(env, "GITHUB_API_BASE", default="https://api.github.com")
-# Where people open organisations and repositories in a browser.
-GITHUB_WEB_BASE = read_address(env, "GITHUB_WEB_BASE", default="https://github.com")
 OUTGOING_ALLOWED_HOSTS = env.list("OUTGOING_ALLOWED_HOSTS", default=[])
 TRUSTED_PROXY_COUNT = read_number(env, "TRUSTED_PROXY_COUNT", default=0, at_least=0, at_most=10)
 CLOCK_FILE = env.str("CLOCK_FILE", default="")

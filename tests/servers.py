@@ -95,7 +95,6 @@ def environment() -> dict[str, str]:
         # Nothing listens there: a test that means to reach Stripe asks for the fixture `sandbox`.
         "STRIPE_API_BASE": "http://127.0.0.1:9",
         "GITHUB_API_BASE": "http://127.0.0.1:9",
-        "GITHUB_WEB_BASE": "https://github.com",
         "STRIPE_MAX_NETWORK_RETRIES": "0",
         # The sandbox lets any number of calls through; the tests of the budget set figures of their own.
         "STRIPE_CALLS_PER_SECOND_LIVE": "0",

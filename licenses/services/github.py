@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
-from urllib.parse import quote
 
-from django.conf import settings
 from django.db import connection as database
 from django.utils import timezone
 
@@ -64,7 +62,6 @@ __all__ = [
     "Unexpected",
     "clean_username",
     "github_effect",
-    "invitation_url",
     "is_connected",
 ]
 
@@ -111,11 +108,6 @@ def clean_username(text: str) -> str | None:
 def is_connected(*, project: Project | uuid.UUID, mode: str) -> bool:
     """Say whether licences of a project and mode can let anybody in."""
     return GitHubConnection.objects.current_for(project, mode) is not None
-
-
-def invitation_url(organization: str) -> str:
-    """Return where somebody who was invited accepts or declines."""
-    return f"{settings.GITHUB_WEB_BASE}/orgs/{quote(organization, safe='')}/invitation"
 
 
 class GitHub:

@@ -30,7 +30,6 @@ def seller(shop: Any, github: str) -> Any:
 def org(sandbox: Any, settings: Any) -> Organization:
     """An organisation at the stand-in of GitHub, with one team."""
     settings.GITHUB_API_BASE = f"{sandbox.url}/_github"
-    settings.GITHUB_WEB_BASE = f"{sandbox.url}/_github/_web"
     return create_organization(sandbox.url)
 
 

@@ -142,7 +142,8 @@ def test_what_is_missing_is_named_and_nothing_is_saved(world: World) -> None:
         ({"team_slug": "a/b"}, "team_slug", "its address"),
     ]
     for fields, name, text in cases:
-        where, message = refusal(world.put(**fields))
+        given: dict[str, Any] = fields
+        where, message = refusal(world.put(**given))
         assert (where, text in message) == (name, True), (fields, where, message)
     org.settings(requires_single_sign_on=True)
     where, message = refusal(world.put(token=org.new_token(authorised=False)))
