@@ -83,6 +83,33 @@ _DISPUTE: Example = {
     "evidence_due_by": "2026-11-20T00:00:00Z",
     "created_at": "2026-11-06T00:00:00Z",
 }
+_LICENSE: Example = {
+    "id": "0198c7c2-8d20-7b13-a1f4-2c9e7d5b3a05",
+    **_WHO,
+    "product": "source",
+    "product_name": "Source code, for life",
+    "status": "pending",
+    "email": "dana@example.com",
+    "github_username": None,
+    "username_problem": None,
+    "invitation_ended_as": None,
+    "amount_cents": 19900,
+    "currency": "usd",
+    "payment_intent_id": "pi_3SVexample",
+    "purchased_at": "2026-11-01T00:00:00Z",
+    "username_submitted_at": None,
+    "invited_at": None,
+    "activated_at": None,
+    "revoked_at": None,
+}
+_SUBMITTED: Example = {
+    **_LICENSE,
+    "status": "username_submitted",
+    "github_username": "dana",
+    "username_submitted_at": "2026-11-01T00:05:00Z",
+}
+_INVITED: Example = {**_SUBMITTED, "status": "invited", "invited_at": "2026-11-01T00:06:00Z"}
+_GRANTED: Example = {**_INVITED, "status": "active", "activated_at": "2026-11-01T09:00:00Z"}
 _ENDED: Example = {
     "status": "canceled",
     "plan_active": False,
@@ -151,6 +178,17 @@ EVENT_TYPES: dict[str, EventType] = {
     ),
     "credits.restored": EventType(
         "Credits that were taken came back: a dispute was won or a refund failed.", {**_WHO, **_TAKEN}
+    ),
+    "license.purchased": EventType("A lifetime licence is paid.", _LICENSE),
+    "license.username_submitted": EventType("Its buyer named a GitHub account.", _SUBMITTED),
+    "license.invited": EventType("GitHub has sent the invitation.", _INVITED),
+    "license.activated": EventType("The invitation was accepted: access is granted.", _GRANTED),
+    "license.revoked": EventType(
+        "The licence was taken back: by a refund, a lost dispute or staff.",
+        {**_GRANTED, "status": "revoked", "revoked_at": "2026-11-05T00:00:00Z"},
+    ),
+    "license.restored": EventType(
+        "A licence that was taken back is its buyer's again; a GitHub account has to be named anew.", _LICENSE
     ),
     TEST_EVENT: EventType(
         "The test button. It goes to the one endpoint, whatever that asks for.",

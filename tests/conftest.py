@@ -19,7 +19,7 @@ from httpx._transports import default as httpx_transport
 from config.embedded import die_with_parent, free_port, stop_process
 from tests.servers import create_run_database
 
-pytest_plugins = ["tests.cast", "tests.live"]
+pytest_plugins = ["tests.cast", "tests.live", "tests.node_runtime"]
 
 # Each one-shot call of httpx reads the system's certificates anew, which took a third of the suite's time; loopback needs none.
 httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_context)

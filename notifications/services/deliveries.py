@@ -129,12 +129,17 @@ class Outcome:
     def entry(self) -> dict[str, Any]:
         """Return what the log keeps of it."""
         return {
-            "at": self.at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"),
+            "at": utc_text(self.at),
             "duration_ms": self.duration_ms,
             "status_code": self.status_code,
             "error": self.error,
             "answer": self.answer,
         }
+
+
+def utc_text(at: dt.datetime) -> str:
+    """Write a time as the contract does: ISO-8601 in UTC, ending in Z."""
+    return at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def listening_to(*, project_id: uuid.UUID, mode: str, event_type: str) -> QuerySet[WebhookEndpoint]:

