@@ -143,7 +143,7 @@ QUEUED = 1000
 QUEUED_IN_OUTAGE = 300
 QUIET = 60
 SLOWER_AT_MOST = 2.0
-# What two cores shared with everything else may add to a delay of some hundredths of a second.
+# What a busy machine may add; who stood behind the account that hangs would wait for its time-outs of 20 s.
 JITTER_SECONDS = 3
 
 
