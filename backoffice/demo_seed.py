@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 
 from accounts.models import ROLE_SUPPORT, User
+from backoffice.github_wiring import wire_to_github
 from backoffice.litellm_wiring import wire_to_litellm
 from backoffice.sandbox_wiring import sandbox_answers, wire_to_sandbox
 from projects.models import Project
@@ -41,6 +42,7 @@ def seed_demo() -> Project:
     if sandbox_answers():
         wire_to_sandbox(project=project)
         wire_to_litellm(project=project)
+        wire_to_github(project=project)
     _write_welcome(passwords)
     return project
 

@@ -118,6 +118,12 @@ def _add_invitation(routes: Blueprint, store: Store) -> None:
         done = "accepted" if accept else "declined"
         return redirect(url_for("github.show_organization_page", login=login, done=done), 303)
 
+    @routes.get(f"{WEB}/<login>/<repository>")
+    def show_repository(login: str, repository: str) -> ResponseReturnValue:
+        with store.read() as tx:
+            whole = people.overview(tx, _organization(tx, login))
+        return render_template("github/repository.html", org=whole, repository=repository, **_common())
+
 
 def _common() -> dict[str, Any]:
     return {"now": clock.now(), "tab": "", "done": DONE.get(request.args.get("done", ""))}
