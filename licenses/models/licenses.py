@@ -178,7 +178,7 @@ class License(ConcurrentTransitionMixin, models.Model):
         self.revision += 1
 
     @transition(state, source=State.USERNAME_SUBMITTED, target=State.PENDING)
-    def refuse_username(self, *, problem: str) -> None:
+    def refuse_username(self, *, problem: str, by: str) -> None:
         """Ask the buyer for another username: GitHub does not know this one as a person."""
         self.username_problem, self.github_user_id, self.delayed_until = problem, None, None
 
@@ -201,7 +201,7 @@ class License(ConcurrentTransitionMixin, models.Model):
         self.revoked_at, self.revoked_by, self.revoked_because, self.delayed_until = at, by, because[:255], None
 
     @transition(state, source=State.REVOKED, target=State.PENDING)
-    def give_back(self) -> None:
+    def give_back(self, *, by: str) -> None:
         """Give it back: the refund failed, the dispute was won, or staff decided so."""
         self.revoked_at, self.revoked_by, self.revoked_because = None, "", ""
         self.github_user_id, self.username_problem = None, ""

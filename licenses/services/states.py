@@ -67,7 +67,7 @@ def move_license(row: License, change: str, *, by: str, note: str = "", **values
         raise RuntimeError("a licence moves in a transaction")
     before = row.state
     try:
-        getattr(row, change)(**values)
+        getattr(row, change)(by=by[:255], **values)
         row.save()
     except (TransitionNotAllowed, ConcurrentTransition):
         raise LicenseMoved() from None
