@@ -64,6 +64,14 @@ def test_each_refund_is_a_row_and_is_told_once(shop: Shop, bought: Subscription)
         second["id"]: (600, "succeeded", payment.pk),
     }
     assert keys(shop, "app:payment.refunded:") == sorted(f"app:payment.refunded:{one['id']}" for one in (first, second))
+    assert keys(shop, "mail:payment_refunded:") == sorted(
+        f"mail:payment_refunded:{one['id']}" for one in (first, second)
+    )
+    mailed = OutboxRow.objects.for_project(shop.project).get(effect_key=f"mail:payment_refunded:{first['id']}")
+    context = mailed.payload["context"]
+    assert (context["amount"], context["paid_amount"], mailed.end_user_id) == (
+        "4.00 USD", "10.00 USD", payment.end_user_id,
+    )  # fmt: skip
     told = OutboxRow.objects.for_project(shop.project).get(effect_key=f"app:payment.refunded:{second['id']}")
     assert told.payload["data"]["status"] == "refunded" and told.payload["data"]["refund"]["amount_cents"] == 600
 
