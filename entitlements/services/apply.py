@@ -6,6 +6,7 @@ the same file again changes nothing; a price that is sold keeps its amount, beca
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -24,6 +25,7 @@ from entitlements.services.declared import (
     DeclaredProject,
     FromEnvironment,
 )
+from entitlements.services.declared_goods import apply_meter, apply_pack, drop_packs
 from entitlements.services.plan_fields import LIMIT_NAMES
 from entitlements.services.plans import (
     check_fixed_at_stripe,
@@ -95,22 +97,34 @@ class _Applying:
     def run(self) -> list[Change]:
         """Write the project, then its plans. Raises: DeclarationRefused."""
         project = lock_plans(self._project())
+        problems: list[str] = []
+        # Meters first: plans have quotas of them.
+        for one in self._declared.meters or []:
+            problems += self._part(one.where, partial(apply_meter, project=project, declared=one, note=self._note))
         if self._declared.plans is not None:
             known = {plan.code: plan for plan in Plan.objects.for_project(project)}
             if self._prune:
                 named = {plan.code for plan in self._declared.plans}
                 self._drop_plans(plan for code, plan in known.items() if code not in named)
-            problems: list[str] = []
             for plan in sorted(self._declared.plans, key=lambda plan: _takes_names(plan, known)):
-                try:
-                    with transaction.atomic():
-                        self._plan(project, plan, known.get(plan.code))
-                except DeclarationRefused as refused:
-                    # The other plans may be wrong as well.
-                    problems += refused.problems
-            if problems:
-                raise DeclarationRefused(problems)
+                problems += self._part(plan.where, partial(self._plan, project, plan, known.get(plan.code)))
+        if self._declared.packs is not None:
+            for one in self._declared.packs:
+                problems += self._part(one.where, partial(apply_pack, project=project, declared=one, note=self._note))
+            if self._prune:
+                drop_packs(project=project, but={one.code for one in self._declared.packs}, note=self._note)
+        if problems:
+            raise DeclarationRefused(problems)
         return self._changes
+
+    def _part(self, where: str, write: Callable[[], Any]) -> list[str]:
+        """Write one part and return what is wrong with it: the others may be wrong as well."""
+        try:
+            with transaction.atomic():
+                self._try(where, write)
+        except DeclarationRefused as refused:
+            return refused.problems
+        return []
 
     def _project(self) -> Project:
         declared = self._declared

@@ -1,5 +1,6 @@
-"""Reads what a file declares: projects, plans, prices, limits. Everything that is wrong is said at once, by file, table and key.
+"""Reads what a file declares: projects, plans, prices, limits, credit packs, meters.
 
+Everything that is wrong is said at once, by file, table and key.
 Invariants: nothing is looked up or written here; a value that came from the environment is never shown, only the name it came
 from; no message repeats a value, because people paste keys into the wrong line.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 from common.errors import FieldError
 from common.modes import MODES
+from entitlements.services.declared_goods import DeclaredGoods, read_meters, read_packs
 from entitlements.services.plan_fields import (
     FLAGS,
     LIMIT_NAMES,
@@ -35,7 +37,7 @@ NO_LIMIT = "unlimited"
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
 URL_FIELDS = ("default_success_url", "default_cancel_url", "default_return_url")
 PROJECT_FIELDS = ("name", "description", "allowed_origins", *URL_FIELDS, "is_active", "shared_webhook")
-PROJECT_KEYS = (*PROJECT_FIELDS, "owner", "stripe", "plans")
+PROJECT_KEYS = (*PROJECT_FIELDS, "owner", "stripe", "plans", "packs", "meters")
 PLAN_KEYS = ("name", "aliases", "rank", *FLAGS, "trial_days", "features", "limits", "quotas", "prices")
 PRICE_KEYS = ("mode", "interval", "currency", "amount_cents", "price_id", "lookup_key", "active")
 KEY_NAMES = ("secret_key", "publishable_key", "webhook_secret")
@@ -105,6 +107,9 @@ class DeclaredProject:
     owner: str
     plans: list[DeclaredPlan] | None
     keys: Mapping[str, str]
+    # None when the file says nothing of them.
+    packs: list[DeclaredGoods] | None = None
+    meters: list[DeclaredGoods] | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +260,9 @@ class _Reader:
             self._check(f"{where}.owner", problem_of_text(owner, 254))
         plans = self._plans(table["plans"], f"{where}.plans") if "plans" in table else None
         keys = self._keys(table["stripe"], f"{where}.stripe") if "stripe" in table else {}
-        return DeclaredProject(where, slug, _plain(fields), str(owner).lower(), plans, keys)
+        packs = read_packs(_plain(table["packs"]), f"{where}.packs", self._wrong) if "packs" in table else None
+        meters = read_meters(_plain(table["meters"]), f"{where}.meters", self._wrong) if "meters" in table else None
+        return DeclaredProject(where, slug, _plain(fields), str(owner).lower(), plans, keys, packs, meters)
 
     def _keys(self, found: Any, where: str) -> dict[str, str]:
         keys: dict[str, str] = {}

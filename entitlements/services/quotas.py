@@ -127,7 +127,7 @@ def checked_quota(code: str, value: Any) -> dict[str, Any]:
         raise FieldError("quotas", code, "block_at_percent", msg='Give a whole number from 100 on, or "never".')
     rate = given.get("unit_amount")
     if rate is not None:
-        rate = _exact(rate, RATE_DIGITS, RATE_PLACES, "quotas", code, "unit_amount")
+        rate = exact_rate(rate, "quotas", code, "unit_amount")
     return {"included": included, "block_at_percent": block, "unit_amount": rate}
 
 
@@ -149,6 +149,11 @@ def plain(number: Decimal) -> str:
     """Write an exact number without an exponent or zeros that say nothing."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def exact_rate(value: Any, *loc: str) -> Decimal:
+    """Read what a unit costs, in minor units: an integer, or a text with decimals. Raises: FieldError (422)."""
+    return _exact(value, RATE_DIGITS, RATE_PLACES, *loc)
 
 
 def _exact(value: Any, digits: int, places: int, *loc: str) -> Decimal:
