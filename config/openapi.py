@@ -8,6 +8,8 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.request import Request
 
+from config.openapi_webhooks import MAKES_ENDPOINTS, webhook_callbacks
+
 Schema = dict[str, Any]
 
 ERROR: Schema = {
@@ -72,7 +74,7 @@ REFUSALS = {
     "422": ("ValidationError", "A field is wrong; `loc` names it."),
     "429": ("RateLimited", "Too many requests."),
 }
-UUID_PARAMETERS = ("project_id", "api_key_id", "end_user_id")
+UUID_PARAMETERS = ("project_id", "api_key_id", "end_user_id", "endpoint_id", "delivery_id")
 # These answer null when there is nothing.
 NULLABLE_ANSWERS = ("read_stripe_config", "read_my_subscription")
 REFUSALS_OF_ALL = ("404", "422", "429")
@@ -226,6 +228,8 @@ def _complete_operation(operation: Schema) -> None:
     for parameter in parameters:
         if parameter["in"] == "path" and parameter["name"] in UUID_PARAMETERS:
             parameter["schema"] = {"type": "string", "format": "uuid"}
+    if operation["operationId"] == MAKES_ENDPOINTS:
+        operation["callbacks"] = webhook_callbacks()
     if operation["operationId"] in NULLABLE_ANSWERS:
         media = operation["responses"]["200"]["content"]["application/json"]
         media["schema"] = {"allOf": [media["schema"]], "nullable": True}

@@ -237,7 +237,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "TransactionStatus": "payments.schema.PAYMENT_STATUSES",
         "WebhookEventStatus": "payments.webhook_schema.EVENT_STATUSES",
+        "WebhookDeliveryStatus": "notifications.webhook_bodies.STATUSES",
         "CheckoutMode": ["subscription", "payment"],
+        "LicenseStatus": "licenses.models.LicenseState",
+        "LicenseStep": "licenses.bodies.STEPS",
         "KindEnum": "projects.models.ProviderKind",
         "CreditTransactionKind": "entitlements.credit_bodies.TRANSACTION_KINDS",
     },

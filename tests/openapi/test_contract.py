@@ -11,6 +11,7 @@ import yaml
 from django.core.management import call_command
 from django.test import Client
 
+from notifications.event_types import EVENT_TYPES
 from tests.openapi.contract import ENDPOINTS, SHAPES, Shape
 
 TYPE = re.compile(
@@ -182,6 +183,17 @@ def problems_of_refusal(document: dict[str, Any], code: str, response: dict[str,
     yield from problems_of_shape(document, schema, wanted, f"{where} {code}", exact=True)
     if code == "429" and not {"Retry-After", "X-RateLimit-Limit"} <= set(response.get("headers", {})):
         yield f"{where}: 429 without its headers"
+
+
+def test_every_event_that_an_app_is_told_of_is_a_callback_with_an_example(document: dict[str, Any]) -> None:
+    made = document["paths"]["/api/v1/projects/{project_id}/webhook-endpoints"]["post"]
+    assert set(made["callbacks"]) == set(EVENT_TYPES)
+    for name, callback in made["callbacks"].items():
+        told = callback["{$request.body#/url}"]["post"]
+        media = told["requestBody"]["content"]["application/json"]
+        assert media["example"]["data"] == dict(EVENT_TYPES[name].example)
+        assert set(media["example"]) == set(media["schema"]["required"])
+        assert {one["name"] for one in told["parameters"]} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
 
 
 def test_both_formats_are_one_document(document: dict[str, Any]) -> None:

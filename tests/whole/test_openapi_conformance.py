@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 from config.wsgi import application
 from tests import cast
 from tests.entitlements.packs import create_pack
+from tests.licenses.licensing import license_in_hand, link_of
 from tests.litellm import create_proxy
 from tests.payments.deliveries import an_event, set_webhook_secret, signature
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, connect_stripe
@@ -50,7 +51,10 @@ CHECKS = [
 NEVER_POSSIBLE_HERE = {"POST /api/v1/payments/stripe/projects/{project_id}/webhook-endpoint/roll-secret"}
 # Stripe said no, or was away: documented, and no failure of this service (a made-up key makes the sandbox say no).
 UPSTREAM = (502, 503)
+DELIVERED_BY_STRIPE = ("/webhook/stripe", "/api/v1/payments/stripe/webhooks/{project_id}/{mode}")
 PROVIDER = {"kind": "hs256", "issuer": "https://idp.example", "audience": "app", "hs256_secret": "0123456789abcdef" * 3}
+HOOK = "http://127.0.0.1:9/hook"
+WEBHOOK_BODY = {"url": HOOK, "event_types": ["*"], "since": "2026-01-01T00:00:00Z", "until": None}
 NO_PROJECT = "00000000-0000-4000-8000-000000000000"
 _addresses = itertools.count(1)
 answered: dict[str, Counter[int]] = {}
@@ -86,6 +90,7 @@ class World:
     body: dict[str, Any]
     tokens_body: dict[str, Any]
     credits_body: dict[str, Any]
+    license_bodies: dict[str, dict[str, Any]]
     webhook_secret: str
 
     def fill_in(self, case: Any) -> None:
@@ -137,6 +142,11 @@ class World:
             return self.body | {"meter": "searches", "quantity": "2"}
         if "/payments/credits/" in path:
             return self.body | self.credits_body
+        if "/webhook-endpoints" in path:
+            return WEBHOOK_BODY
+        for part, found in self.license_bodies.items():
+            if part in path:
+                return found
         if path.endswith("/{end_user_id}/plan"):
             return {"plan": "pro", "reason": "works here"}
         # Dana has a subscription already.
@@ -225,6 +235,30 @@ def connected(project: Any, sandbox_url: str) -> dict[str, Any]:
     return {"base_url": proxy.base_url, "master_key": proxy.master_key, **kept}
 
 
+def listening_endpoint(project: Any) -> dict[str, str]:
+    """Have an address that an event failed to reach; return how paths name both. Nobody listens there."""
+    from notifications.event_types import TEST_EVENT
+    from notifications.services.endpoints import create_endpoint
+    from notifications.services.outbound import send_test
+
+    made = create_endpoint(project=project, mode="test", fields={"url": HOOK})
+    sent = send_test(endpoint=made.endpoint, event_type=TEST_EVENT)
+    return {"endpoint_id": str(made.endpoint.pk), "delivery_id": str(sent.pk)}
+
+
+def license_bodies(holder: Any) -> dict[str, dict[str, Any]]:
+    """What the bodies about licences may hold, by a part of the path: a licence is on sale, and one has a key."""
+    from licenses.services.keys import make_key
+
+    key = make_key(project_id=holder.project_id, license_id=holder.pk)
+    slug = {"project": holder.project.slug}
+    return {
+        "/lifetime-checkout": slug | {"product": "kit", "promo_code": None, "cancel_url": CANCEL_URL},
+        "/license-access/": {"github_username": "mona", "replace": True, "revision": None},
+        "/license-keys/": slug | {"license_key": key, "device_id": "device", "device_name": "Laptop"},
+    }
+
+
 def dead_letter_of(project: Any) -> Any:
     """Leave an event of the project dead."""
     from payments.models import WebhookEvent
@@ -286,11 +320,13 @@ def world(
     )
     key = ApiKey.objects.for_project(acme).latest("created_at")
     keys = key_bodies(account, secret, email=charlie.user.email, refresh_token=login.json()["refresh_token"])
+    held = license_in_hand(acme)
     world = World(
         tokens={
             "developerToken": alice.access_token,
             "endUserToken": dana.access_token,
             "projectApiKey": acme_server.key,
+            "licenseLink": link_of(held),
         },
         member_id=str(bob.user.pk),
         path={
@@ -305,10 +341,12 @@ def world(
             "event_id": str(dead_letter_of(acme).pk),
             "mode": "test",
             **plan_paths(acme),
+            **listening_endpoint(acme),
         },
         body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER, **connected(acme, sandbox.url)},
         tokens_body=token_bodies(dana.end_user),
         credits_body=credit_bodies(dana.end_user),
+        license_bodies=license_bodies(held),
         webhook_secret=secret,
     )
     # Keep the database's connection between requests, as Django's own test client does.
