@@ -29,6 +29,8 @@ SCOPES_HEADER = "x-oauth-scopes"
 EXPIRY_HEADER = "github-authentication-token-expiration"
 EXPIRY_FORMATS = ("%Y-%m-%d %H:%M:%S %Z", "%Y-%m-%d %H:%M:%S %z")
 EXPIRES_SOON = dt.timedelta(days=14)
+# For some fine-grained tokens the header holds the present instead: https://github.com/google/go-github/issues/3708
+NO_EXPIRY_WITHIN = dt.timedelta(minutes=10)
 NO_SUCH_INVITATION = 0
 PERMISSION = 'A fine-grained token needs the organisation permission "Members: read and write", a classic one the scope admin:org.'
 
@@ -197,12 +199,13 @@ class _Patient:
 
 
 def _expiry_of(answer: Answer) -> dt.datetime | None:
-    """Return when a token ends; None when it never does, or GitHub says it in another way than it used to."""
+    """Return when a token ends; None when it never does, or what GitHub says cannot be that."""
     text = answer.headers.get(EXPIRY_HEADER, "")
     for pattern in EXPIRY_FORMATS:
         try:
             found = dt.datetime.strptime(text, pattern)
         except ValueError:
             continue
-        return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+        expires_at = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+        return expires_at if expires_at - timezone.now() > NO_EXPIRY_WITHIN else None
     return None
