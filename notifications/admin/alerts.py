@@ -100,7 +100,7 @@ class AlertTargetForm(forms.ModelForm):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text="One address a line. Empty: the project's owners; for every project: nobody.",
     )
-    webhook_secret = forms.CharField(
+    signing_secret = forms.CharField(
         label="Signing secret",
         required=False,
         max_length=200,
@@ -140,9 +140,9 @@ class AlertTargetForm(forms.ModelForm):
             raise ValidationError(str(refusal)) from refusal
         return url
 
-    def clean_webhook_secret(self) -> str:
+    def clean_signing_secret(self) -> str:
         """Refuse what is no secret of the standard's form, without repeating it."""
-        secret: str = self.cleaned_data["webhook_secret"]
+        secret: str = self.cleaned_data["signing_secret"]
         if not secret:
             return ""
         try:
@@ -160,13 +160,13 @@ class AlertTargetForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         """Refuse a listener that could not tell our calls from others', and a second row for the same."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if cleaned.get("webhook_url") and not (cleaned.get("webhook_secret") or self.instance.webhook_secret):
-            self.add_error("webhook_secret", "A listener needs a secret to check our signature with.")
+        if cleaned.get("webhook_url") and not (cleaned.get("signing_secret") or self.instance.webhook_secret):
+            self.add_error("signing_secret", "A listener needs a secret to check our signature with.")
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
         """Keep the secret encrypted; a listener that is gone has none."""
-        secret = self.cleaned_data["webhook_secret"]
+        secret = self.cleaned_data["signing_secret"]
         if secret or not self.cleaned_data["webhook_url"]:
             self.instance.set_webhook_secret(secret if self.cleaned_data["webhook_url"] else "")
         return super().save(commit)
@@ -184,7 +184,7 @@ class AlertTargetAdmin(OperatorsRowsAdmin):
         """List the addresses."""
         return ", ".join(row.mail_to) or ("The owners" if row.project_id else "-")
 
-    @method_decorator(sensitive_post_parameters("webhook_secret"))
+    @method_decorator(sensitive_post_parameters("signing_secret"))
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Keep the secret out of error reports."""
         return super().changeform_view(request, *args, **kwargs)
@@ -208,6 +208,7 @@ class AlertIncidentAdmin(ReadOnlyMixin, ProjectScopedAdmin):
     search_fields = ["project__name", "project__slug"]
     ordering = ["-opened_at"]
     date_hierarchy = "opened_at"
+    readonly_fields = ["shown_peak"]
 
     @display(description="State", label=COLORS)
     def colored_state(self, row: AlertIncident) -> str:

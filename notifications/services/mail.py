@@ -35,6 +35,7 @@ from projects.models import EndUser, Membership, Project, Role
 MAIL, ALERT = "mail", "alert"
 NO_ADDRESS = "No usable e-mail address is known."
 NO_OWNER = "The project has no owner who could be told."
+TAKEN_STATUSES = {"sent", "queued"}
 PROJECT_GONE = "The project was deleted."
 # Finds the address that Stripe bills a user at: apps above this one know it.
 BillingAddress = Callable[[uuid.UUID, str, uuid.UUID], str]
@@ -190,7 +191,19 @@ def _hand_over(
         raise Undeliverable("the mail provider refuses the recipient") from None
     if taken != 1:
         raise ConnectionError("the mail server took nothing")
+    _check_provider_took(message)
     return {"message_id": message_id_of(row), "to": addresses, "subject": rendered.subject}
+
+
+def _check_provider_took(message: EmailMultiAlternatives) -> None:
+    """Refuse a provider's answer that names nobody whom the mail goes to. A mail server has no such answer.
+
+    An answer that is not understood is no "sent": a person looks, since trying again might send the mail twenty times.
+    Source: https://anymail.dev/en/stable/sending/anymail_additions/#anymail.message.AnymailStatus
+    """
+    told = getattr(message, "anymail_status", None)
+    if told is not None and not (told.status or set()) & TAKEN_STATUSES:
+        raise Undeliverable("the mail provider did not say that it took the mail")
 
 
 def _judged(error: SMTPRecipientsRefused) -> Exception:
