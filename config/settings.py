@@ -239,7 +239,7 @@ SPECTACULAR_SETTINGS = {
         "WebhookEventStatus": "payments.webhook_schema.EVENT_STATUSES",
         "WebhookDeliveryStatus": "notifications.webhook_bodies.STATUSES",
         "CheckoutMode": ["subscription", "payment"],
-        "LicenseStatus": "licenses.models.LicenseState",
+        "LicenseStatus": "licenses.bodies.STATUSES",
         "LicenseStep": "licenses.bodies.STEPS",
         "KindEnum": "projects.models.ProviderKind",
         "CreditTransactionKind": "entitlements.credit_bodies.TRANSACTION_KINDS",

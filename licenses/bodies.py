@@ -8,7 +8,8 @@ from common.drf_fields import PlainCharField, StrictBooleanField, WholeNumberFie
 from licenses.models import LicenseState
 from licenses.services.access import ENDED, NOT_PAID, PROCESSING, UNPAID
 
-STEPS = [*LicenseState.values, ENDED, UNPAID, PROCESSING, NOT_PAID]
+STATUSES = list(LicenseState.values)
+STEPS = [*STATUSES, ENDED, UNPAID, PROCESSING, NOT_PAID]
 KEY_CHARS_MAX = 64
 DEVICE_CHARS_MAX = 255
 
@@ -23,7 +24,7 @@ class LicenseSerializer(serializers.Serializer[Any]):
     is_test_mode = serializers.BooleanField()
     product = serializers.CharField(help_text="The product's code.")
     product_name = serializers.CharField()
-    status = serializers.ChoiceField(choices=LicenseState.values)
+    status = serializers.ChoiceField(choices=STATUSES)
     email = serializers.CharField(allow_null=True, help_text="As the buyer gave it at the checkout.")
     github_username = serializers.CharField(allow_null=True)
     username_problem = serializers.CharField(

@@ -60,7 +60,7 @@ class LifetimeCheckoutView(APIView):
         tags=["Licences"],
         parameters=[TEST_MODE, IDEMPOTENCY_KEY],
         request=LifetimeCheckoutBody,
-        responses={200: CheckoutAnswer, **error_responses(400, 401, 404, 409, 413, 415, 422, 429, 502, 503)},
+        responses={200: CheckoutAnswer, **error_responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 503)},
         auth=[{}, {"endUserToken": []}],  # type: ignore[list-item]
     )
     @idempotent()

@@ -170,6 +170,32 @@ def create_product(project: Project, code: str = "kit", *, cents: int = 4900, **
     return product
 
 
+def license_in_hand(project: Project) -> License:
+    """Have a licence whose invitation has expired, with a key to come: everything that its holder can do succeeds."""
+    product = LicenseProduct.objects.for_project(project).filter(code="kit").first() or create_product(
+        project, activation_limit=2
+    )
+    return License.objects.create(
+        project=project,
+        mode="test",
+        product=product,
+        email="buyer@example.com",
+        stripe_session_id=f"cs_test_{uuid.uuid4().hex}",
+        amount_cents=4900,
+        currency="usd",
+        state="invited",
+        revision=1,
+        username="mona",
+        github_user_id=1,
+        purchased_at=Now(),
+        username_submitted_at=Now(),
+        first_invited_at=Now(),
+        invited_at=Now(),
+        invitation_ended_as="expired",
+        invitation_ended_at=Now(),
+    )
+
+
 def connect_github(project: Project, url: str, mode: str = "test") -> Organization:
     """Connect a project to an organisation of its own, as far as licences need it."""
     org = create_organization(url)

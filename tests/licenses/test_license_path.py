@@ -91,7 +91,7 @@ def test_who_is_in_the_team_already_is_active_at_once(seller: LicenseShop) -> No
     holder.submit(login)
     seller.work()
     assert holder.license.state == "active" and holder.license.first_invited_at is None
-    assert seller.org.invited() == [] and not [one for one in seller.org.requests("PUT")]
+    assert seller.org.invited() == [] and not seller.org.requests("PUT")
     assert license_metrics(project=seller.project).conversion is None
 
 

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.views.generic import RedirectView
 
-Audience = Literal["developer", "end_user", "server", "end_user_or_server", "public", "webhook", "browser"]
+Audience = Literal[
+    "developer", "end_user", "server", "end_user_or_server", "license_holder", "public", "webhook", "browser"
+]  # fmt: skip
 HTTP_METHODS = ("get", "post", "put", "patch", "delete")
 # Django's and unfold's own pages are crawled in the admin's tests.
 ELSEWHERE = ("admin/", "static/", "demo", "dev/")
@@ -82,6 +84,7 @@ P = "api/v1/payments"
 DEV = "api/v1/payments/stripe/projects/{project_id}"
 USER = "api/v1/payments/stripe"
 PROJECT = "api/v1/projects/{project_id}"
+LICENSE = "api/v1/license-access"
 ENDPOINT = f"{PROJECT}/webhook-endpoints/{{endpoint_id}}"
 CHECKOUT_BODY = {
     "price_id": "price_x",
@@ -166,6 +169,21 @@ ROWS: dict[tuple[str, str], Row] = {
     # Stripe.
     ("POST", f"{USER}/webhooks/{{project_id}}/{{mode}}"): Row("webhook", True, path={"mode": "test"}),
     ("POST", "webhook/stripe"): Row("webhook"),
+    # Licences: bought by anybody, looked after by whoever has the signed link, used by sold programs.
+    ("POST", f"{P}/lifetime-checkout"): Row("public"),
+    ("GET", f"{USER}/my-licenses"): Row("end_user"),
+    ("GET", f"{LICENSE}/status"): Row("license_holder"),
+    ("POST", f"{LICENSE}/submit-username"): Row("license_holder", body={"github_username": "mona", "replace": True}),
+    ("POST", f"{LICENSE}/check-acceptance"): Row("license_holder"),
+    ("POST", f"{LICENSE}/invite-again"): Row("license_holder"),
+    ("POST", f"{LICENSE}/license-key"): Row("license_holder"),
+    ("POST", "api/v1/license-keys/verify"): Row("public"),
+    ("POST", "api/v1/license-keys/activate"): Row("public"),
+    ("POST", "api/v1/license-keys/deactivate"): Row("public"),
+    ("GET", f"{PROJECT}/licenses"): Row("developer", True),
+    ("GET", f"{PROJECT}/licenses/metrics"): Row("developer", True),
+    ("GET", "license-access"): Row("public"),
+    ("POST", "license-access"): Row("public"),
     # Projects and what belongs to them.
     ("GET", "api/v1/projects/"): Row("developer"),
     ("POST", "api/v1/projects/"): Row("developer", body={"name": "New"}),

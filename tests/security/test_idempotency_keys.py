@@ -22,9 +22,10 @@ from projects.models import IdempotencyRecord, Project
 from tests.cast import AppServer, AppUser, Developer
 from tests.entitlements.tokens import Holder
 from tests.entitlements.tokens import create_plan as create_budget
+from tests.licenses.licensing import license_in_hand, link_of
 from tests.payments.rows import create_plan
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, checkout_body, connect_stripe
-from tests.security.matrix import DEV, ENDPOINT, PROJECT, ROWS, USER, P, Row
+from tests.security.matrix import DEV, ENDPOINT, LICENSE, PROJECT, ROWS, USER, P, Row
 from tests.security.test_route_matrix import address, call
 
 MOVES_NOTHING = "neither money nor state moves; a portal link is never stored (ADR 0005)"
@@ -43,6 +44,7 @@ EXCEPTIONS = {
 }
 # What their answers show is shown once: a repeat is told so.
 SHOWN_ONCE = {
+    f"{LICENSE}/license-key",
     "api/v1/auth/clients",
     f"{PROJECT}/api-keys",
     f"{PROJECT}/end-user-tokens",
@@ -54,7 +56,7 @@ KEPT_WITH_THE_COUNT = {f"{P}/tokens/{leaf}" for leaf in ("consume", "reserve", "
 POSTS = sorted(
     path
     for (method, path), row in ROWS.items()
-    if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server"}
+    if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server", "license_holder"}
 )
 NEEDS_A_USER = f"{PROJECT}/users/{{end_user_id}}/plan"
 NEEDS_A_CONNECTION = {f"{PROJECT}/connections/{peer}/check" for peer in ("litellm", "github")}
@@ -82,6 +84,7 @@ def send(
     """Call a row's path as the caller that it is for."""
     callers = {"developer": alice.headers, "end_user": dana.headers, "server": acme_server.headers}
     callers["end_user_or_server"] = dana.headers
+    callers["license_holder"] = {"Authorization": f"Bearer {link_of(license_in_hand(shop.project))}"}
 
     def post(path: str, body: dict[str, Any], key: str) -> Any:
         row: Row = ROWS["POST", path]

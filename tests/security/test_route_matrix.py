@@ -18,6 +18,8 @@ CALLERS = {
     "end_user": ["end_user"],
     "server": ["server"],
     "end_user_or_server": ["end_user", "server"],
+    # A signed link is nobody's token.
+    "license_holder": [],
 }
 PROTECTED = sorted((key for key, row in ROWS.items() if row.audience in CALLERS), key=str)
 IN_A_PROJECT = sorted(key for key in PROTECTED if ROWS[key].project_in_path)

@@ -33,6 +33,7 @@ from config.wsgi import application
 from tests import cast
 from tests.entitlements.packs import create_pack
 from tests.licenses.licensing import license_in_hand, link_of
+from tests.github import TEAM, create_organization
 from tests.litellm import create_proxy
 from tests.payments.deliveries import an_event, set_webhook_secret, signature
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, connect_stripe
@@ -259,6 +260,17 @@ def license_bodies(holder: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+def connected_to_github(project: Any, sandbox_url: str) -> dict[str, Any]:
+    """Connect the project to an organisation at the stand-in, and return what the bodies about that may hold."""
+    from licenses.models import GitHubConnection
+
+    org = create_organization(sandbox_url)
+    row = GitHubConnection(project=project, mode="test", organization=org.login, team_slug=TEAM)
+    row.set_token(org.token)
+    row.save()
+    return {"organization": org.login, "team_slug": TEAM, "token": org.token}
+
+
 def dead_letter_of(project: Any) -> Any:
     """Leave an event of the project dead."""
     from payments.models import WebhookEvent
@@ -283,11 +295,12 @@ def key_bodies(account: Any, webhook_secret: str, *, email: str, refresh_token: 
 
 
 @pytest.fixture
-def loopback_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let connections lead to the sandbox."""
+def loopback_is_opened(monkeypatch: pytest.MonkeyPatch, sandbox: Any) -> None:
+    """Let connections lead to the sandbox, which is GitHub, too."""
     from django.conf import settings as service_settings
 
     monkeypatch.setattr(service_settings, "OUTGOING_ALLOWED_HOSTS", ["127.0.0.1"])
+    monkeypatch.setattr(service_settings, "GITHUB_API_BASE", f"{sandbox.url}/_github")
 
 
 @pytest.fixture
@@ -346,7 +359,7 @@ def world(
         body={**purchase_body(other_price, dana.user_id), **keys, **PROVIDER, **connected(acme, sandbox.url)},
         tokens_body=token_bodies(dana.end_user),
         credits_body=credit_bodies(dana.end_user),
-        license_bodies=license_bodies(held),
+        license_bodies=license_bodies(held) | {"/connections/github": connected_to_github(acme, sandbox.url)},
         webhook_secret=secret,
     )
     # Keep the database's connection between requests, as Django's own test client does.
