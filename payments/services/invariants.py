@@ -185,11 +185,12 @@ def secrets() -> str:
 
 
 def _tables() -> dict[str, set[str]]:
+    # Not by information_schema, whose views take a hundred times as long.
     tables: dict[str, set[str]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT table_name, column_name FROM information_schema.columns JOIN information_schema.tables "
-            "USING (table_schema, table_name) WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
+            "SELECT relname, attname FROM pg_catalog.pg_class JOIN pg_catalog.pg_attribute ON attrelid = pg_class.oid "
+            "WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped"
         )
         for table, column in cursor.fetchall():
             tables.setdefault(table, set()).add(column)

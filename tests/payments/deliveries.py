@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import hmac
 import json
+import threading
 import time
 import uuid
 from typing import Any
@@ -20,6 +21,7 @@ from projects.models import Project
 from tests.payments.shop import Shop, open_checkout
 
 SECRET = "whsec_" + "0123456789abcdef" * 2
+_clients = threading.local()
 
 
 def webhook_path(project: Project | uuid.UUID | str, mode: str = "test") -> str:
@@ -83,7 +85,10 @@ def send(
     """Deliver an event (or raw bytes) and return the answer."""
     body = event if isinstance(event, bytes) else json.dumps(event).encode()
     headers = {"Stripe-Signature": signature(body, secret) if header is None else header}
-    client = client or Client(raise_request_exception=False)
+    if client is None:
+        # A client of its own for each thread; a new one for each delivery would load all middleware anew.
+        client = getattr(_clients, "mine", None) or Client(raise_request_exception=False)
+        _clients.mine = client
     return client.post(path or webhook_path(project, mode), data=body, content_type="application/json", headers=headers)
 
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from payments.services.reconcile.reconciling import Wish, reconcile
 from payments.webhooks import HANDLERS
+from projects.models import Project
 from tests.payments.deliveries import process_all
-from tests.scenarios.against_stripe import compare_with_stripe
+from tests.scenarios.against_stripe import check_no_secrets, compare_with_stripe
 from tests.scenarios.world import ACTIONS, MODES, Post, World, create_world, deliver_to_all
 
 SOAKING = bool(os.environ.get("SOAK"))
-LIVES = int(os.environ.get("SOAK_EXAMPLES", "2000")) if SOAKING else 15
+LIVES = int(os.environ.get("SOAK_EXAMPLES", "2000")) if SOAKING else 50
 # A life begins with purchases, or most of it would be about nothing; what follows is any mixture, most of it about the first two.
 STEPS = st.lists(
     st.tuples(st.sampled_from([0, 0, 0, 1, 1, 2, 3]), st.sampled_from(sorted(ACTIONS))), min_size=2, max_size=7
@@ -27,6 +28,7 @@ STEPS = st.lists(
 @pytest.mark.timeout(6 * 3600 if SOAKING else 900)
 def test_any_life_and_any_deliveries_end_in_the_state_of_stripe(sandbox: Any, settings: Any) -> None:
     settings.RECONCILE_SETTLE_SECONDS = 0
+    projects: list[Project] = []
 
     @examples(
         max_examples=LIVES,
@@ -42,10 +44,12 @@ def test_any_life_and_any_deliveries_end_in_the_state_of_stripe(sandbox: Any, se
         note(f"seed={seed} lost={lost} steps={steps}")
         chance = random.Random(seed)
         world = create_world(sandbox, chance)
+        projects.extend(world.projects)
         live_through(world, steps, Post(chance, lost=lost))
         compare_with_stripe(world)
 
     lives()
+    check_no_secrets(projects)
 
 
 def live_through(world: World, steps: list[tuple[int, str]], post: Post) -> None:

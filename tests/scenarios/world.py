@@ -11,6 +11,7 @@ from typing import Any
 
 from entitlements.models import Plan, PlanPrice
 from payments.services.customers import ensure_customer, user_metadata
+from payments.webhooks import HANDLERS
 from projects.models import EndUser, Project
 from tests.cast import AppUser, create_app_user
 from tests.payments.actors import create_project
@@ -228,8 +229,8 @@ class World:
         return price_id
 
     def events(self, mode: str) -> list[dict[str, Any]]:
-        """Return every event of the account in one mode, oldest first."""
-        return list(reversed(self.objects(mode, "events")))
+        """Return every event of the account in one mode that an endpoint gets, oldest first."""
+        return [event for event in reversed(self.objects(mode, "events")) if event["type"] in HANDLERS]
 
 
 def create_world(sandbox: Any, chance: random.Random | None = None) -> World:
