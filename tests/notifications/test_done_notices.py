@@ -1,4 +1,4 @@
-"""Stamps of effects that are done: written with the mark, only after the peer took the effect, and never at the price of a second one."""
+"""Stamps of effects that are done: written with the mark, once the peer took the effect, and never at the price of a second one."""
 
 from collections.abc import Iterator
 
