@@ -108,7 +108,10 @@ def oldest_event(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
 def failed_payments(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
     """Say how many percent of the payments begun within the window have failed, where there are enough to tell."""
     found = _rows(_FAILED_PAYMENTS, since=moment - window, payments_min=PAYMENTS_MIN)
-    return [Reading(*row[:3], f"{row[3]} of {row[4]} payments failed") for row in found]
+    return [
+        Reading(project, mode, rate, f"{failed} of {number} payments failed")
+        for project, mode, rate, failed, number in found
+    ]
 
 
 def odd_credit_use(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
@@ -124,7 +127,10 @@ def odd_credit_use(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
         windows=max(1.0, dt.timedelta(days=USUAL_DAYS) / window),
         usual_from=since - dt.timedelta(days=USUAL_DAYS),
     )
-    return [Reading(*row[:2], int(row[2]), f"user {row[4]} used {row[3]} credits") for row in found]
+    return [
+        Reading(project, mode, int(times), f"user {user} used {credits} credits")
+        for project, mode, times, credits, user in found
+    ]
 
 
 def review_backlog(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
