@@ -1,18 +1,14 @@
 // Checks an entitlement token without asking the service. Needs Node 22.18 or newer, and nothing else.
 import { createPublicKey, verify } from "node:crypto";
-
 export class EntitlementVerifier {
   epochs = new Map<string, number>(); // what GET entitlement-epochs told: user id -> lowest good epoch
   keys = new Map<string, object>();
   readAt = 0;
-  wanted: Record<string, string>;
-
   service: string;
+  wanted: Record<string, string>;
   constructor(service: string, projectId: string, mode = "live") {
-    this.service = service;
-    this.wanted = { iss: service, aud: `entitlements:${projectId}`, mode };
+    [this.service, this.wanted] = [service, { iss: service, aud: `entitlements:${projectId}`, mode }];
   }
-
   async verify(token: string): Promise<Record<string, any>> {
     const [head, body, signature] = token.split(".");
     const [header, claims] = [head, body].map((part) => JSON.parse(Buffer.from(part, "base64url").toString()));
@@ -24,7 +20,6 @@ export class EntitlementVerifier {
     if (!(claims.epoch >= (this.epochs.get(claims.sub) ?? 0))) throw new Error("something was taken away since");
     return claims;
   }
-
   async keyOf(kid: string): Promise<object> {
     if (Date.now() - this.readAt > (this.keys.has(kid) ? 300_000 : 10_000)) {
       const found = await (await fetch(`${this.service}/.well-known/entitlements/jwks.json`)).json();
