@@ -163,6 +163,7 @@ def running_service(
         "PORT": str(port),
         "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
         "STRIPE_API_BASE": stripe_url,
+        "GITHUB_API_BASE": f"{stripe_url}/_github",
         "OUTGOING_ALLOWED_HOSTS": "127.0.0.1",
         "EVENT_SWEEP_SECONDS": "1",
         "LOG_LEVEL": "INFO",
