@@ -32,8 +32,8 @@ from schemathesis.specs.openapi.checks import (
 from config.wsgi import application
 from tests import cast
 from tests.entitlements.packs import create_pack
-from tests.licenses.licensing import license_in_hand, link_of
 from tests.github import TEAM, create_organization
+from tests.licenses.licensing import license_in_hand, link_of
 from tests.litellm import create_proxy
 from tests.payments.deliveries import an_event, set_webhook_secret, signature
 from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, connect_stripe
