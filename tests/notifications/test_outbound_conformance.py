@@ -20,6 +20,7 @@ import pytest
 from config.embedded import free_port, stop_process
 from licenses.models import License, LicenseProduct
 from licenses.services.shapes import render_license
+from notifications.event_docs import render
 from notifications.event_types import EVENT_TYPES, TEST_EVENT
 from notifications.models import WebhookDelivery
 from notifications.services.endpoints import create_endpoint, rotate_secret
@@ -146,6 +147,12 @@ def test_the_examples_of_events_have_the_contracts_shapes() -> None:
         if name.startswith("license."):
             assert set(kind.example) == set(render_license(License(product=LicenseProduct()))), name
         assert kind.about and "project_id" in kind.example and "is_test_mode" in kind.example
+
+
+@pytest.mark.no_db
+def test_the_documentation_shows_every_type_with_its_example() -> None:
+    shown = (ROOT / "docs" / "app-events.md").read_text()
+    assert shown == render(), "run: .venv/bin/python -m notifications.event_docs > docs/app-events.md"
 
 
 @pytest.mark.no_db
