@@ -12,6 +12,7 @@ from common.modes import LIVE, TEST
 from entitlements.models import CreditPack, CreditPackPrice, Plan, PlanPrice
 from entitlements.services.apply import apply_declaration
 from entitlements.services.declared import read_document, read_preset
+from licenses.models import LicenseProduct, LicenseProductPrice
 from payments.models import StripeCredentials
 from payments.services.setup_stripe import set_up_stripe
 from payments.services.stripe_config import put_stripe_config
@@ -22,6 +23,7 @@ TIMEOUT_SECONDS = 10
 
 
 PLAN_SET = "credits"
+LICENSE, LICENSE_CENTS = "kit", 4900
 # Code, credits, price in cents.
 PACKS = (("small", 100, 499), ("large", 500, 1999))
 # What the plans of the demo allow at a LiteLLM proxy besides: the plan set itself says nothing of model calls. Cents each day.
@@ -50,6 +52,7 @@ def wire_to_sandbox(*, project: Project) -> None:
         put_stripe_config(project=project, changes={name: keys[name] for name in names})
     _make_plans(project)
     _make_packs(project)
+    _make_licenses(project)
     for mode in (TEST, LIVE):
         rows = PlanPrice.objects.for_project(project).filter(mode=mode, active=True, stripe_price_id="")
         if rows.exists():
@@ -67,6 +70,23 @@ def _make_packs(project: Project) -> None:
             pack = CreditPack.objects.create(project=project, code=code, name=f"{credits} credits", credits=credits)
             for mode in (TEST, LIVE):
                 CreditPackPrice.objects.create(project=project, pack=pack, mode=mode, amount_cents=cents)
+
+
+def _make_licenses(project: Project) -> None:
+    """Put a licence on sale once, in both modes. The organisation that it lets people into is wired elsewhere."""
+    if LicenseProduct.objects.for_project(project).exists():
+        return
+    with transaction.atomic():
+        product = LicenseProduct.objects.create(
+            project=project,
+            code=LICENSE,
+            name="Demo kit, lifetime licence",
+            repository="demo-kit",
+            instructions="Run make run in it and read the README.",
+            activation_limit=3,
+        )
+        for mode in (TEST, LIVE):
+            LicenseProductPrice.objects.create(project=project, product=product, mode=mode, amount_cents=LICENSE_CENTS)
 
 
 def _make_plans(project: Project) -> None:

@@ -20,10 +20,12 @@ from common.modes import TEST
 from entitlements.models import Plan, PlanPrice
 from entitlements.services import ledger
 from entitlements.services.packs import packs_on_sale
+from licenses.services.products import licenses_on_sale
 from payments.models import Subscription, Transaction
 from payments.serializers import payments_with_relations
 from payments.services.checkout import Purchase, open_checkout_session, read_checkout_session
 from payments.services.credit_checkout import open_credit_checkout
+from payments.services.license_checkout import open_license_checkout
 from payments.services.portal import open_portal
 from payments.services.shapes import render_payment, render_subscription
 from payments.services.subscription_changes import update_subscription
@@ -94,6 +96,18 @@ def _packs(project: Project) -> list[dict[str, str]]:
     ]
 
 
+def _licenses(project: Project) -> list[dict[str, str]]:
+    orders = licenses_on_sale(project=project, mode=TEST)
+    return [
+        {
+            "code": one.product.code,
+            "name": one.product.name,
+            "amount": _money(one.price.amount_cents, one.price.currency),
+        }
+        for one in orders
+    ]
+
+
 def _current(end_user: EndUser) -> Subscription | None:
     found = Subscription.objects.for_project(end_user.project_id).current_for(end_user, TEST)
     return found if found is not None and found.status not in ("canceled", "incomplete_expired", "incomplete") else None
@@ -112,6 +126,8 @@ def _page(request: HttpRequest, template: str, project: Project, token: EndUserT
         "base_url": settings.PUBLIC_BASE_URL,
         "plans": _plans(project, current),
         "packs": _packs(project),
+        "licenses": _licenses(project),
+        "github_url": f"{settings.GITHUB_API_BASE}/_web" if settings.GITHUB_API_BASE.endswith("/_github") else "",
         "credits": ledger.read_balance(project_id=project.pk, mode=TEST, end_user_id=token.end_user.pk),
         "current": current,
         "subscription_json": json.dumps(subscription, indent=2, default=str, ensure_ascii=False),
@@ -190,6 +206,24 @@ def buy_credits(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+def buy_license(request: HttpRequest) -> HttpResponse:
+    """Open a checkout session for a licence, and go there; it returns to the licence's own page."""
+    project = _project()
+    token = _token(request, project)
+    try:
+        opened = open_license_checkout(
+            project=project,
+            mode=TEST,
+            product=request.POST.get("product", ""),
+            end_user=token.end_user,
+            cancel_url=f"{settings.PUBLIC_BASE_URL}{reverse('demo')}",
+        )
+    except ApiError as error:
+        return _refused(request, project, token, error)
+    return HttpResponseRedirect(opened.url)
+
+
+@require_POST
 def change(request: HttpRequest) -> HttpResponse:
     """Move the subscription to another price, prorated."""
     project = _project()
@@ -249,6 +283,7 @@ urlpatterns = [
     path("demo/", shop, name="demo"),
     path("demo/buy", buy, name="demo-buy"),
     path("demo/buy-credits", buy_credits, name="demo-buy-credits"),
+    path("demo/buy-license", buy_license, name="demo-buy-license"),
     path("demo/change", change, name="demo-change"),
     path("demo/portal", portal, name="demo-portal"),
     path("demo/return", come_back, name="demo-return"),

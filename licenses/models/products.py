@@ -38,7 +38,7 @@ class LicenseProduct(models.Model):
     name = models.CharField(max_length=255)
     # "" = the team of the project's GitHub connection.
     team_slug = models.CharField(max_length=255, blank=True, default="")
-    # What is shown once access is granted: `owner/name`, and text of the developer's.
+    # What is shown once access is granted: `owner/name`, or a name in the organisation; and text of the developer's.
     repository = models.CharField(max_length=255, blank=True, default="")
     instructions = models.TextField(max_length=INSTRUCTIONS_CHARS_MAX, blank=True, default="")
     # On how many devices a key works at a time; null = the product has no keys.

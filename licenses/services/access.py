@@ -49,6 +49,8 @@ class Access:
     def repository_url(self) -> str:
         """Where the code is, once access was granted."""
         repository = self.holder.product.repository if self.holder and self.step == LicenseState.ACTIVE else ""
+        if repository and "/" not in repository:
+            repository = f"{self.organization}/{repository}"
         return f"{web_base()}/{repository}" if repository else ""
 
     @property
