@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.github import TEAM, create_organization
 from tests.security.scan import find_canaries
 from tests.whole.newcomer import STRIPE, TIMEOUT, Caller, StripeAccount, open_stripe_account
 
@@ -128,7 +129,9 @@ class Journey:
         self.register()
         self.configure()
         self.make_keys_and_clients()
+        self.listen()
         self.connect_litellm()
+        self.connect_github()
         self.buy_and_change()
         self.fail_at_stripe()
         self.refuse_webhooks()
@@ -205,6 +208,22 @@ class Journey:
         self.http.post("/oauth/token", data=form | {"grant_type": secret})
         self.http.post("/oauth/revoke", data=pair)
 
+    def listen(self) -> None:
+        """Make an endpoint for the app's events, at which nobody takes them, rotate its secret, and try it."""
+        path = f"/api/v1/projects/{self.project['id']}/webhook-endpoints"
+        once = {"Idempotency-Key": uuid.uuid4().hex}
+        body = {"url": f"{self.sandbox_url}/nowhere"}
+        made = self.developer.post(path, body, status=201, **once)
+        first = self.secret("endpoint's secret", made["secret"], just_shown=True)
+        self.ask("POST", path, body, self.developer.token, headers=once)
+        one = f"{path}/{made['id']}"
+        self.secret("endpoint's new secret", self.developer.post(f"{one}/rotate-secret", {})["secret"], just_shown=True)
+        tried = self.developer.post(f"{one}/test", {})
+        for given in ({"url": first}, {"event_types": [first]}, {"is_active": first}, {first: first}):
+            self.ask("PUT", one, given, self.developer.token)
+        for leaf in ("", "/deliveries", f"/deliveries/{tried['id']}"):
+            self.developer.get(f"{one}{leaf}")
+
     def connect_litellm(self) -> None:
         """Connect a proxy whose key is refused, taken, and refused again when everybody's budget is to be set there."""
         path = f"/api/v1/projects/{self.project['id']}/connections/litellm"
@@ -228,6 +247,31 @@ class Journey:
         rolled = httpx.post(f"{switches}/{proxy['proxy_id']}/roll", json={}, timeout=TIMEOUT).json()
         self.secret("rolled LiteLLM master key", rolled["master_key"])
         self.end_user("too-late-at-litellm")
+
+    def connect_github(self) -> None:
+        """Connect an organisation with a token that is refused, taken, put into wrong fields and revoked."""
+        path = f"/api/v1/projects/{self.project['id']}/connections/github"
+        org = create_organization(self.sandbox_url)
+        token = self.secret("GitHub token", org.token)
+        wrong = self.secret("mistyped GitHub token", f"github_pat_{secrets.token_urlsafe(24)}")
+        body = {"organization": org.login, "team_slug": TEAM}
+        for given in (
+            {"token": wrong},
+            {"token": [token]},
+            {"organization": token},
+            {"team_slug": token},
+            {token: token},
+        ):
+            self.ask("PUT", path, {**body, **given}, self.developer.token)
+        self.developer.put(path, body | {"token": token})
+        self.developer.get(path)
+        self.ask("POST", f"{path}/check", {}, self.developer.token)
+        another = self.secret("other GitHub token", org.new_token())
+        self.developer.put(path, body | {"token": another})
+        org.fault("GET /user", "status:500")
+        self.ask("POST", f"{path}/check", {}, self.developer.token)
+        org.revoke_tokens()
+        self.ask("POST", f"{path}/check", {}, self.developer.token)
 
     def buy_and_change(self) -> None:
         """A buyer pays, changes, cancels, resumes; another one's card is declined."""
