@@ -197,17 +197,19 @@ def test_no_sequence_of_plans_within_a_period_gives_more_than_the_largest(
         plans = [create_plan(project, credits_per_period=size) for size in sizes]
         end_user = EndUser.objects.create(project=project, external_id=f"user-{next(_names)}-{uuid.uuid4().hex}")
         user = AppUser(end_user, "")
-        largest, plan, held, used = 0, None, [], 0
+        largest, plan, used = 0, None, 0
+        held: list[ledger.Reservation] = []
         for number, (what, which) in enumerate(steps):
             left = available(user, at=NOON)
             if what == "plan":
                 plan = plans[which]
                 largest = max(largest, plan.credits_per_period)
-                moves(user, plan)
+                expected = max(0, plan.credits_per_period - used - sum(one.amount for one in held))
+                assert moves(user, plan) == expected, "what it gives, less what was spent and is set aside"
             elif what == "stop" and plan is not None:
                 follow_plan(in_period(user, plan, active=False), None, NOON)
             elif what == "spend" and left:
-                used += spend(user, 1 + left * which // 4, at=NOON).amount
+                used -= spend(user, 1 + left * which // 4, at=NOON).amount
             elif what == "reserve" and left:
                 amount = 1 + left * which // 4
                 held.append(
@@ -217,12 +219,13 @@ def test_no_sequence_of_plans_within_a_period_gives_more_than_the_largest(
                 )
             elif what == "finish" and held:
                 one = held.pop()
-                finished = {"reservation_id": one.reservation_id, "key": f"{user.user_id}:{number}", "at": NOON}
+                key = f"{user.user_id}:{number}"
+                finished: dict[str, Any] = {"reservation_id": one.reservation_id, "key": key, "at": NOON}
                 amount = one.amount * which // 3
                 if amount:
-                    used -= ledger.commit_reservation(**wallet_of(user), **finished, amount=amount).spent
+                    used += ledger.commit_reservation(**wallet_of(user), **finished, amount=amount).spent
                 else:
                     ledger.release_reservation(**wallet_of(user), **finished)
         assert sum(granted(user)) <= largest
-        assert available(user, at=NOON) + sum(one.amount for one in held) - used <= largest
+        assert available(user, at=NOON) + sum(one.amount for one in held) + used <= largest
         assert_ledger_holds(project)

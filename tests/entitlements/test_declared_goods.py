@@ -68,7 +68,7 @@ def test_a_file_makes_packs_and_meters_and_again_changes_nothing(acme: Project, 
         ("large", "test", 4000, "eur", f"price_{acme.slug}"),
     ]
     searches, renders = (Meter.objects.for_project(acme).get(code=code) for code in ("searches", "renders"))
-    assert (searches.name, searches.unit_amount, renders.unit_amount) == ("Searches", Decimal("1.25"), 3)
+    assert (searches.name, searches.unit_amount, renders.unit_amount) == ("Searches", Decimal("1.25"), Decimal(3))
     assert apply(file) == f"{NOTHING}\n"
     # What comes from the environment is shown by its name only.
     assert f"price_{acme.slug}" not in said

@@ -95,7 +95,7 @@ def test_the_first_request_that_changes_something_makes_them_appear_once(
 def test_nobody_appears_by_a_request_that_is_refused(acme: Project, acme_server: AppServer, free: Any) -> None:
     before = written(acme)
     nothing = str(uuid.uuid4())
-    refused = [
+    refused: list[tuple[str, dict[str, Any], int | None, str | None]] = [
         ("credits/spend", {"amount": 11}, 402, "insufficient_credits"),
         ("credits/spend", {"items": [{"amount": 6}, {"amount": 5}]}, 402, "insufficient_credits"),
         ("credits/reserve", {"amount": 11}, 402, "insufficient_credits"),

@@ -178,9 +178,9 @@ def test_what_was_used_before_a_purchase_is_never_billed_to_it(
     ]
     november = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
     assert found == [
-        (dt.datetime(2026, 10, 1, tzinfo=dt.UTC), november, free, "", 500),
-        (november, bought, free, "", 1000),
-        (bought, bought + MONTH, plan, "sub_usage", 500),
+        (dt.datetime(2026, 10, 1, tzinfo=dt.UTC), november, free, "", Decimal(500)),
+        (november, bought, free, "", Decimal(1000)),
+        (bought, bought + MONTH, plan, "sub_usage", Decimal(500)),
     ]
     assert told(acme_server, dana, "used", "overage", "overage_amount_cents") == ("500", "400", 800)
     # Also when that period is closed already, and a repeat of it counts nothing.
@@ -217,4 +217,4 @@ def test_first_reports_of_before_a_purchase_at_once_make_one_free_period(acme: P
 
     assert [(one.accepted, one.late) for outcomes in at_once(6, call) for one in outcomes] == [(True, False)] * 6
     row = UsagePeriod.objects.for_project(acme).get(subscription_id="")
-    assert (row.totals.get().used, differences(acme), overlaps(acme)) == (6, [], [])
+    assert (row.totals.get().used, differences(acme), overlaps(acme)) == (Decimal(6), [], [])

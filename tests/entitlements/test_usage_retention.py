@@ -59,12 +59,12 @@ def test_what_is_billed_is_folded_and_sums_stay(
     # One that is young enough stays, and so does what counts in the running period.
     assert kept(acme) == ["b", "c"]
     total = over.totals.get()
-    assert (total.used, total.events, total.folded_used, total.folded_events) == (12, 2, Decimal("7.5"), 1)
+    assert (total.used, total.events, total.folded_used, total.folded_events) == (Decimal(12), 2, Decimal("7.5"), 1)
     age(acme, 91)
     for _ in range(2):
         fold_old_reports()
     total.refresh_from_db()
-    assert (kept(acme), total.used, total.folded_used, total.folded_events) == (["c"], 12, 12, 2)
+    assert (kept(acme), total.used, total.folded_used, total.folded_events) == (["c"], Decimal(12), Decimal(12), 2)
     assert summary(acme_server, dana.user_id) == before
     assert differences(acme) == []
     assert [str(one) for one in check_invariants(project_id=acme.pk, only="I6")] == []
