@@ -175,14 +175,19 @@ class AlertTargetForm(forms.ModelForm):
 @admin.register(AlertTarget)
 class AlertTargetAdmin(OperatorsRowsAdmin):
     form = AlertTargetForm
-    list_display = ["whose", "addresses", "webhook_url", "webhook_secret_masked", "updated_at"]
+    list_display = ["whose", "addresses", "webhook_url", "stored_secret", "updated_at"]
     search_fields = ["project__name", "project__slug"]
-    readonly_fields = ["webhook_secret_masked"]
+    readonly_fields = ["stored_secret"]
 
     @display(description="Mail to")
     def addresses(self, row: AlertTarget) -> str:
         """List the addresses."""
         return ", ".join(row.mail_to) or ("The owners" if row.project_id else "-")
+
+    @display(description="Stored secret")
+    def stored_secret(self, row: AlertTarget) -> str:
+        """Show the mask."""
+        return row.webhook_secret_masked or "-"
 
     @method_decorator(sensitive_post_parameters("signing_secret"))
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

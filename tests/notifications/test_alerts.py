@@ -232,13 +232,15 @@ def test_a_measure_that_fails_silences_no_other_and_ends_nothing(
 def test_two_rounds_at_once_tell_once(acme: Project) -> None:
     set_rule(acme)
     wait_for_review(acme, 3)
-    barrier = threading.Barrier(3)
+    barrier = threading.Barrier(4)
+    ended: list[AlertIncident | None] = []
 
     def round_() -> None:
         barrier.wait()
-        look(acme)
+        ended.append(look(acme))
 
-    run_all([threading.Thread(target=round_) for _ in range(3)])
+    run_all([threading.Thread(target=round_) for _ in range(4)])
+    assert len(ended) == 4, "none ran into another"
     assert AlertIncident.objects.for_project(acme).count() == len(told(acme)) == 1
 
 
