@@ -76,6 +76,7 @@ def add_routes(routes: Blueprint, store: Store, rules: Faults, log: RequestLog) 
     """Add the switches."""
     _add_users(routes, store)
     _add_organizations(routes, store)
+    _add_teams_and_tokens(routes, store)
     _add_members(routes, store)
     _add_faults(routes, store, rules, log)
 
@@ -149,6 +150,8 @@ def _add_organizations(routes: Blueprint, store: Store) -> None:
             people.advance(tx, found(tx, login), seconds)
             return jsonify(now=found(tx, login).now)
 
+
+def _add_teams_and_tokens(routes: Blueprint, store: Store) -> None:
     @routes.post(f"{ORGANIZATION}/teams")
     def make_team(login: str) -> ResponseReturnValue:
         body = _body()
