@@ -1,5 +1,5 @@
 """The licences' pages in the admin, one noun a file."""
 
-from licenses.admin import connections
+from licenses.admin import connections, licenses, products
 
-__all__ = ["connections"]
+__all__ = ["connections", "licenses", "products"]

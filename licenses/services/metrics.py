@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Q
+from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Q, QuerySet
 
 from common import clock
 from licenses.models import License, LicenseState
@@ -36,14 +36,17 @@ class LicenseMetrics:
         return self.accepted / self.invited if self.invited else None
 
 
-def license_metrics(*, project: Project | uuid.UUID | None = None, mode: str | None = None) -> LicenseMetrics:
-    """Count the licences of a project, or all; of a mode, or both. One query.
+def license_metrics(
+    *, project: Project | uuid.UUID | None = None, mode: str | None = None, rows: QuerySet[License] | None = None
+) -> LicenseMetrics:
+    """Count the licences of a project, of `rows`, or all; of a mode, or both. One query.
 
     Somebody who was in the team before counts as neither invited nor accepted.
     """
     now = clock.now()
-    rows = License.objects.all() if project is None else License.objects.for_project(project)
-    rows = rows if mode is None else rows.in_mode(mode)
+    rows = License.objects.all() if rows is None else rows
+    rows = rows if project is None else rows.filter(project=project)
+    rows = rows if mode is None else rows.filter(mode=mode)
     invited = Q(first_invited_at__isnull=False)
     accepted = invited & Q(activated_at__isnull=False)
     took = ExpressionWrapper(F("activated_at") - F("first_invited_at"), output_field=DurationField())

@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 
 from common import clock
-from licenses.models import GitHubConnection, License, LicenseSeat
+from licenses.models import GitHubConnection, License, LicenseProduct, LicenseSeat
 from licenses.services.github import GitHub
 from licenses.services.metrics import license_metrics, put_stuck_before_staff
 from licenses.services.polling import poll_invitations
@@ -97,7 +97,7 @@ def test_who_is_in_the_team_already_is_active_at_once(seller: LicenseShop) -> No
 
 def test_a_product_may_have_a_team_of_its_own(seller: LicenseShop) -> None:
     seller.org.add_team("beta")
-    seller.project.license_products.update(team_slug="beta")
+    LicenseProduct.objects.for_project(seller.project).update(team_slug="beta")
     login, _ = seller.org.person()
     seller.buy().active(login)
     assert (seller.org.members("beta"), seller.org.members()) == ([login], [])

@@ -138,7 +138,7 @@ def test_its_price_is_not_sold_by_an_ordinary_checkout(seller: LicenseShop, dana
 
 
 def test_metadata_alone_gives_nothing(seller: LicenseShop) -> None:
-    forged = {
+    forged: dict[str, Any] = {
         "mode": "payment", "success_url": "https://app.example/", "client_reference_id": "0190aaaa-0000-7000-8000-000000000000",
         "line_items[0][price_data][currency]": "usd", "line_items[0][price_data][unit_amount]": 100,
         "line_items[0][price_data][product_data][name]": "Cheap", "line_items[0][quantity]": 1,
