@@ -294,6 +294,15 @@ def key_bodies(account: Any, webhook_secret: str, *, email: str, refresh_token: 
     }
 
 
+def client_and_session(developer: Any) -> tuple[str, str]:
+    """Make an OAuth client and sign in; return the client's id and a refresh token."""
+    body = {"name": "App", "grant_types": ["client_credentials"]}
+    made = developer.client.post("/api/v1/auth/clients", body, content_type="application/json")
+    body = {"email": developer.user.email, "password": cast.PASSWORD}
+    login = developer.client.post("/api/v1/auth/login", body, content_type="application/json")
+    return made.json()["client_id"], login.json()["refresh_token"]
+
+
 @pytest.fixture
 def loopback_is_opened(monkeypatch: pytest.MonkeyPatch, sandbox: Any) -> None:
     """Let connections lead to the sandbox, which is GitHub, too."""
@@ -325,14 +334,9 @@ def world(
     session = buy(shop, dana, price)["session_id"]
     open_to_everything(acme)
     put_identity_provider(project=acme, fields=PROVIDER)
-    made = alice.client.post(
-        "/api/v1/auth/clients", {"name": "App", "grant_types": ["client_credentials"]}, content_type="application/json"
-    )
-    login = alice.client.post(
-        "/api/v1/auth/login", {"email": alice.user.email, "password": cast.PASSWORD}, content_type="application/json"
-    )
+    client_id, refresh_token = client_and_session(alice)
     key = ApiKey.objects.for_project(acme).latest("created_at")
-    keys = key_bodies(account, secret, email=charlie.user.email, refresh_token=login.json()["refresh_token"])
+    keys = key_bodies(account, secret, email=charlie.user.email, refresh_token=refresh_token)
     held = license_in_hand(acme)
     world = World(
         tokens={
@@ -348,7 +352,7 @@ def world(
             "user_id": dana.user_id,
             "end_user_id": str(dana.end_user.pk),
             "api_key_id": str(key.pk),
-            "client_id": made.json()["client_id"],
+            "client_id": client_id,
             "session_id": session,
             "subscription_id": str(Subscription.objects.for_project(acme).get().pk),
             "event_id": str(dead_letter_of(acme).pk),
