@@ -12,15 +12,26 @@ import pytest
 from django.utils import timezone
 
 from notifications.models import OutboxRow
-from payments.models import Drift, EventCursor, ReconcileRun, StripeCredentials, WebhookEvent
+from payments.models import (
+    Drift,
+    EventCursor,
+    ReconcileRun,
+    StripeCredentials,
+    Subscription,
+    Transaction,
+    WebhookEvent,
+)
+from payments.services.customers import user_metadata
 from payments.services.reconcile.runs import EVENTS, RunInProgress, begin_run, forget_old_runs
 from payments.webhooks import HANDLERS
+from tests.cast import AppUser
 from tests.payments.deliveries import control, deliver, events_of, keys_were_saved, process_all, stored
 from tests.payments.shop import Shop, connect_stripe
 from tests.reconcile.runs import drifts, reconcile, run_command, runs
 from tests.scenarios.lifecycle import Life, compare_with_stripe
 
 ROOT = Path(__file__).resolve().parents[2]
+DAY = 24 * 3600
 
 
 def of_interest(shop: Shop) -> list[dict[str, Any]]:
@@ -45,6 +56,53 @@ def test_f16_events_that_never_came_are_found_and_processed(life: Life) -> None:
     assert not missed.filter(without_effects=True).exists()
     process_all(shop.project)
     compare_with_stripe(shop)
+
+
+def test_f16_four_days_without_a_delivery_are_made_up_for(shop: Shop, dana: AppUser, settings: Any) -> None:
+    """A daily plan whose purchase, change and renewals happened while the endpoint was away."""
+    settings.RECONCILE_SETTLE_SECONDS = 0
+    now = int(timezone.now().timestamp())
+    saved = StripeCredentials.objects.for_project(shop.project)
+    saved.update(configured_at=timezone.now() - dt.timedelta(days=6))
+    # Each day's draft is charged an hour later.
+    began = now - 4 * DAY - 3 * 3600
+    clock = shop.api("POST", "test_helpers/test_clocks", frozen_time=began)["id"]
+    named: dict[str, Any] = {
+        f"metadata[{key}]": value for key, value in user_metadata(shop.project, dana.end_user).items()
+    }
+    customer = shop.api("POST", "customers", test_clock=clock, payment_method="pm_card_visa", **named)["id"]
+    (card,) = shop.objects("payment_methods", customer=customer)
+    wanted: dict[str, Any] = {"customer": customer, "items[0][price]": shop.price(500, interval="day"), **named}
+    bought = shop.api("POST", "subscriptions", default_payment_method=card["id"], **wanted)["id"]
+    for days in (3, 2, 1, 0):
+        control(shop, f"test_clocks/{clock}/advance", frozen_time=now - days * DAY)
+        if days == 2:
+            shop.api("POST", f"subscription_items/{item_id(shop, bought)}", quantity=2)
+    assert min(event["created"] for event in of_interest(shop)) < now - 4 * DAY
+    code, said = reconcile(shop, "--kind", "events")
+    assert code == 0, said
+    assert {row.event_id for row in stored(shop.project)} == {event["id"] for event in of_interest(shop)}
+    process_all(shop.project)
+    found = shop.api("GET", f"subscriptions/{bought}")
+    row = Subscription.objects.for_project(shop.project).get(stripe_subscription_id=bought)
+    assert (row.status, row.quantity, row.end_user) == ("active", 2, dana.end_user)
+    assert row.current_period_end is not None
+    assert row.current_period_end.timestamp() == found["items"]["data"][0]["current_period_end"]
+    paid = Transaction.objects.for_project(shop.project).filter(status="succeeded")
+    # The purchase and four renewals, each by itself.
+    assert sorted(paid.values_list("stripe_charge_id", flat=True)) == sorted(
+        one["id"] for one in shop.objects("charges")
+    )
+    assert paid.count() == 5
+    receipts = OutboxRow.objects.for_project(shop.project).filter(effect_key__startswith="mail:receipt:")
+    assert receipts.count() == 5
+    code, said = reconcile(shop, "--kind", "events")
+    assert code == 0 and runs(shop).last().differences == 0, said
+
+
+def item_id(shop: Shop, subscription_id: str) -> str:
+    """Name the one item of a subscription."""
+    return str(shop.api("GET", f"subscriptions/{subscription_id}")["items"]["data"][0]["id"])
 
 
 def test_what_was_delivered_already_is_not_stored_again(life: Life) -> None:
