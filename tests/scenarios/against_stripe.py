@@ -5,7 +5,7 @@ What a row must say is worked out here from Stripe's lists alone, by statements 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from common.ids import stripe_row_id
 from moderation.models import ReviewItem
@@ -13,8 +13,8 @@ from notifications.models import OutboxRow
 from payments.models import Dispute, Invoice, Refund, Subscription, SubscriptionChange, Transaction, WebhookEvent
 from payments.services.invariants import QUERIES, check_invariants
 from payments.services.rollups import find_rollup_differences, read_revenue
-from projects.models import Project
-from tests.scenarios.world import MODES, PLANS, Buyer, World
+from projects.models import EndUser, Project
+from tests.scenarios.world import MODES, PLANS, World
 
 KINDS = ("subscriptions", "payment_intents", "charges", "invoices", "invoice_payments", "refunds", "disputes", "events")
 OVERDUE = ("past_due", "unpaid")
@@ -24,13 +24,23 @@ RULES = [rule for rule in QUERIES if rule != SECRETS]
 Found = dict[str, Any]
 
 
+class Payer(Protocol):
+    """Somebody who pays: our user, and their customer at Stripe."""
+
+    @property
+    def end_user(self) -> EndUser: ...
+
+    @property
+    def customer_id(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Side:
     """What Stripe has of one project's buyers in one mode, and who they are."""
 
     project: Project
     mode: str
-    buyers: list[Buyer]
+    buyers: Sequence[Payer]
     subscriptions: list[Found]
     payment_intents: list[Found]
     charges: list[Found]

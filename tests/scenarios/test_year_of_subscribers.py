@@ -11,11 +11,21 @@ from typing import Any
 import pytest
 
 from payments.models import StripeCustomer, Subscription, Transaction
+from payments.services.invariants import check_invariants
 from payments.services.reconcile.reconciling import Wish, reconcile
 from payments.webhooks import HANDLERS
+from projects.models import EndUser
 from tests.cast import create_app_user
 from tests.payments.deliveries import control, deliver, keys_were_saved, process_all, set_webhook_secret, stored
 from tests.payments.shop import Shop, open_checkout
+from tests.scenarios.against_stripe import (
+    KINDS,
+    Side,
+    check_inbox,
+    check_invoices,
+    check_refunds_and_disputes,
+    check_revenue,
+)
 from tests.scenarios.lifecycle import rows_of
 
 SUBSCRIBERS = 20
@@ -40,6 +50,8 @@ class Subscriber:
     """One buyer at Stripe: their subscription, their clock, and what happens to them in which month."""
 
     shop: Shop
+    end_user: EndUser
+    customer_id: str
     subscription_id: str
     plans: dict[int, Callable[["Subscriber"], None]]
 
@@ -170,7 +182,8 @@ def subscribe(shop: Shop, number: int, maker: str, pro: str) -> Subscriber:
     assert shop.pay(opened["checkout_url"]).status_code == 303
     session = shop.api("GET", f"checkout/sessions/{opened['session_id']}")
     control(shop, f"customers/{session['customer']}/test_clock")
-    return Subscriber(shop, session["subscription"], plans_for(number, maker, pro))
+    plans = plans_for(number, maker, pro)
+    return Subscriber(shop, user.end_user, session["customer"], session["subscription"], plans)
 
 
 def compare_subscriptions(shop: Shop, subscribers: list[Subscriber]) -> None:
@@ -219,6 +232,21 @@ def compare_payments(shop: Shop) -> int:
     return len(rows)
 
 
+def compare_bills(shop: Shop, subscribers: list[Subscriber]) -> None:
+    """Check every invoice, refund and sum of ours against Stripe's."""
+    found = {kind: everything(shop, kind) for kind in KINDS}
+    for kind, more in (("subscriptions", {"status": "all"}), ("invoices", {})):
+        # Lists hide what is on a clock, unless they are asked for its customer's.
+        found[kind] = [
+            one for buyer in subscribers for one in everything(shop, kind, customer=buyer.customer_id, **more)
+        ]
+    side = Side(shop.project, "test", subscribers, **found)
+    assert len(side.invoices) > 200 and len(side.refunds) == 2
+    for check in (check_invoices, check_refunds_and_disputes, check_revenue, check_inbox):
+        check(side)
+    assert [str(one) for one in check_invariants(project_id=shop.project.pk)] == []
+
+
 def close_the_gap(shop: Shop, handled: int) -> None:
     """Let reconciliation find what never arrived; afterwards the inbox holds every event that something follows."""
     reconcile(project_id=shop.project.pk, mode="test", wish=Wish("events", types=tuple(HANDLERS)))
@@ -264,6 +292,7 @@ def test_twenty_subscribers_over_a_year_end_as_stripe_has_them(shop: Shop, setti
     ]
     assert [payments.count() for payments in plain] == [MONTHS + 1] * 8
     assert compare_payments(shop) > 200
+    compare_bills(shop, subscribers)
     assert StripeCustomer.objects.for_project(shop.project).count() == SUBSCRIBERS
     before = rows_of(shop)
     deliver(shop, chance.sample(everything(shop, "events"), k=200))
