@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from unfold.decorators import display
 
 from backoffice.services.webhooks import replay_deliveries, switch_endpoints
@@ -18,6 +19,7 @@ from payments.admin.display import counted
 
 DELIVERY_COLORS = {"Pending": "warning", "Processing": "info", "Delivered": "success", "Failed": "danger"}
 ENDPOINT_COLORS = {"Works": "success", "Fails": "warning", "Disabled": "danger", "Not used yet": "default"}
+URL_CHARS = 32
 PRE = '<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>'
 
 
@@ -77,16 +79,7 @@ class WebhookEndpointAdmin(StaffActionsAdmin):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(StaffActionsAdmin):
-    list_display = [
-        "event_type",
-        "colored_status",
-        "status_code",
-        "attempts",
-        "endpoint",
-        "created_at",
-        "mode",
-        "project",
-    ]
+    list_display = ["event_type", "colored_status", "answer", "attempts", "where", "created_at", "mode", "project"]
     list_filter = ["status", "event_type", "mode", ProjectFilter, "created_at"]
     list_select_related = ["project", "endpoint"]
     search_fields = ["endpoint__url", "event_type", "project__name"]
@@ -107,6 +100,16 @@ class WebhookDeliveryAdmin(StaffActionsAdmin):
     def colored_status(self, row: WebhookDelivery) -> str:
         """Show how far it has come."""
         return str(row.get_status_display())
+
+    @display(description="Answer", ordering="status_code")
+    def answer(self, row: WebhookDelivery) -> str:
+        """Show what was answered last."""
+        return str(row.status_code or "-")
+
+    @display(description="Endpoint", ordering="endpoint")
+    def where(self, row: WebhookDelivery) -> str:
+        """Show the address as far as there is room for it."""
+        return Truncator(row.endpoint.url.partition("://")[2]).chars(URL_CHARS)
 
     @display(description="webhook-id")
     def webhook_id(self, row: WebhookDelivery) -> str:

@@ -132,9 +132,11 @@ def measure() -> list[list[Any]]:
         # As hard as it can be: not yet known to be dead.
         endpoints.update(disabled_at=None, disabled_reason="", failures_in_row=0, held_until=None)
         found["beside it"] += delays(alive)
+    # What hangs ends by its time-out, and the rounds with it.
+    endpoints.update(disabled_at=Now(), disabled_reason="switched_off")
     stop.set()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     waiting = WebhookDelivery.objects.for_project(dead).unfinished().count()
     rows = [[name, f"{statistics.median(ms):.0f}", f"{p95(ms):.0f}", f"{max(ms):.0f}"] for name, ms in found.items()]
     rows.append(["ratio of p95", "", f"{p95(found['beside it']) / p95(found['alone']):.2f}", f"{waiting} wait"])

@@ -157,4 +157,4 @@ class WebhookDelivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event_type} to {self.endpoint_id}"
+        return f"{self.event_type}, {self.get_status_display().lower()}"
