@@ -8,7 +8,9 @@ class PaymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what apps below ask for by name."""
+        from entitlements.services.declared_sections import Section, register_section
         from entitlements.services.overage import USAGE_BILL
+        from licenses.services.declared import SECTION, apply_product, drop_products, read_products
         from licenses.services.purchases import register_purchase_reader
         from notifications.services.mail import register_billing_address
         from notifications.services.outbox import register_executor
@@ -25,6 +27,7 @@ class PaymentsConfig(AppConfig):
         from projects.appearance import register_listener
         from projects.shared_webhook import register_check
 
+        register_section(SECTION, Section(read_products, apply_product, drop_products))
         register_check(check_project)
         register_billing_address(billing_address)
         register_purchase_reader(look_up_purchase)

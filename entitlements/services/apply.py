@@ -26,6 +26,7 @@ from entitlements.services.declared import (
     FromEnvironment,
 )
 from entitlements.services.declared_goods import apply_meter, apply_pack, drop_packs
+from entitlements.services.declared_sections import known_sections
 from entitlements.services.plan_fields import LIMIT_NAMES
 from entitlements.services.plans import (
     check_fixed_at_stripe,
@@ -113,6 +114,14 @@ class _Applying:
                 problems += self._part(one.where, partial(apply_pack, project=project, declared=one, note=self._note))
             if self._prune:
                 drop_packs(project=project, but={one.code for one in self._declared.packs}, note=self._note)
+        for name, declared in self._declared.sections.items():
+            section = known_sections()[name]
+            for one in declared:
+                problems += self._part(
+                    one.where, partial(section.write, project=project, declared=one, note=self._note)
+                )
+            if self._prune:
+                section.drop(project=project, declared=declared, note=self._note)
         if problems:
             raise DeclarationRefused(problems)
         return self._changes

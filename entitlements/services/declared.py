@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from common.errors import FieldError
 from common.modes import MODES
 from entitlements.services.declared_goods import DeclaredGoods, read_meters, read_packs
+from entitlements.services.declared_sections import known_sections
 from entitlements.services.plan_fields import (
     FLAGS,
     LIMIT_NAMES,
@@ -41,8 +42,6 @@ PROJECT_KEYS = (*PROJECT_FIELDS, "owner", "stripe", "plans", "packs", "meters")
 PLAN_KEYS = ("name", "aliases", "rank", *FLAGS, "trial_days", "features", "limits", "quotas", "prices")
 PRICE_KEYS = ("mode", "interval", "currency", "amount_cents", "price_id", "lookup_key", "active")
 KEY_NAMES = ("secret_key", "publishable_key", "webhook_secret")
-LICENSES = "license_products"
-NO_LICENSES = "This release has no licence products: take this section out of the file."
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -110,6 +109,8 @@ class DeclaredProject:
     # None when the file says nothing of them.
     packs: list[DeclaredGoods] | None = None
     meters: list[DeclaredGoods] | None = None
+    # What other apps read, by the section's name.
+    sections: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -224,9 +225,10 @@ class _Reader:
 
     def projects(self, document: Mapping[str, Any], slug: str) -> list[DeclaredProject]:
         """Read the projects, or the plans of the one that was named."""
-        if LICENSES in document:
-            self._wrong(LICENSES, NO_LICENSES)
-        self._only(document, "", ("projects", "plans", LICENSES))
+        for name in known_sections():
+            if name in document:
+                self._wrong(name, f"Put these under [projects.SLUG.{name}].")
+        self._only(document, "", ("projects", "plans"), besides=known_sections())
         if "plans" in document and "projects" in document:
             self._wrong("plans", "Put these plans under [projects.SLUG.plans], or take the projects out.")
             return []
@@ -249,9 +251,7 @@ class _Reader:
         except ValueError as error:
             self._wrong(where, str(error))
         table = self._table(found, where)
-        if LICENSES in table:
-            self._wrong(f"{where}.{LICENSES}", NO_LICENSES)
-        self._only(table, where, (*PROJECT_KEYS, LICENSES))
+        self._only(table, where, (*PROJECT_KEYS, *known_sections()))
         fields = {name: table[name] for name in PROJECT_FIELDS if name in table}
         for name, value in fields.items():
             self._check(f"{where}.{name}", _problem_of_project_field(name, value))
@@ -262,7 +262,12 @@ class _Reader:
         keys = self._keys(table["stripe"], f"{where}.stripe") if "stripe" in table else {}
         packs = read_packs(_plain(table["packs"]), f"{where}.packs", self._wrong) if "packs" in table else None
         meters = read_meters(_plain(table["meters"]), f"{where}.meters", self._wrong) if "meters" in table else None
-        return DeclaredProject(where, slug, _plain(fields), str(owner).lower(), plans, keys, packs, meters)
+        sections = {
+            name: section.read(_plain(table[name]), f"{where}.{name}", self._wrong)
+            for name, section in known_sections().items()
+            if name in table
+        }
+        return DeclaredProject(where, slug, _plain(fields), str(owner).lower(), plans, keys, packs, meters, sections)
 
     def _keys(self, found: Any, where: str) -> dict[str, str]:
         keys: dict[str, str] = {}
@@ -372,10 +377,10 @@ class _Reader:
         self._wrong(where, "Give a table.")
         return {}
 
-    def _only(self, table: Mapping[str, Any], where: str, known: Iterable[str]) -> None:
-        known = [name for name in known if name != LICENSES]
+    def _only(self, table: Mapping[str, Any], where: str, known: Iterable[str], besides: Container[str] = ()) -> None:
+        known = list(known)
         for name in table:
-            if name not in known and name != LICENSES:
+            if name not in known and name not in besides:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
                 self._wrong(_join(where, name), f"Unknown; {hint}")

@@ -304,9 +304,9 @@ def test_unset_names_of_the_environment_are_all_named(
         (
             "shop.toml",
             "[projects.x]\n[license_products.pro]\n",
-            "license_products: This release has no licence products",
+            "license_products: Put these under [projects.SLUG.license_products].",
         ),
-        ("shop.toml", "[projects.x.license_products]\n", "projects.x.license_products: This release"),
+        ("shop.toml", "[projects.x]\nlicense_products = 5\n", "projects.x.license_products: Give a table."),
         ("shop.toml", "[projects.UPPER]\n", "lower-case letters"),
         ("shop.toml", "[projects.no-such-project]\n", "give its name and owner"),
         ("shop.toml", '[projects.no-such]\nname = "N"\nowner = "nobody@example.com"\n', "owner: Nobody has registered"),
