@@ -1,48 +1,32 @@
-"""How a connection fares: what its proxy last answered, and what keeps it from working."""
+"""How a connection to LiteLLM fares: what its proxy last answered, and what keeps it from working."""
 
-import datetime as dt
-
-from common import clock
 from entitlements.models import Connection
+from entitlements.models.connections import ConnectionQuerySet
 from moderation.models import ReviewItem
-from moderation.services.review import open_review_item
+from moderation.services import connection_state
 
 Problem = Connection.Problem
-# An answer is noted this often, so that a busy connection is not written with every call.
-NOTE_EVERY = dt.timedelta(minutes=1)
-# What goes on by itself needs nobody; the rest waits for somebody who mends it.
-PASSING = ("", Problem.UNREACHABLE, Problem.UNEXPECTED)
 
 
 def note_answer(connection: Connection) -> None:
     """Note that the proxy answered as it should."""
-    moment = clock.now()
-    if not connection.problem and connection.answered_at and moment - connection.answered_at < NOTE_EVERY:
-        return
-    connection.problem, connection.problem_since, connection.answered_at = "", None, moment
-    _update(connection, problem="", problem_since=None, answered_at=moment)
+    connection_state.note_answer(connection, _as_read(connection))
 
 
 def note_problem(connection: Connection, problem: str) -> None:
     """Note what keeps a connection from working. One that a person has to mend is put before one, once each time it begins."""
-    if not problem or connection.problem == problem:
-        return
-    moment = clock.now()
-    connection.problem, connection.problem_since = problem, moment
-    if not _update(connection, problem=problem, problem_since=moment) or problem in PASSING:
-        return
-    open_review_item(
-        project_id=connection.project_id,
-        mode=connection.mode,
+    connection_state.note_problem(
+        connection,
+        problem,
+        _as_read(connection),
         kind=ReviewItem.Kind.FAILED_PROVISIONING,
-        cause_key=f"connection:{connection.pk}:{problem}:{int(moment.timestamp())}",
-        title=f"The connection to LiteLLM does not work: {Problem(problem).label.lower()}",
-        subject=str(connection.pk),
-        details={"base_url": connection.base_url, "problem": problem},
+        key="connection",
+        title=f"The connection to LiteLLM does not work: {Problem(problem).label.lower()}" if problem else "",
+        details={"base_url": connection.base_url},
     )
 
 
-def _update(connection: Connection, **values: object) -> int:
-    """Write to the connection as it was read: one that was saved meanwhile has another address or key, and another state."""
+def _as_read(connection: Connection) -> ConnectionQuerySet:
+    """Keep the connection as it was read: one that was saved meanwhile has another address or key, and another state."""
     rows = Connection.objects.for_project(connection.project_id).filter(pk=connection.pk)
-    return rows.filter(base_url=connection.base_url, master_key=connection.master_key).update(**values)
+    return rows.filter(base_url=connection.base_url, master_key=connection.master_key)
