@@ -9,12 +9,14 @@ import uuid
 from django.db.models import Q
 
 from entitlements.services.provisioning import settle_spend
+from licenses.services.mails import LICENSE_MAIL
 from notifications.models import OutboxRow
+from notifications.services.alert_notices import ALERT_WEBHOOK
 from payments.models import EventCursor, ReconcileRun, WebhookEvent
 from payments.services.effects import ALERT, MAIL, NO_EFFECTS
 
 # Effects whose peer would not notice a second one. The others are sent under a key that makes two of them one.
-SEEN_TWICE = (MAIL, ALERT)
+SEEN_TWICE = (MAIL, LICENSE_MAIL, ALERT, ALERT_WEBHOOK)
 
 
 def settle_restored_rows(*, project_id: uuid.UUID, mode: str, until: dt.datetime) -> tuple[int, int]:
