@@ -102,6 +102,10 @@ def test_a_trials_end_is_told_once(shop: Shop, dana: AppUser) -> None:
     assert context["trial_end"] == str(from_unix(made["trial_end"])).replace(" ", "T").replace("+00:00", "Z")
     (event,) = outbox(shop, "app:subscription.trial_will_end:")
     assert event.payload["data"]["status"] == "trialing"
+    # That it has begun was told once too, with the day until which it costs nothing.
+    (begun,) = outbox(shop, "mail:payment_confirmed:")
+    assert begun.effect_key == f"mail:payment_confirmed:{made['id']}"
+    assert begun.payload["context"]["trial_end"] == context["trial_end"]
 
 
 def test_a_moved_end_is_told_anew_and_the_old_notice_no_more(shop: Shop, dana: AppUser) -> None:
