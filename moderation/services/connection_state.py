@@ -45,14 +45,14 @@ def note_problem(
     key: str,
     title: str,
     details: Mapping[str, Any],
-) -> None:
-    """Note what keeps a connection from working. One that a person has to mend is put before one, once each time it begins."""
+) -> bool:
+    """Note what keeps a connection from working; True when it begins and a person has to mend it, which puts it before one."""
     if not problem or connection.problem == problem:
-        return
+        return False
     moment = clock.now()
     connection.problem, connection.problem_since = problem, moment
     if not rows.update(problem=problem, problem_since=moment) or problem in PASSING:
-        return
+        return False
     open_review_item(
         project_id=connection.project_id,
         mode=connection.mode,
@@ -62,3 +62,4 @@ def note_problem(
         subject=str(connection.pk),
         details={**details, "problem": problem},
     )
+    return True

@@ -215,6 +215,8 @@ def test_what_breaks_later_is_found_put_before_a_person_once_and_mended(world: W
         assert (verdict["ok"], verdict["problem"]) == (False, "token_rejected")
     items = ReviewItem.objects.for_project(world.project)
     assert [item.title for item in items] == ["The connection to GitHub does not work: The token is refused"]
+    alerts = OutboxRow.objects.for_project(world.project).filter(kind="alert")
+    assert [alert.payload["title"] for alert in alerts] == [items[0].title]
     waiting = OutboxRow.objects.create(
         project=world.project, mode="test", kind="github_invite", effect_key="test:waits", payload={},
         next_attempt_at=timezone.now() + dt.timedelta(hours=1), wait_reason=GITHUB_CONNECTION,
