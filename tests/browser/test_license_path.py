@@ -92,6 +92,33 @@ def submit(page: Page, username: str) -> None:
     page.get_by_role("button", name="Send me the invitation").click()
 
 
+def mailed(url: str, subject: str) -> bool:
+    return subject in httpx.get(f"{url}/dev/mail", timeout=20).text
+
+
+def welcome_link(page: Page, url: str) -> str:
+    """Read the mail that comes after the payment, and return the link that is in it."""
+    wait_until(lambda: mailed(url, "your licence of Demo kit"), seconds=60, what="the welcome mail")
+    page.goto(f"{url}/dev/mail")
+    page.get_by_role("link", name=re.compile("your licence of Demo kit")).first.click()
+    text = page.locator("body").inner_text()
+    link = re.search(r"https?://\S+/license-access\?\S+", text)
+    assert link, text
+    return link[0]
+
+
+def refund(settings: Any, project: Project, row: License) -> None:
+    """Give the money back in Stripe's dashboard."""
+    keys = StripeCredentials.objects.for_project(project).get(mode="test")
+    answer = httpx.post(
+        f"{settings.STRIPE_API_BASE}/v1/refunds",
+        data={"payment_intent": row.payment_intent_id},
+        auth=(keys.get_secret("secret_key"), ""),
+        timeout=20,
+    )
+    assert answer.status_code == 200, answer.text
+
+
 def test_from_the_checkout_to_the_code_and_back(
     demo: Project, live_service: LiveService, chromium: Browser, window: Page, settings: Any
 ) -> None:
@@ -104,19 +131,8 @@ def test_from_the_checkout_to_the_code_and_back(
     heading(shop, "Which GitHub account is yours?")
     shop.close()
 
-    mailbox = f"{live_service.url}/dev/mail"
-
-    def mailed(subject: str) -> bool:
-        return subject in httpx.get(mailbox, timeout=20).text
-
-    wait_until(lambda: mailed("your licence of Demo kit"), seconds=60, what="the welcome mail")
-    window.goto(mailbox)
-    window.get_by_role("link", name=re.compile("your licence of Demo kit")).first.click()
-    # The mail's own text: the link that is in it, whatever its reader makes of it.
-    text = window.locator("body").inner_text()
-    link = re.search(r"https?://\S+/license-access\?\S+", text)
-    assert link, text
-    window.goto(link[0])
+    link = welcome_link(window, live_service.url)
+    window.goto(link)
     heading(window, "Which GitHub account is yours?")
     pictures(window, "pending")
     submit(window, "nobody-has-this-name")
@@ -135,24 +151,17 @@ def test_from_the_checkout_to_the_code_and_back(
     heading(window, "Access granted")
     expect(window.get_by_text("git clone")).to_be_visible()
     pictures(window, "active")
-    wait_until(lambda: mailed("you have access"), seconds=60, what="the mail about the access")
+    wait_until(lambda: mailed(live_service.url, "you have access"), seconds=60, what="the mail about the access")
     window.get_by_role("button", name="Show my licence key").click()
     expect(window.locator("#license-key")).to_contain_text("lk_")
     keep_screenshot(window, "license-key")
-    window.goto(link[0])
+    window.goto(link)
     expect(window.get_by_role("button", name="Replace the key")).to_be_visible()
 
     row = License.objects.for_project(demo).get()
-    keys = StripeCredentials.objects.for_project(demo).get(mode="test")
-    refunded = httpx.post(
-        f"{settings.STRIPE_API_BASE}/v1/refunds",
-        data={"payment_intent": row.payment_intent_id},
-        auth=(keys.get_secret("secret_key"), ""),
-        timeout=20,
-    )
-    assert refunded.status_code == 200, refunded.text
+    refund(settings, demo, row)
     wait_until(lambda: License.objects.get(pk=row.pk).state == "revoked", seconds=60, what="the licence is revoked")
-    window.goto(link[0])
+    window.goto(link)
     heading(window, "This licence was revoked")
     keep_screenshot(window, "license-revoked")
     wait_until(lambda: login not in members(settings, demo), seconds=60, what="the member is removed")
