@@ -120,6 +120,8 @@ class Outcome:
     error: str = ""
     answer: str = ""
     retry_after_seconds: float = 0.0
+    # What went wrong is the service's own doing, and says nothing about the endpoint.
+    is_ours: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -225,8 +227,8 @@ def note_outcome(delivery: WebhookDelivery, outcome: Outcome) -> bool:
         if not held.filter(lease_token=delivery.lease_token).update(**fields):
             logger.warning("webhook_lease_lost delivery=%s", delivery.pk)
             return False
-        # What the test button sends says nothing about what the endpoint does with events.
-        if not delivery.is_test:
+        # Nor does what the test button sends say anything about what the endpoint does with events.
+        if not delivery.is_test and not outcome.is_ours:
             _note_health(delivery, outcome)
     return True
 

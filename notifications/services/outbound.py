@@ -125,8 +125,10 @@ def _send(endpoint: WebhookEndpoint, event: OutboxRow) -> Outcome:
             timeout=TIMEOUT_SECONDS,
             max_bytes=ANSWER_BYTES_MAX,
         )
-    except (OutgoingRefused, OutgoingFailed, DecryptionError) as error:
+    except (OutgoingRefused, OutgoingFailed) as error:
         return outcome(error=_safe(str(error))[:ERROR_CHARS])
+    except DecryptionError as error:
+        return outcome(error=_safe(str(error))[:ERROR_CHARS], is_ours=True)
     except Exception as error:
         # Whatever an answer holds, the delivery is noted and the others go on.
         return outcome(error=f"The call did not work out ({type(error).__name__}).")

@@ -52,6 +52,7 @@ def replay_delivery(*, endpoint: WebhookEndpoint, delivery_id: uuid.UUID) -> int
     """
     found = get_delivery(endpoint=endpoint, delivery_id=delivery_id)
     _refuse_disabled(endpoint)
+    _end_hold(endpoint)
     return replay_rows(WebhookDelivery.objects.for_project(endpoint.project_id).filter(pk=found.pk))
 
 
@@ -63,6 +64,7 @@ def replay_range(
     At most REPLAYS_MAX, the oldest first. Raises: EndpointDisabled (409).
     """
     _refuse_disabled(endpoint)
+    _end_hold(endpoint)
     span = Q(created_at__gte=since, created_at__lt=until) if until else Q(created_at__gte=since)
     count = 0
     if which in (FAILED, ALL):
@@ -112,3 +114,8 @@ def _types_of(endpoint: WebhookEndpoint) -> list[str]:
 def _refuse_disabled(endpoint: WebhookEndpoint) -> None:
     if endpoint.disabled_at is not None:
         raise EndpointDisabled
+
+
+def _end_hold(endpoint: WebhookEndpoint) -> None:
+    """Ask an endpoint that was left alone for a while at once: whoever sends again has mended it."""
+    WebhookEndpoint.objects.for_project(endpoint.project_id).filter(pk=endpoint.pk).update(held_until=None)

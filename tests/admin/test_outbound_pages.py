@@ -37,6 +37,8 @@ def test_pages_show_what_was_sent_and_answered_and_no_secret(acme: Project, app:
     assert "It answered 500." in shown and "seen \ufffd 500" in shown
     assert "<script>alert" not in shown and "whsec_abcdefgh" not in shown
     page = url(WebhookDelivery, "changelist")
+    assert f"{app.host}/500" in text(client.get(f"{page}?event_type=payment.succeeded"))
+    assert f"{app.host}/500" not in text(client.get(f"{page}?event_type=payment.failed"))
     with CaptureQueriesContext(connection) as few:
         assert f"{app.host}/500" in text(client.get(page))
     for _ in range(8):

@@ -54,6 +54,20 @@ def test_one_that_waits_for_its_next_attempt_is_sent_now(acme: Project, alice: D
     assert deliver(acme) == 1
 
 
+def test_an_endpoint_that_is_left_alone_for_a_while_is_asked_at_once_by_a_replay(
+    acme: Project, alice: Developer, app: Consumer
+) -> None:
+    listening = listen(acme, app, "/500")
+    for _ in range(4):
+        record(acme)
+    deliver(acme)
+    listening.endpoint.refresh_from_db()
+    assert listening.endpoint.held_until is not None
+    app.answers = ["ok"] * 4
+    assert replay(alice, listening, {"since": LONG_AGO, "which": "all"}).json() == {"replayed": 4}
+    assert deliver(acme) == 4
+
+
 def test_what_failed_what_was_missed_and_everything_of_a_stretch_of_time(
     acme: Project, alice: Developer, app: Consumer
 ) -> None:
