@@ -6,17 +6,15 @@ from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
-from standardwebhooks import Webhook
 
 from common.modes import TEST
 from common.outgoing import OutgoingRefused, fetch
 from notifications.models import AlertIncident, AlertKind, AlertTarget, OutboxRow
 from notifications.services.alert_rules import UNITS
+from notifications.services.outbound import ANSWER_BYTES_MAX, TIMEOUT_SECONDS, signed_headers
 from notifications.services.outbox import EffectSkipped, record_effect
 
 ALERT, ALERT_WEBHOOK = "alert", "alert_webhook"
-TIMEOUT_SECONDS = 15.0
-ANSWER_BYTES_MAX = 64 * 1024
 TARGET_GONE = "Nobody listens for alerts there any more."
 
 
@@ -63,12 +61,7 @@ def send_alert_webhook(row: OutboxRow) -> dict[str, Any]:
     notice = {"type": row.payload["type"], "timestamp": row.payload["timestamp"], "data": row.payload["data"]}
     body = json.dumps(notice, separators=(",", ":"))
     message_id = f"msg_{row.pk.hex}"
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(target.get_webhook_secret()).sign(message_id, at, body),
-    }
+    headers = signed_headers(secrets=[target.get_webhook_secret()], message_id=message_id, body=body, at=at)
     try:
         answer = fetch(
             "POST",
