@@ -219,6 +219,8 @@ class LicenseSeat(models.Model):
     login = models.CharField(max_length=100)
     organization = models.CharField(max_length=100)
     team_slug = models.CharField(max_length=255)
+    # In the organisation before any licence let them in: whoever loses the licence leaves the team, and stays in the organisation.
+    was_member = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(db_default=Now())
     # When GitHub is asked next whether the invitation was accepted.
     next_check_at = models.DateTimeField(null=True, blank=True)

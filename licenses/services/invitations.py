@@ -32,7 +32,7 @@ def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
     holder = found.first()
     if holder is None or not is_current(holder, revision=revision):
         if holder is not None:
-            _take_out_late(holder)
+            _take_out_late(holder, revision)
         raise EffectSkipped(OVERTAKEN)
     team = holder.product.team_slug
     with github_effect(project_id=row.project_id, mode=row.mode, team_slug=team) as github:
@@ -42,7 +42,8 @@ def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
             return _refuse(holder, revision, UNKNOWN)
         except Refused:
             return _refuse(holder, revision, NO_PERSON)
-        if not _take_seat(holder, revision, user, github):
+        place = github.organization_membership(user.login)
+        if not _take_seat(holder, revision, user, github, is_member=place is not None and place.state == "active"):
             raise EffectSkipped(OVERTAKEN)
         try:
             state = github.invite(user.login)
@@ -84,7 +85,7 @@ def _person(github: GitHub, holder: License) -> GitHubUser:
     return github.resolve(holder.username)
 
 
-def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub) -> bool:
+def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub, *, is_member: bool) -> bool:
     """Commit whom GitHub is going to be asked for; False when the licence has moved on."""
     with transaction.atomic():
         row = lock_license(project_id=holder.project_id, license_id=holder.pk)
@@ -92,17 +93,25 @@ def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub)
             return False
         row.username, row.github_user_id = user.login, user.id
         row.save(update_fields=["username", "github_user_id"])
+        values = {
+            "mode": row.mode,
+            "github_user_id": user.id,
+            "login": user.login,
+            "organization": github.organization,
+            "team_slug": github.team_slug,
+        }
+        held = LicenseSeat.objects.for_project(row.project_id).filter(
+            github_user_id=user.id, organization__iexact=github.organization, removed_at__isnull=True
+        )
+        first = held.order_by("created_at").first()
+        # Whom a licence let in is no member of before; an invitation that is tried again may have been accepted meanwhile.
+        was_member = is_member if first is None else first.was_member
         LicenseSeat.objects.update_or_create(
             project_id=row.project_id,
             license=row,
             revision=revision,
-            defaults={
-                "mode": row.mode,
-                "github_user_id": user.id,
-                "login": user.login,
-                "organization": github.organization,
-                "team_slug": github.team_slug,
-            },
+            defaults=values,
+            create_defaults=values | {"was_member": was_member},
         )
         return True
 
@@ -112,7 +121,7 @@ def _settle(holder: License, revision: int, user: GitHubUser, state: str) -> Map
     with transaction.atomic():
         row = lock_license(project_id=holder.project_id, license_id=holder.pk)
         if not is_current(row, revision=revision):
-            record_removals(row, because=f"late:{revision}")
+            _remove_late(row, revision)
             return {"login": user.login, "state": state, "late": True}
         if state == "active":
             _grant(row)
@@ -146,11 +155,16 @@ def _note_delay(holder: License, revision: int, until: dt.datetime | None) -> No
     rows.filter(state=LicenseState.USERNAME_SUBMITTED).update(delayed_until=until)
 
 
-def _take_out_late(holder: License) -> None:
+def _take_out_late(holder: License, revision: int) -> None:
     """After a crash between an invitation and its note, somebody may be in whom the licence does not want any more."""
     with transaction.atomic():
-        row = lock_license(project_id=holder.project_id, license_id=holder.pk)
-        record_removals(row, because=f"late:{row.revision}:{row.state}")
+        _remove_late(lock_license(project_id=holder.project_id, license_id=holder.pk), revision)
+
+
+def _remove_late(row: License, revision: int) -> None:
+    """Have the seat of a revision removed once more: a removal that came before the invitation found nobody."""
+    _seats(row).filter(revision=revision).update(removed_at=None, removal_note="")
+    record_removals(row, because=f"late:{revision}")
 
 
 def _seats(row: License) -> Any:

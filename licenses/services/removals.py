@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 
 from common import clock
+from common.modes import LIVE
 from licenses.models import SEATED_STATES, License, LicenseSeat, LicenseState
 from licenses.services.github import NotFound, OwnerKept, github_effect
 from licenses.services.states import SYSTEM, LicenseMoved, lock_license
@@ -66,7 +67,7 @@ def remove_member(row: OutboxRow) -> Mapping[str, Any]:
         try:
             # Logins change, and a name that was given up can be a stranger's today.
             login = github.user_by_id(seat.github_user_id).login
-            github.revoke(login, leave_organization=not elsewhere)
+            github.revoke(login, leave_organization=not elsewhere and not seat.was_member)
         except NotFound:
             note = GONE_FROM_GITHUB
         except OwnerKept:
@@ -104,7 +105,8 @@ def _record(seat: LicenseSeat, because: str) -> bool:
 def _entitled(seat: LicenseSeat) -> tuple[bool, bool]:
     """Say whether the person has a place by another seat in this team, and whether in another one of the organisation."""
     rows = LicenseSeat.objects.for_project(seat.project_id).filter(
-        mode=seat.mode,
+        # A live licence keeps its place when a test one ends, and never the other way round.
+        mode__in={seat.mode, LIVE},
         github_user_id=seat.github_user_id,
         organization__iexact=seat.organization,
         removed_at__isnull=True,
