@@ -310,12 +310,14 @@ def test_a_licence_revoked_while_github_is_inviting_leaves_nobody_in(
     asked: Any = GitHub.invite
 
     def invite_slowly(github: GitHub, name: str) -> str:
-        answer: str = asked(github, name)
         revoke_license(row=holder.license, reason="A mistake", actor=alice.user)
+        seller.work("github_remove")
+        assert seats(holder)[0].removed_at is not None
+        answer: str = asked(github, name)
         return answer
 
     with monkeypatch.context() as patch:
-        # The race's one order that cannot be had by timing: GitHub has answered, and nothing was noted yet.
+        # The race's one order that cannot be had by timing: the removal found nobody, and then the invitation arrived.
         patch.setattr(GitHub, "invite", invite_slowly)
         seller.work("github_invite")
     assert holder.license.state == "revoked" and seller.org.invited() == [login]

@@ -12,7 +12,7 @@ from notifications.models import OutboxRow
 from payments.models import BillingPolicy, LicensePurchase, Transaction
 from payments.services.invariants import check_invariants
 from tests.cast import AppUser
-from tests.licenses.licensing import LicenseShop, create_product
+from tests.licenses.licensing import Holder, LicenseShop, create_product
 from tests.payments.deliveries import deliver, events_of
 from tests.payments.shop import DECLINED, Shop, at_once, checkout_body, post
 
@@ -33,6 +33,8 @@ def test_a_licence_comes_with_the_money_and_its_welcome_is_sent_once(seller: Lic
         "type": "lifetime_license", "license_product": "kit", "project_id": str(seller.project.pk),
     }  # fmt: skip
     seller.deliver_new()
+    token = session["success_url"].rpartition("token=")[2]
+    assert Holder(seller, opened["session_id"], token).status()["step"] == "unpaid"
     assert licenses(seller) == []
     assert seller.shop.pay(opened["checkout_url"], DECLINED).status_code != 303
     seller.deliver_new()
