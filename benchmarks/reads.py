@@ -20,7 +20,9 @@ def seed(project_id: Any, subscriptions: int, payments: int) -> None:
     """Write rows in bulk, as a service that has run for years would hold them; half of them of other end users."""
     from django.db import connection
 
-    with connection.cursor() as cursor:
+    from common.long_statements import long_statements
+
+    with long_statements() as cursor:
         cursor.execute(
             """
             INSERT INTO payments_subscription (id, project_id, mode, stripe_subscription_id, stripe_customer_id, status,
