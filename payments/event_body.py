@@ -35,7 +35,7 @@ def read_event_body(body: bytes) -> IncomingEvent:
     try:
         text = _storable(body.decode("utf-8"))
         event = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
-        if any(f'"{name}"' in text for name in DROPPED_KEYS):
+        if "lat_" in text or any(f'"{name}"' in text for name in DROPPED_KEYS):
             event = without_client_secrets(event)
             text = json.dumps(event)
         return _columns(event, text)

@@ -4,6 +4,7 @@ Invariant: only this file reads from Stripe during a sync, each object at most o
 meanwhile (payments/stripe_api.py asserts it). An object that Stripe no longer has is kept as None: that is a state too.
 """
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,15 +16,17 @@ StripeObject = dict[str, Any]
 SESSIONS = "checkout/sessions"
 # Who holds one of these can act on a payment in a browser; support and reports have no use for it.
 DROPPED_KEYS = frozenset({"client_secret", "secret"})
+# The address that a licence's buyer comes back to opens the licence's page (licenses/services/access_tokens.py).
+_LICENSE_LINK = re.compile(r"\blat_[A-Za-z0-9_.-]+")
 
 
 def without_client_secrets(value: Any) -> Any:
-    """Return a copy of an object without the keys that let a browser act on it."""
+    """Return a copy of an object without the keys and links that let a browser act on it."""
     if isinstance(value, dict):
         return {key: without_client_secrets(inner) for key, inner in value.items() if key not in DROPPED_KEYS}
     if isinstance(value, list):
         return [without_client_secrets(inner) for inner in value]
-    return value
+    return _LICENSE_LINK.sub("lat_", value) if isinstance(value, str) and "lat_" in value else value
 
 
 @dataclass

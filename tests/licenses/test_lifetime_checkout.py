@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 from django.core import mail
+from django.db import connection
 
 from licenses.models import License, LicenseProduct
 from licenses.services.access_tokens import read_access_token
@@ -58,6 +59,15 @@ def test_a_licence_comes_with_the_money_and_its_welcome_is_sent_once(seller: Lic
     told = OutboxRow.objects.for_project(seller.project).get(effect_key__startswith="app:license.purchased")
     assert told.payload["data"]["status"] == "pending" and "token" not in str(told.payload)
     assert check_invariants(project_id=seller.project.pk) == []
+    # The link that the return from checkout carries is kept nowhere: not in the events, not in the mirror.
+    with connection.cursor() as cursor:
+        for table, column in (("payments_webhookevent", "payload"), ("djstripe_session", "stripe_data")):
+            cursor.execute(f"SELECT count(*) FROM {table} WHERE {column}::text LIKE %s", [f"%{token}%"])
+            assert cursor.fetchone() == (0,), table
+        cursor.execute(
+            "SELECT count(*) FROM payments_webhookevent WHERE payload::text LIKE '%%/license-access?session=%%'"
+        )
+        assert cursor.fetchone()[0] > 0
 
 
 def test_the_return_is_right_before_any_event_and_events_add_nothing(seller: LicenseShop) -> None:
