@@ -9,9 +9,8 @@ import httpx
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
-from django.test.utils import CaptureQueriesContext
 
-from payments.models import StripeCredentials, StripeCustomer, Subscription, SyncLease, Transaction, WebhookEvent
+from payments.models import StripeCredentials, StripeCustomer, Subscription, SyncLease, WebhookEvent
 from payments.services import inbox
 from payments.services.inbox import lease_due_groups, replay_event, replay_events
 from payments.services.leases import Lease, LeaseLost, SyncBusy, end_lease, purge_old_leases, take_lease, writing_under
@@ -22,7 +21,6 @@ from payments.webhooks import HANDLERS
 from tests.cast import AppUser, Developer, create_project
 from tests.payments.deliveries import (
     an_event,
-    control,
     deliver,
     events_of,
     make_due,
@@ -32,7 +30,7 @@ from tests.payments.deliveries import (
     set_webhook_secret,
     stored,
 )
-from tests.payments.rows import create_plan, create_subscription
+from tests.payments.rows import create_subscription
 from tests.payments.shop import Shop, connect_stripe
 
 
@@ -60,49 +58,6 @@ def reads(shop: Shop, path: str) -> int:
 
 
 # Works
-
-
-def test_an_event_that_changes_a_status_takes_eight_statements(shop: Shop, bought: Subscription) -> None:
-    shop.api("POST", f"subscriptions/{bought.stripe_subscription_id}", cancel_at_period_end="true")
-    (event,) = new_events(shop, type="customer.subscription.updated")
-    deliver(shop, [event], process=False)
-    with CaptureQueriesContext(connection) as queries:
-        (group,) = my_groups(shop)
-        process_group(group, HANDLERS)
-    statements = before_the_mirror(queries)
-    assert len(statements) <= 8, "\n".join(statements)
-    bought.refresh_from_db()
-    assert bought.cancel_at_period_end and bought.cancel_at == bought.current_period_end
-
-
-def test_a_renewal_is_one_group_and_takes_at_most_twenty_statements(shop: Shop, bought: Subscription) -> None:
-    plan = create_plan(shop.project, credits_per_period=100, token_budget=1000)
-    plan.prices.create(project=shop.project, mode="test", stripe_price_id=bought.stripe_price_id)
-    control(shop, f"subscriptions/{bought.stripe_subscription_id}/renew", outcome="paid")
-    deliver(shop, new_events(shop), process=False)
-    # Also the event of the invoice's payment, which names no customer: others about that invoice do.
-    ((root, statements),) = groups_with_statements(shop).items()
-    assert root == bought.stripe_customer_id and len(statements) <= 20, "\n".join(statements)
-    assert Transaction.objects.for_project(shop.project).filter(status="succeeded").count() == 2
-    assert not stored(shop.project).unfinished().exists()
-
-
-def groups_with_statements(shop: Shop) -> dict[str, list[str]]:
-    found = {}
-    for group in my_groups(shop):
-        with CaptureQueriesContext(connection) as queries:
-            process_group(group, HANDLERS)
-        found[group.root] = before_the_mirror(queries)
-    return found
-
-
-def before_the_mirror(queries: CaptureQueriesContext) -> list[str]:
-    """Return the statements up to the one with which the mirror's transaction begins."""
-    found = [
-        query["sql"] for query in queries if not query["sql"].startswith(("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE"))
-    ]
-    mirror = next(number for number, sql in enumerate(found) if "payments_synclease SET until" in sql)
-    return found[:mirror]
 
 
 def test_one_read_serves_a_burst_of_fifty_events(shop: Shop, bought: Subscription) -> None:
