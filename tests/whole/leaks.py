@@ -297,6 +297,25 @@ class Journey:
             if intent.get("client_secret"):
                 self.secret(f"client secret of {intent['id']}", intent["client_secret"])
 
+    def buy_license(self, product: str) -> None:
+        """A guest buys a licence, comes back with the link, names somebody and has the key shown."""
+        body = {"project": self.project["slug"], "product": product}
+        opened = self.ask("POST", "/api/v1/payments/lifetime-checkout", body).json()
+        session = self.stripe.call("GET", f"checkout/sessions/{opened['session_id']}")
+        link = session["success_url"].rpartition("token=")[2]
+        # What all links to this licence begin with, those in mails too.
+        self.secret("link to a licence", link.partition(".")[0][:-1])
+        self.pay(opened["checkout_url"], VISA)
+        access = "/api/v1/license-access"
+        assert self.ask("GET", f"{access}/status", token=link).json()["step"] == "pending"
+        self.ask("POST", f"{access}/submit-username", {"github_username": "nobody"}, link)
+        made = self.ask("POST", f"{access}/license-key", {}, link).json()
+        self.secret("licence key", made["license_key"], just_shown=True)
+        for leaf in ("verify", "activate"):
+            used = {"project": self.project["slug"], "license_key": made["license_key"], "device_id": "laptop"}
+            self.ask("POST", f"/api/v1/license-keys/{leaf}", used)
+        self.ask("GET", f"/api/v1/projects/{self.project['id']}/licenses", token=self.developer.token)
+
     def end_user(self, user_id: str) -> Caller:
         """Mint a token."""
         body = {"user_id": user_id, "email": f"{user_id}@example.com"}

@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 from django.conf import settings
 
+from projects.models import Project
+from tests.licenses.licensing import create_product
 from tests.live import ROOT, LiveService, running_service, wait_until
 from tests.security.scan import dump_database, find_canaries
 from tests.whole.admin_crawl import crawl, sign_in
@@ -76,6 +78,9 @@ def evidence(
         journey = Journey(service.url, sandbox.url)
         journey.canaries |= instance_secrets(service)
         journey.walk()
+        with django_db_blocker.unblock():
+            sold = create_product(Project.objects.get(pk=journey.project["id"]), activation_limit=2)
+        journey.buy_license(sold.code)
         with django_db_blocker.unblock():
             wait_until(lambda: _inbox_is_empty(journey), seconds=60, what="all events are processed", interval=0.5)
             pages, lists = _admin_pages(service, journey)
