@@ -21,6 +21,8 @@ class Brand(models.Model):
     project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="brand")
     from_name = models.CharField("sender's name", max_length=100, blank=True)
     from_address = models.CharField("sender's address", max_length=254, blank=True)
+    # The address of the operator's own domain that staff chose for this project: a developer may use it and no other there.
+    staff_from_address = models.CharField(max_length=254, blank=True, editable=False, default="", db_default="")
     reply_to = models.CharField("answers go to", max_length=254, blank=True)
     color = models.CharField("colour of buttons", max_length=7, blank=True)
     logo_url = models.CharField("logo", max_length=2048, blank=True)
