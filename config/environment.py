@@ -71,6 +71,17 @@ def read_address(
     return text
 
 
+def read_pairs(env: environ.Env, name: str) -> dict[str, frozenset[str]]:
+    """Read `key=value,key=value` in lower case; a key may come several times. Raises ImproperlyConfigured."""
+    found: dict[str, frozenset[str]] = {}
+    for entry in env.list(name, default=[]):
+        key, _, value = (part.strip().lower() for part in str(entry).partition("="))
+        if not key or not value or "=" in value:
+            raise ImproperlyConfigured(f"{name} must be pairs such as acme=acme.example, not {str(entry)[:40]!r}.")
+        found[key] = found.get(key, frozenset()) | {value}
+    return found
+
+
 def read_mail_settings(env: environ.Env, name: str, *, unsent_dir: Path) -> dict[str, Any]:
     """Read a mail server's address into Django's mail settings; without one, mails are written into a directory and sent to nobody.
 

@@ -20,6 +20,7 @@ from config.environment import (
     read_log_level,
     read_mail_settings,
     read_number,
+    read_pairs,
     read_word,
 )
 
@@ -288,8 +289,8 @@ OUTBOX_MAX_ATTEMPTS = read_number(env, "OUTBOX_MAX_ATTEMPTS", default=20, at_lea
 vars().update(read_mail_settings(env, "EMAIL_URL", unsent_dir=VAR_DIR / "mail"))
 EMAIL_TIMEOUT = MAIL_SECONDS
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
-# Domains that projects may send from, besides that of DEFAULT_FROM_EMAIL: whoever sends in a name must be allowed to by its DNS.
-MAIL_FROM_DOMAINS = env.list("MAIL_FROM_DOMAINS", default=[])
+# Which project (by slug or id) may send from which domains: whoever sends in a name must be allowed to by its DNS.
+MAIL_FROM_DOMAINS = read_pairs(env, "MAIL_FROM_DOMAINS")
 # The bodies of events are emptied after so long; Stripe itself lists events for 30 days.
 EVENT_BODY_RETENTION_DAYS = read_number(env, "EVENT_BODY_RETENTION_DAYS", default=90, at_least=1, at_most=3650)
 # Single reports of usage are folded into their totals after so long, with their keys. Longer than a report's time may lie back.

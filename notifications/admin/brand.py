@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from notifications.models import Brand, MailOptOut
-from notifications.services.brand import FIELDS, allowed_from_domains, problem_of
+from notifications.services.brand import FIELDS, problem_of, senders_of
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import Role
 
@@ -30,22 +30,37 @@ class BrandForm(forms.ModelForm):
         help_texts = HELP_TEXTS
         widgets = {"footer_text": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
 
+    # Whoever writes this form works for the operator, and may choose any address of the operator's domain.
+    by_staff = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Say which domains the operator allows now."""
+        """Say what the operator allows now."""
         super().__init__(*args, **kwargs)
         if "from_address" in self.fields:
-            domains = ", ".join(sorted(allowed_from_domains()))
-            self.fields["from_address"].help_text = f"Of one of these domains: {domains}. Empty: the operator's."
+            project = self.instance.project if self.instance.project_id else None
+            senders = senders_of(project, staff_chose=self.instance.staff_from_address)
+            more = "" if project else ", or an address of a domain that the operator has given to the project"
+            self.fields["from_address"].help_text = f"{senders}{more}. Empty: the operator's."
 
     def clean(self) -> dict[str, Any]:
         """Refuse what a mail could not carry."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         cleaned["color"] = cleaned.get("color", "").lower()
+        project = cleaned.get("project") or (self.instance.project if self.instance.project_id else None)
+        chosen = cleaned.get("from_address", "") if self.by_staff else self.instance.staff_from_address
         for name in FIELDS:
-            problem = problem_of(name, cleaned[name]) if cleaned.get(name) else ""
+            problem = (
+                problem_of(name, cleaned[name], senders_of(project, staff_chose=chosen)) if cleaned.get(name) else ""
+            )
             if problem:
                 self.add_error(name, problem)
         return cleaned
+
+    def save(self, commit: bool = True) -> Any:
+        """Keep what staff chose, so that it is told from what a developer writes."""
+        if self.by_staff:
+            self.instance.staff_from_address = self.cleaned_data["from_address"]
+        return super().save(commit)
 
 
 @admin.register(Brand)
@@ -57,6 +72,12 @@ class BrandAdmin(ProjectScopedAdmin):
     list_display = ["project", "from_name", "from_address", "reply_to", "color", "updated_at"]
     list_select_related = ["project"]
     search_fields = ["project__name", "project__slug", "from_address"]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Tell the form who writes it."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.by_staff = self._is_staff_for(request, "change" if change else "add")
+        return form
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """Leave a brand with its project."""

@@ -1,6 +1,7 @@
 """How a project's mails are signed and look. Nothing that a project writes here can reach a header or the markup unchecked.
 
-Invariant: mails leave under an address of a domain that the operator has named, so that no project writes in another's name.
+Invariant: mails leave under the operator's own address, one that staff chose for the project, or one of a domain that the operator
+has given to this project; so that no project writes in another's name or in the operator's.
 """
 
 import re
@@ -45,15 +46,39 @@ def default_from_address() -> str:
     return parseaddr(settings.DEFAULT_FROM_EMAIL)[1]
 
 
-def allowed_from_domains() -> set[str]:
-    """Name the domains that mails may be sent from."""
-    return {default_from_address().rpartition("@")[2].lower(), *(name.lower() for name in settings.MAIL_FROM_DOMAINS)}
+@dataclass(frozen=True)
+class Senders:
+    """What a project's mails may be sent from: any address of its domains, and these addresses."""
+
+    domains: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+
+    def __contains__(self, address: str) -> bool:
+        """Say whether an address is one of them."""
+        return address.lower() in self.addresses or domain_of(address) in self.domains
+
+    def __str__(self) -> str:
+        return ", ".join([*sorted(self.addresses), *(f"any address of {domain}" for domain in sorted(self.domains))])
+
+
+def domain_of(address: str) -> str:
+    """Return what stands behind the last at sign."""
+    return address.rpartition("@")[2].lower()
+
+
+def senders_of(project: Project | None, *, staff_chose: str = "") -> Senders:
+    """Say what a project's mails may be sent from now. `staff_chose` is worth something within the operator's own domain only."""
+    pairs, default = settings.MAIL_FROM_DOMAINS, default_from_address().lower()
+    names = (project.slug.lower(), str(project.pk)) if project is not None else ()
+    own = {staff_chose.lower()} if staff_chose and domain_of(staff_chose) == domain_of(default) else set()
+    return Senders(frozenset().union(*(pairs.get(name, ()) for name in names)), frozenset({default, *own}))
 
 
 def look_of(project: Project) -> Look:
     """Return how a project's mails are signed and look. What is not allowed any more falls back to the default. One query."""
     row = Brand.objects.for_project(project).first() or Brand(project=project)
-    kept = {name: value for name in FIELDS if (value := getattr(row, name)) and not problem_of(name, value)}
+    senders = senders_of(project, staff_chose=row.staff_from_address)
+    kept = {name: value for name in FIELDS if (value := getattr(row, name)) and not problem_of(name, value, senders)}
     return Look(
         from_name=kept.get("from_name") or one_line(project.name)[:100],
         from_address=kept.get("from_address") or default_from_address(),
@@ -61,7 +86,7 @@ def look_of(project: Project) -> Look:
     )
 
 
-def problem_of(name: str, value: str) -> str:
+def problem_of(name: str, value: str, senders: Senders) -> str:
     """Say what is wrong with a field's value; "" when nothing is."""
     if name == "footer_text":
         lines = value.splitlines()
@@ -71,7 +96,7 @@ def problem_of(name: str, value: str) -> str:
     if one_line(value) != value:
         return "It may not hold line breaks, control characters or blanks at its ends."
     if name in ("from_address", "reply_to"):
-        return _problem_of_address(name, value)
+        return _problem_of_address(name, value, senders)
     if name == "color":
         return "" if _COLOR.fullmatch(value) else "Write it as #rrggbb, in lower case."
     return _problem_of_logo(value) if name == "logo_url" else ""
@@ -86,17 +111,14 @@ def ink_on(color: str) -> str:
     return DARK_INK if (light + 0.05) / 0.05 > 1.05 / (light + 0.05) else LIGHT_INK
 
 
-def _problem_of_address(name: str, value: str) -> str:
+def _problem_of_address(name: str, value: str, senders: Senders) -> str:
     try:
         validate_email(value)
     except ValidationError:
         return "This is not an e-mail address."
-    if name == "reply_to":
+    if name == "reply_to" or value in senders:
         return ""
-    allowed = allowed_from_domains()
-    if value.rpartition("@")[2].lower() in allowed:
-        return ""
-    return f"The operator lets mails be sent from these domains only: {', '.join(sorted(allowed))}."
+    return f"The operator lets this project's mails be sent from these only: {senders}."
 
 
 def _problem_of_logo(value: str) -> str:

@@ -9,8 +9,9 @@ from django.core import mail
 from django.test import Client
 from django.urls import reverse
 
+from accounts.models import User
 from notifications.models import Brand
-from notifications.services.brand import ink_on, look_of, problem_of
+from notifications.services.brand import Senders, ink_on, look_of, problem_of
 from projects.models import Membership, Project, Role
 from tests.cast import AppUser, Developer, create_developer
 from tests.notifications.smtp import mail_server
@@ -38,7 +39,7 @@ def sign_in(developer: Developer) -> Client:
 
 
 def test_mails_bear_the_brand(acme: Project, dana: AppUser, settings: Any) -> None:
-    settings.MAIL_FROM_DOMAINS = ["shop.example"]
+    settings.MAIL_FROM_DOMAINS = {acme.slug: {"shop.example"}}
     Brand.objects.create(project=acme, **BRAND)
     with mail_server() as server:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -61,14 +62,16 @@ def test_a_project_without_a_brand_has_the_defaults(acme: Project, dana: AppUser
 
 
 def test_a_developer_sets_the_brand_of_their_project_in_the_admin(acme: Project, bob: Developer, settings: Any) -> None:
-    settings.MAIL_FROM_DOMAINS = ["shop.example"]
+    settings.MAIL_FROM_DOMAINS = {str(acme.pk): {"shop.example"}}
     client, form = sign_in(bob), {"project": str(acme.pk), **BRAND, "color": "#FFD400"}
     page = client.get(reverse("admin:notifications_brand_add")).content.decode()
-    assert "localhost, shop.example" in page
+    assert "payments@localhost, or an address of a domain" in page
     added = client.post(reverse("admin:notifications_brand_add"), form)
     assert added.status_code == 302, added.content.decode()[:2000]
     row = Brand.objects.for_project(acme).get()
-    assert {name: getattr(row, name) for name in BRAND} == BRAND
+    assert {name: getattr(row, name) for name in BRAND} == BRAND and row.staff_from_address == ""
+    page = client.get(reverse("admin:notifications_brand_change", args=[row.pk])).content.decode()
+    assert "payments@localhost, any address of shop.example" in page
     changed = client.post(reverse("admin:notifications_brand_change", args=[row.pk]), {**BRAND, "from_name": "Other"})
     row.refresh_from_db()
     assert changed.status_code == 302 and row.from_name == "Other"
@@ -97,6 +100,8 @@ def test_writing_on_a_button_can_be_read(color: str, ink: str) -> None:
         ("from_address", "ceo@bank.example"),
         ("from_address", "a@evil.localhost"),
         ("from_address", "a@localhost.evil"),
+        ("from_address", "a@evil.shop.example"),
+        ("from_address", "ceo@localhost"),
         ("color", "red;}body{display:none"),
         ("color", "#fff"),
         ("logo_url", "javascript:alert(1)"),
@@ -110,8 +115,41 @@ def test_writing_on_a_button_can_be_read(color: str, ink: str) -> None:
     ],
 )
 def test_what_would_break_out_of_its_place_is_refused(field: str, value: str) -> None:
-    assert problem_of(field, value)
-    assert problem_of(field, BRAND[field]) == "" or field == "from_address"
+    senders = Senders(frozenset({"shop.example"}), frozenset({"payments@localhost"}))
+    assert problem_of(field, value, senders)
+    assert problem_of(field, BRAND[field], senders) == ""
+
+
+def test_a_domain_is_one_projects_and_the_operators_own_is_staffs(
+    acme: Project, bob: Developer, charlie: Developer, other_project: Project, settings: Any
+) -> None:
+    settings.MAIL_FROM_DOMAINS = {acme.slug: {"shop.example"}}
+    add = reverse("admin:notifications_brand_add")
+    for client, project, sender in (
+        (sign_in(charlie), other_project, "hello@shop.example"),
+        (sign_in(charlie), other_project, "security@localhost"),
+        (sign_in(bob), acme, "security@localhost"),
+    ):
+        refused = client.post(add, {"project": str(project.pk), "from_address": sender})
+        assert "sent from these only: payments@localhost" in refused.content.decode()
+        assert not Brand.objects.for_project(project).exists()
+        # Nor when it stands in the row already.
+        row = Brand.objects.create(project=project, from_address=sender)
+        assert look_of(project).from_address == "payments@localhost"
+        row.delete()
+    # What staff chose stays when a developer changes something else, and is no leave for another address.
+    staff = Client()
+    staff.force_login(User.objects.create_superuser("senders@payments.example", "x" * 12))
+    assert staff.post(add, {"project": str(acme.pk), "from_address": "Acme@localhost"}).status_code == 302
+    row = Brand.objects.for_project(acme).get()
+    page, client = reverse("admin:notifications_brand_change", args=[row.pk]), sign_in(bob)
+    assert client.post(page, {"from_address": "security@localhost"}).status_code == 200
+    assert client.post(page, {"from_address": "Acme@localhost", "from_name": "Other"}).status_code == 302
+    assert (look_of(acme).from_address, look_of(acme).from_name) == ("Acme@localhost", "Other")
+    # Elsewhere staff choose no more freely than the operator's settings.
+    assert staff.post(page, {"from_address": "ceo@bank.example"}).status_code == 200
+    assert staff.post(page, {"from_address": ""}).status_code == 302
+    assert client.post(page, {"from_address": "acme@localhost"}).status_code == 200
 
 
 def test_a_row_that_was_written_by_hand_is_not_believed(acme: Project, dana: AppUser) -> None:
@@ -148,7 +186,7 @@ def test_nobody_sets_another_projects_brand_or_sends_in_anothers_name(
     change = client.post(reverse("admin:notifications_brand_change", args=[row.pk]), {"from_name": "Mine"})
     assert change.status_code in (302, 403, 404)
     refused = client.post(add, {"project": str(other_project.pk), "from_address": "ceo@bank.example"})
-    assert "these domains only" in refused.content.decode()
+    assert "sent from these only" in refused.content.decode()
     row.refresh_from_db()
     assert row.from_name == "Acme" and Brand.objects.count() >= 1
     assert not Brand.objects.for_project(other_project).exists()

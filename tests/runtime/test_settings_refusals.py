@@ -58,6 +58,7 @@ def test_good_settings_start(tmp_path: Path) -> None:
         ({"GITHUB_API_BASE": "zzz"}, "GITHUB_API_BASE"),
         ({"EMAIL_URL": "mail.example.com"}, "EMAIL_URL"),
         ({"EMAIL_URL": "smtp://:587"}, "EMAIL_URL"),
+        ({"MAIL_FROM_DOMAINS": "acme=acme.example,shop.example"}, "MAIL_FROM_DOMAINS"),
         ({"PORT": "0"}, "PORT"),
         ({"TRUSTED_PROXY_COUNT": "-1"}, "TRUSTED_PROXY_COUNT"),
         ({"TOKEN_BUDGET_FAIL_MODE": "ajar"}, "TOKEN_BUDGET_FAIL_MODE"),
