@@ -1,7 +1,8 @@
 """Compares what is measured with the rules; opens incidents and ends them, and tells of each when it begins and when it is over.
 
 Invariants: of one kind a project and mode has at most one open incident (unique key), and an effect key per incident and phase, so
-that two rounds at once tell nothing twice. A value between the two levels changes nothing: no incident opens or ends there.
+that two rounds at once tell nothing twice. A value between the two levels changes nothing: no incident opens or ends there. Neither
+does what is not known.
 """
 
 import datetime as dt
@@ -13,7 +14,7 @@ from django.db import connection, transaction
 
 from common.locks import EVALUATE_ALERTS
 from notifications.models import AlertIncident, AlertKind
-from notifications.services.alert_measures import Reading, measure_of
+from notifications.services.alert_measures import Reading, has_gaps, measure_of
 from notifications.services.alert_notices import Phase, tell_of
 from notifications.services.alert_rules import Rule, Rules, read_rules
 
@@ -27,12 +28,10 @@ def evaluate_alerts(*, moment: dt.datetime) -> int:
     changed = 0
     for kind, rules in read_rules().items():
         try:
-            readings = _read(kind, rules, moment)
+            changed += _compare(kind, rules, _read(kind, rules, moment), moment)
         except Exception:
-            # One measure that fails must not silence the others; what it measures is not known, so nothing of it changes.
+            # One kind that fails must not silence the others; what it measures is not known, so nothing of it changes.
             logger.exception("alert_measure_failed kind=%s", kind)
-            continue
-        changed += _compare(kind, rules, readings, moment)
     return changed
 
 
@@ -62,10 +61,12 @@ def _compare(kind: AlertKind, rules: Rules, readings: Mapping[Account, Reading],
 def _follow(incident: AlertIncident, rules: Rules, readings: Mapping[Account, Reading], moment: dt.datetime) -> bool:
     """Note how an open incident does, and end it when it was calm for long enough."""
     rule = rules.of(incident.project_id)
+    is_watched = rule.is_enabled and incident.project.deleted_at is None
     reading = readings.get((incident.project_id, incident.mode))
+    if reading is None and is_watched and has_gaps(AlertKind(incident.kind)):
+        return False
     incident.value = reading.value if reading else 0
     incident.peak = max(incident.peak, incident.value)
-    is_watched = rule.is_enabled and incident.project.deleted_at is None
     if incident.value > rule.recovers_at:
         incident.calm_since = None
     else:

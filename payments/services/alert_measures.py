@@ -44,7 +44,7 @@ _FAILED_PAYMENTS = f"""
         FROM payments_transaction payment
         WHERE payment.project_id = project.id AND payment.mode = of_mode.mode AND payment.created_at >= %(since)s
           AND payment.status NOT IN ('pending', 'canceled')
-    ) found WHERE project.deleted_at IS NULL AND found.number >= %(payments_min)s AND found.failed > 0
+    ) found WHERE project.deleted_at IS NULL AND found.number >= %(payments_min)s
 """  # noqa: S608 - only the name above goes in
 # Ids are made in the order of real time, so that the range of the newest is what was written lately.
 _ODD_CREDIT_USE = """
@@ -89,7 +89,7 @@ def register_measures() -> None:
     """Register what this app and those below it can measure."""
     register_measure(AlertKind.INBOUND_FAILURES, inbound_failures)
     register_measure(AlertKind.OLDEST_EVENT, oldest_event)
-    register_measure(AlertKind.FAILED_PAYMENTS, failed_payments)
+    register_measure(AlertKind.FAILED_PAYMENTS, failed_payments, has_gaps=True)
     register_measure(AlertKind.ODD_CREDIT_USE, odd_credit_use)
     register_measure(AlertKind.REVIEW_BACKLOG, review_backlog)
     register_measure(AlertKind.REPORTS_SPIKE, reports)

@@ -8,6 +8,7 @@ import pytest
 import standardwebhooks
 from django.core import mail
 
+from common.ids import uuid7
 from notifications.models import AlertIncident, AlertKind, AlertTarget, OutboxRow
 from notifications.services import alert_measures
 from notifications.services.running import carry_out_row, lease_due_rows
@@ -32,6 +33,13 @@ def listen(project: Project | None, **fields: Any) -> AlertTarget:
         row.set_webhook_secret(SECRET)
     row.save()
     return row
+
+
+@pytest.fixture
+def app(app: Consumer, settings: Any) -> Consumer:
+    """A listener for alerts, which the operator has opened as such and not to webhook endpoints."""
+    settings.OUTGOING_ALLOWED_HOSTS, settings.WEBHOOK_ALLOWED_HOSTS = [app.host], []
+    return app
 
 
 @pytest.fixture(autouse=True)
@@ -227,6 +235,17 @@ def test_a_measure_that_fails_silences_no_other_and_ends_nothing(
     incident = look(acme, 30)
     assert incident is not None and incident.resolved_at is None and incident.calm_since is None
     assert AlertIncident.objects.for_project(acme).filter(kind=AlertKind.REPORTS_SPIKE).exists()
+
+
+def test_a_project_that_vanished_meanwhile_silences_no_other_kind(
+    acme: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_rule(acme)
+    wait_for_review(acme, 3)
+    vanished = alert_measures.Reading(uuid7(), "test", 1000)
+    monkeypatch.setitem(alert_measures._measures, AlertKind.INBOUND_FAILURES, lambda *_: [vanished])
+    assert next(iter(AlertKind)) == AlertKind.INBOUND_FAILURES, "it is looked at before the other"
+    assert look(acme) is not None and len(told(acme)) == 1
 
 
 def test_two_rounds_at_once_tell_once(acme: Project) -> None:

@@ -10,14 +10,14 @@ from django.test.utils import CaptureQueriesContext
 
 from common import clock
 from common.ids import first_uuid7_of, uuid7
-from notifications.models import AlertKind, OutboxRow, WebhookDelivery, WebhookEndpoint
+from notifications.models import AlertIncident, AlertKind, OutboxRow, WebhookDelivery, WebhookEndpoint
 from notifications.services.alert_measures import Reading, measure_of
 from payments.models import WebhookEvent
 from projects.models import Project
 from projects.services.projects import delete_project
 from tests.cast import AppUser
 from tests.entitlements.credits import give, spend
-from tests.notifications.trouble import wait_for_review
+from tests.notifications.trouble import MINUTE, NOON, look, told, wait_for_review
 from tests.payments.rows import create_payment
 
 HOUR = dt.timedelta(hours=1)
@@ -87,6 +87,30 @@ def test_the_share_of_payments_that_failed_where_there_are_enough(acme: Project)
     assert found is not None and (found.value, found.about) == (40, "4 of 10 payments failed")
 
 
+def test_too_few_payments_neither_open_an_incident_nor_end_one(acme: Project) -> None:
+    def pay(number: int, minute: float, **fields: Any) -> None:
+        for _ in range(number):
+            create_payment(acme, created_at=NOON + minute * MINUTE, **fields)
+
+    def look_at(minute: float) -> AlertIncident | None:
+        return look(acme, minute, AlertKind.FAILED_PAYMENTS)
+
+    pay(9, 0, status="failed")
+    assert look_at(1) is None
+    pay(6, 1)
+    assert (incident := look_at(2)) is not None and incident.value == 60
+    # Nobody pays any more, since paying does not work at all: that is not over.
+    for minute in (70, 90):
+        assert (now := look_at(minute)) is not None
+        assert (now.pk, now.value, now.calm_since, now.resolved_at) == (incident.pk, 60, None, None)
+    pay(9, 100)
+    assert (now := look_at(101)) is not None and now.calm_since is None
+    pay(1, 100)
+    assert (now := look_at(102)) is not None and now.calm_since is not None and now.value == 0
+    assert (now := look_at(112)) is not None and now.resolved_at is not None
+    assert len(told(acme)) == 2
+
+
 def test_credits_that_are_used_many_times_faster_than_usual(acme: Project, dana: AppUser, erin: AppUser) -> None:
     now = clock.now()
     for user in (dana, erin):
@@ -136,6 +160,9 @@ def test_deliveries_to_the_app_that_fail(acme: Project) -> None:
     deliver(status="failed", attempts=12, done_at=now - 2 * HOUR)
     deliver(status="failed", attempts=1, done_at=now, is_test=True)
     assert value(acme, AlertKind.OUTBOUND_FAILURES) == 2
+    # What waits at an endpoint that is switched off is not tried, and is no trouble that goes on.
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=now, disabled_reason="switched_off")
+    assert value(acme, AlertKind.OUTBOUND_FAILURES) == 0
 
 
 @pytest.mark.no_db
