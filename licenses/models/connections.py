@@ -43,6 +43,7 @@ class GitHubConnection(models.Model):
         SINGLE_SIGN_ON = "single_sign_on", "The token is not authorised for single sign-on"
         ORGANIZATION_MISSING = "organization_missing", "The organisation is not there"
         TEAM_MISSING = "team_missing", "The team is not there"
+        BASE_PERMISSION = "base_permission", "Every member of the organisation may see every repository"
         UNREACHABLE = "unreachable", "No answer"
         UNEXPECTED = "unexpected", "The answer is not GitHub's"
 
