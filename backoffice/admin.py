@@ -158,7 +158,8 @@ class OutboxRowAdmin(StaffActionsAdmin):
         rows = queryset if is_staff_role(request.user) else self.actionable(request, queryset)
         chosen = list(resendable(rows).order_by("created_at")[:ROWS_MAX])
         if request.POST.get("confirmed") != "yes":
-            question = f"{counted(len(chosen), 'mail')} will be sent again, to where the recipient is billed now:"
+            where = "to where the recipient is billed now; a licence's to the address it was bought with"
+            question = f"{counted(len(chosen), 'mail')} will be sent again, {where}:"
             return self.ask_first(
                 request, title="Send mails again", action="resend_selected", question=question, rows=chosen
             )

@@ -2,15 +2,19 @@
 
 from django.contrib.auth.models import Group
 from django.core import mail
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import ROLE_SUPPORT, User
+from licenses.models import License
+from licenses.services.mails import mail_buyer
 from moderation.models import ActionLog
 from notifications.models import OutboxRow
 from notifications.services.running import carry_out_row, lease_due_rows
 from projects.models import Project
 from tests.cast import AppUser, Developer, create_developer
+from tests.licenses.licensing import license_in_hand
 from tests.notifications.test_brand import sign_in
 from tests.notifications.test_mail import ask, run
 
@@ -65,6 +69,27 @@ def test_a_mail_without_an_address_is_sent_when_there_is_one(acme: Project, dana
     press(client, [row])
     run(resent(acme)[0])
     assert mail.outbox[0].to == ["dana@example.com"]
+
+
+def test_support_sends_a_licences_mail_again(acme: Project) -> None:
+    _, client = support_client()
+    held = license_in_hand(acme)
+    with transaction.atomic():
+        mail_buyer(held, "license_invited", key="1")
+    row = run(OutboxRow.objects.for_project(acme).get(kind="license_mail"))
+    stamped = License.objects.get(pk=held.pk).invitation_mail_sent_at
+    press(client, [row])
+    press(client, [row])
+    (again,) = resent(acme)
+    assert (again.kind, again.payload) == ("license_mail", row.payload) and run(again).status == "done"
+    first, second = mail.outbox
+    assert first.to == second.to == [held.email] and first.subject == second.subject
+    assert "token=lat_" in second.body and "lat_" not in str(list(OutboxRow.objects.for_project(acme).values()))
+    assert License.objects.get(pk=held.pk).invitation_mail_sent_at == stamped is not None
+    # One that is not true any more is not sent.
+    License.objects.filter(pk=held.pk).update(state="pending")
+    press(client, [row])
+    assert run(resent(acme)[1]).status == "skipped" and len(mail.outbox) == 2
 
 
 def test_what_was_withheld_and_what_is_no_mail_is_not_sent(acme: Project, dana: AppUser) -> None:
