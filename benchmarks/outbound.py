@@ -152,7 +152,7 @@ def measure() -> list[list[Any]]:
 
 def main() -> None:
     """Print the figures."""
-    with running_stores(OUTGOING_ALLOWED_HOSTS="127.0.0.1"):
+    with running_stores(WEBHOOK_ALLOWED_HOSTS="127.0.0.1"):
         print(table([f"{EVENTS * ROUNDS} events", "median ms", "p95 ms", "slowest ms"], measure()))
 
 

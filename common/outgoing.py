@@ -2,7 +2,8 @@
 
 The only way out to such an address. A name is resolved once, every address that it has must be public, and the connection goes
 to exactly the address that was checked, so that a second DNS answer changes nothing. Redirects are not followed; size and total
-time are capped. An operator opens private hosts by name in OUTGOING_ALLOWED_HOSTS (`host` or `host:port`).
+time are capped. An operator opens private hosts by name (`host` or `host:port`): OUTGOING_ALLOWED_HOSTS to what this service
+uses, WEBHOOK_ALLOWED_HOSTS to the apps' webhook endpoints, whose answers their developers may read.
 Source: https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html
 """
 
@@ -12,9 +13,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -23,14 +22,17 @@ import httpcore
 import httpx
 from django.conf import settings
 
+from common.errors import FieldError
+from common.name_lookups import NameLookups, Resolver
+
 DEFAULT_TIMEOUT_SECONDS = 5.0
 DEFAULT_MAX_BYTES = 512 * 1024
 MAX_URL_LENGTH = 2048
+SAVING_TIMEOUT_SECONDS = 2.0
 PUBLIC_PORTS = frozenset({80, 443, 8080, 8443})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver = Callable[[str, int], list[str]]
 
 _HOST_NAME = re.compile(
     r"^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$"
@@ -47,7 +49,6 @@ _REFUSED_NETWORKS = tuple(
         "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
     )
 )  # fmt: skip
-_resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve")
 
 
 class OutgoingRefused(Exception):
@@ -68,6 +69,30 @@ class OutgoingResponse:
 
 
 @dataclass(frozen=True)
+class Purpose:
+    """What an address is called for: which setting opens private hosts to it, and who looks its name up."""
+
+    setting: str
+    lookups: NameLookups
+
+    def opens(self, host: str, port: int) -> bool:
+        """Say whether the operator has opened this host."""
+        if not self.setting:
+            return True
+        allowed = {entry.strip().lower() for entry in getattr(settings, self.setting)}
+        shown = f"[{host}]" if ":" in host else host
+        return bool(host) and (shown in allowed or f"{shown}:{port}" in allowed)
+
+
+# What a project's settings let this service use: key sets, LiteLLM, listeners for alerts.
+SERVICES = Purpose("OUTGOING_ALLOWED_HOSTS", NameLookups("services"))
+# Any developer of a project may have these called, and read the beginning of the answer.
+WEBHOOKS = Purpose("WEBHOOK_ALLOWED_HOSTS", NameLookups("webhooks"))
+# The operator's own setting names the host, which may be a private one then.
+OPERATORS = Purpose("", NameLookups("operators"))
+
+
+@dataclass(frozen=True)
 class Target:
     """A URL that passed the checks on its text."""
 
@@ -76,13 +101,11 @@ class Target:
     host: str
     port: int
     opened: bool
+    purpose: Purpose
 
 
-def check_url(url: str, *, trusted: bool = False) -> Target:
-    """Check the text of a URL. No packet is sent. Raises OutgoingRefused.
-
-    `trusted`: the operator's own setting names this host, which may be a private one then.
-    """
+def check_url(url: str, *, purpose: Purpose = SERVICES) -> Target:
+    """Check the text of a URL. No packet is sent. Raises OutgoingRefused."""
     if not 0 < len(url) <= MAX_URL_LENGTH or any(not 0x21 <= ord(char) <= 0x7E for char in url) or "\\" in url:
         raise OutgoingRefused("The address holds characters that do not belong in a URL.")
     try:
@@ -96,19 +119,41 @@ def check_url(url: str, *, trusted: bool = False) -> Target:
         raise OutgoingRefused("An address may not carry a user name or password.")
     host = (parts.hostname or "").lower()
     port = DEFAULT_PORTS[parts.scheme] if port is None else port
-    opened = trusted or is_opened_by_operator(host, port)
+    opened = purpose.opens(host, port)
     if _literal(host) is None and (not _HOST_NAME.fullmatch(host) or _NUMERIC_LABEL.fullmatch(host.rsplit(".", 1)[-1])):
         raise OutgoingRefused("The host is not a plain domain name or IP address.")
     if not opened and port not in PUBLIC_PORTS:
         raise OutgoingRefused("That port is not open to outgoing calls.")
-    return Target(url=url, parts=parts, host=host, port=port, opened=opened)
+    return Target(url=url, parts=parts, host=host, port=port, opened=opened, purpose=purpose)
 
 
-def is_opened_by_operator(host: str, port: int) -> bool:
-    """Say whether OUTGOING_ALLOWED_HOSTS names this host."""
-    allowed = {entry.strip().lower() for entry in settings.OUTGOING_ALLOWED_HOSTS}
-    shown = f"[{host}]" if ":" in host else host
-    return bool(host) and (shown in allowed or f"{shown}:{port}" in allowed)
+def check_before_saving(
+    url: str,
+    *,
+    field: str,
+    whose: str,
+    why_https: str,
+    leave_out: Mapping[str, str] | None = None,
+    purpose: Purpose = SERVICES,
+) -> Target:
+    """Check an address that is to be saved, and where its name leads. Raises FieldError (422).
+
+    `why_https` is answered to plain http, which only opened hosts may have; `leave_out` says which part of a URL is wrong, and why.
+    A name that does not resolve yet may do so later; the guard checks again before every call.
+    """
+    try:
+        target = check_url(url, purpose=purpose)
+        for part, wrong in (leave_out or {}).items():
+            if getattr(target.parts, part):
+                raise OutgoingRefused(wrong)
+        if target.parts.scheme != "https" and not target.opened:
+            raise OutgoingRefused(why_https)
+        checked_addresses(target, whose=whose, resolver=resolve_with_system, timeout=SAVING_TIMEOUT_SECONDS)
+    except OutgoingRefused as error:
+        raise FieldError("body", field, msg=str(error)) from error
+    except OutgoingFailed:
+        pass
+    return target
 
 
 def is_public(address: Address) -> bool:
@@ -127,16 +172,18 @@ def resolve_with_system(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def checked_addresses(target: Target, *, resolver: Resolver, timeout: float) -> list[Address]:
+def checked_addresses(target: Target, *, whose: str, resolver: Resolver, timeout: float) -> list[Address]:
     """Resolve once and check every answer. Raises OutgoingRefused when one is not public, OutgoingFailed when none came."""
     literal = _literal(target.host)
     if literal is not None:
         addresses = [literal]
     else:
         try:
-            answers = _resolvers.submit(resolver, target.host, target.port).result(timeout=timeout)
+            answers = target.purpose.lookups.ask(
+                resolver, target.host, target.port, whose=whose or target.host, timeout=timeout
+            )
             addresses = [ipaddress.ip_address(answer) for answer in answers]
-        except (OSError, FutureTimeout, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise OutgoingFailed("The host name does not resolve.") from error
     if not addresses:
         raise OutgoingFailed("The host name does not resolve.")
@@ -154,15 +201,17 @@ def fetch(
     timeout: float = DEFAULT_TIMEOUT_SECONDS,
     max_bytes: int = DEFAULT_MAX_BYTES,
     resolver: Resolver = resolve_with_system,
-    trusted: bool = False,
+    purpose: Purpose = SERVICES,
+    whose: str = "",
 ) -> OutgoingResponse:
-    """Call a user-supplied address once, or (`trusted`) one of the operator's settings, without following redirects.
+    """Call a user-supplied address once, or one of the operator's settings, without following redirects.
 
+    `whose`: the tenant that supplied it, whose name servers hold up no others.
     Units: timeout in seconds for everything together.  Raises: OutgoingRefused, OutgoingFailed.
     """
     deadline = time.monotonic() + timeout
-    target = check_url(url, trusted=trusted)
-    addresses = checked_addresses(target, resolver=resolver, timeout=timeout)
+    target = check_url(url, purpose=purpose)
+    addresses = checked_addresses(target, whose=whose, resolver=resolver, timeout=timeout)
     backend = _PinnedBackend(addresses, deadline)
     wanted = {"User-Agent": "payments/1", "Accept-Encoding": "identity", **(headers or {})}
     sent_headers: list[tuple[bytes | str, bytes | str]] = [

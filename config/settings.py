@@ -266,6 +266,8 @@ STRIPE_CALLS_PER_SECOND_ENDPOINT = read_number(
 )
 GITHUB_API_BASE = read_address(env, "GITHUB_API_BASE", default="https://api.github.com")
 OUTGOING_ALLOWED_HOSTS = env.list("OUTGOING_ALLOWED_HOSTS", default=[])
+# Apart from those: every developer may have a webhook endpoint called, and reads the beginning of its answer.
+WEBHOOK_ALLOWED_HOSTS = env.list("WEBHOOK_ALLOWED_HOSTS", default=[])
 TRUSTED_PROXY_COUNT = read_number(env, "TRUSTED_PROXY_COUNT", default=0, at_least=0, at_most=10)
 CLOCK_FILE = env.str("CLOCK_FILE", default="")
 

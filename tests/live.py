@@ -165,6 +165,7 @@ def running_service(
         "STRIPE_API_BASE": stripe_url,
         "GITHUB_API_BASE": f"{stripe_url}/_github",
         "OUTGOING_ALLOWED_HOSTS": "127.0.0.1",
+        "WEBHOOK_ALLOWED_HOSTS": "127.0.0.1",
         "EVENT_SWEEP_SECONDS": "1",
         "LOG_LEVEL": "INFO",
         **(env or {}),

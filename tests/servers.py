@@ -100,6 +100,7 @@ def environment() -> dict[str, str]:
         "STRIPE_CALLS_PER_SECOND_LIVE": "0",
         "STRIPE_CALLS_PER_SECOND_TEST": "0",
         "OUTGOING_ALLOWED_HOSTS": "",
+        "WEBHOOK_ALLOWED_HOSTS": "",
         "TRUSTED_PROXY_COUNT": "0",
         "CLOCK_FILE": "",
         # Playwright's synchronous API keeps an event loop running in this thread, which Django takes for async code.

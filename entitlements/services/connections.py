@@ -21,15 +21,7 @@ from common import clock
 from common.encryption import DecryptionError
 from common.errors import Conflict, FieldError, NotFound
 from common.locks import CONNECTIONS
-from common.outgoing import (
-    DEFAULT_PORTS,
-    OutgoingFailed,
-    OutgoingRefused,
-    Target,
-    check_url,
-    checked_addresses,
-    resolve_with_system,
-)
+from common.outgoing import DEFAULT_PORTS, OutgoingRefused, Target, check_before_saving, check_url
 from entitlements.models import Connection, ProvisionedUser
 from entitlements.services.connection_state import note_answer, note_problem
 from entitlements.services.litellm_client import (
@@ -48,7 +40,8 @@ from projects.models import Project
 
 Status = ProvisionedUser.Status
 Problem = Connection.Problem
-RESOLVE_TIMEOUT_SECONDS = 2.0
+WHY_HTTPS = "Use https: the master key is sent with every call."
+NO_QUERY = "Give the proxy's address without ? and #."
 KEY_CHARS_MAX = 500
 _KEY = re.compile(r"[\x21-\x7e]+")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:@/-]*")
@@ -115,7 +108,7 @@ def put_connection(*, project: Project, mode: str, fields: Mapping[str, Any], ac
     """
     before = Connection.objects.for_project(project).filter(mode=mode, kind=Connection.Kind.LITELLM).first()
     wanted = _wanted(project, mode, before, fields)
-    problem = _ask(wanted)
+    problem = _ask(project, wanted)
     with transaction.atomic():
         locked = Project.objects.existing().select_for_update(no_key=True).filter(pk=project.pk).first()
         if locked is None:
@@ -181,7 +174,7 @@ def check_connection(connection: Connection) -> Verdict:
 
 
 def _wanted(project: Project, mode: str, before: Connection | None, fields: Mapping[str, Any]) -> Wanted:
-    base_url = _checked_url(str(fields["base_url"]))
+    base_url = _checked_url(str(fields["base_url"]), whose=str(project.pk))
     given = fields.get("master_key")
     if given is not None and (len(given) > KEY_CHARS_MAX or not _KEY.fullmatch(given)):
         raise FieldError("body", "master_key", msg=f"A key has 1 to {KEY_CHARS_MAX} visible characters.")
@@ -210,20 +203,15 @@ def _wanted(project: Project, mode: str, before: Connection | None, fields: Mapp
     )
 
 
-def _checked_url(url: str) -> str:
+def _checked_url(url: str, *, whose: str) -> str:
     """Return the address in its one spelling. Raises FieldError (422) for one that may not be called."""
-    try:
-        target = check_url(url)
-        if target.parts.query or target.parts.fragment:
-            raise OutgoingRefused("Give the proxy's address without ? and #.")
-        if target.parts.scheme != "https" and not target.opened:
-            raise OutgoingRefused("Use https: the master key is sent with every call.")
-        checked_addresses(target, resolver=resolve_with_system, timeout=RESOLVE_TIMEOUT_SECONDS)
-    except OutgoingRefused as error:
-        raise FieldError("body", "base_url", msg=str(error)) from error
-    except OutgoingFailed:
-        # A name that does not resolve yet may do so later; the guard checks again before every call.
-        pass
+    target = check_before_saving(
+        url,
+        field="base_url",
+        whose=whose,
+        why_https=WHY_HTTPS,
+        leave_out={"query": NO_QUERY, "fragment": NO_QUERY},
+    )
     return _one_spelling(target)
 
 
@@ -252,10 +240,10 @@ def _known_url(row: Connection) -> str:
         return row.base_url
 
 
-def _ask(wanted: Wanted) -> str:
+def _ask(project: Project, wanted: Wanted) -> str:
     """Ask the proxy whether it takes the key; return what passes by itself. Raises FieldError (422) for what does not."""
     try:
-        LiteLLM(base_url=wanted.base_url, master_key=wanted.master_key).check()
+        LiteLLM(base_url=wanted.base_url, master_key=wanted.master_key, whose=str(project.pk)).check()
     except LiteLLMUnavailable as error:
         return error.problem
     except LiteLLMMisconfigured as error:

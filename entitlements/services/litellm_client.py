@@ -123,7 +123,9 @@ class LiteLLMUser:
 class LiteLLM:
     """One proxy, called with its master key. Every call is bounded in time and size, and follows no redirect."""
 
-    def __init__(self, *, base_url: str, master_key: str) -> None:
+    def __init__(self, *, base_url: str, master_key: str, whose: str) -> None:
+        """Prepare calls. `whose`: the project that supplied the address."""
+        self._whose = whose
         self._base_url = base_url.rstrip("/")
         self._master_key = master_key
 
@@ -206,6 +208,7 @@ class LiteLLM:
                 content=content,
                 timeout=TIMEOUT_SECONDS,
                 max_bytes=ANSWER_BYTES_MAX,
+                whose=self._whose,
             )
         except OutgoingRefused as error:
             raise LiteLLMMisconfigured(Problem.ADDRESS_REFUSED, str(error)) from None

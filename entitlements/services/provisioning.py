@@ -236,7 +236,9 @@ def provision_user(row: OutboxRow) -> Mapping[str, Any]:
 
 def client_of(connection: Connection) -> LiteLLM:
     """Return a client of a connection. Raises common.encryption.DecryptionError."""
-    return LiteLLM(base_url=connection.base_url, master_key=connection.get_master_key())
+    return LiteLLM(
+        base_url=connection.base_url, master_key=connection.get_master_key(), whose=str(connection.project_id)
+    )
 
 
 def problem_of(error: Exception) -> str:

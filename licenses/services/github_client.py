@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 from django.conf import settings
 from django.utils import timezone
 
-from common.outgoing import OutgoingFailed, OutgoingRefused, OutgoingResponse, fetch
+from common.outgoing import OPERATORS, OutgoingFailed, OutgoingRefused, OutgoingResponse, fetch
 from licenses.models import GitHubConnection
 
 Problem = GitHubConnection.Problem
@@ -209,7 +209,7 @@ class GitHubClient:
                 content=b"" if body is None else json.dumps(body).encode(),
                 timeout=TIMEOUT_SECONDS,
                 max_bytes=ANSWER_BYTES_MAX,
-                trusted=True,
+                purpose=OPERATORS,
             )
         except (OutgoingRefused, OutgoingFailed) as error:
             raise Unavailable(str(error)) from None

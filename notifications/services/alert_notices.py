@@ -70,6 +70,7 @@ def send_alert_webhook(row: OutboxRow) -> dict[str, Any]:
             content=body.encode(),
             timeout=TIMEOUT_SECONDS,
             max_bytes=ANSWER_BYTES_MAX,
+            whose=str(row.project_id),
         )
     except OutgoingRefused as refusal:
         raise AddressRefused(str(refusal)) from refusal

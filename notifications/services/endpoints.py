@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from common.errors import Conflict, FieldError, NotFound
-from common.outgoing import OutgoingFailed, OutgoingRefused, check_url, checked_addresses, resolve_with_system
+from common.outgoing import WEBHOOKS, check_before_saving
 from notifications.event_types import CHOICES, EVERYTHING
 from notifications.models import WebhookEndpoint
 from notifications.services.outbox import record_effect
@@ -27,7 +27,8 @@ DisabledReason = WebhookEndpoint.DisabledReason
 ENDPOINTS_MAX = 16
 SECRET_PREFIX, SECRET_BYTES = "whsec_", 32
 OVERLAP_HOURS, OVERLAP_HOURS_MAX = 24, 168
-RESOLVE_TIMEOUT_SECONDS = 2.0
+WHY_HTTPS = "Use https: events hold personal data."
+NO_FRAGMENT = "Leave out # and what follows: it is never sent."
 WHY = {
     DisabledReason.GONE: "It answered 410 Gone, which says that nobody listens there any more.",
     DisabledReason.FAILING: "Every delivery has failed for five days.",
@@ -100,7 +101,7 @@ def create_endpoint(*, project: Project, mode: str, fields: Mapping[str, Any]) -
 
 def change_endpoint(*, endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> WebhookEndpoint:
     """Change what was given, and keep the rest. `is_active` switches an endpoint off and on. Raises: FieldError (422)."""
-    wanted = WebhookEndpoint(pk=endpoint.pk, url=endpoint.url, event_types=endpoint.event_types)
+    wanted = WebhookEndpoint(project_id=endpoint.project_id, url=endpoint.url, event_types=endpoint.event_types)
     _assign(wanted, fields)
     with transaction.atomic():
         row = _locked(endpoint)
@@ -203,28 +204,19 @@ def _new_secret() -> str:
 
 def _assign(row: WebhookEndpoint, fields: Mapping[str, Any]) -> None:
     if fields.get("url") is not None:
-        row.url = _checked_url(fields["url"])
+        check_before_saving(
+            fields["url"],
+            field="url",
+            whose=str(row.project_id),
+            why_https=WHY_HTTPS,
+            leave_out={"fragment": NO_FRAGMENT},
+            purpose=WEBHOOKS,
+        )
+        row.url = fields["url"]
     if fields.get("event_types") is not None:
         row.event_types = _checked_types(fields["event_types"])
     if fields.get("description") is not None:
         row.description = fields["description"]
-
-
-def _checked_url(url: str) -> str:
-    """Return an address that may be called. Raises FieldError (422)."""
-    try:
-        target = check_url(url)
-        if target.parts.fragment:
-            raise OutgoingRefused("Leave out # and what follows: it is never sent.")
-        if target.parts.scheme != "https" and not target.opened:
-            raise OutgoingRefused("Use https: events hold personal data.")
-        checked_addresses(target, resolver=resolve_with_system, timeout=RESOLVE_TIMEOUT_SECONDS)
-    except OutgoingRefused as error:
-        raise FieldError("body", "url", msg=str(error)) from error
-    except OutgoingFailed:
-        # A name that does not resolve yet may do so later; the guard checks again before every call.
-        pass
-    return url
 
 
 def _checked_types(wanted: list[str]) -> list[str]:

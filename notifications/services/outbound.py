@@ -21,7 +21,7 @@ from common.encryption import DecryptionError
 from common.failpoints import failpoint
 from common.ids import uuid7
 from common.logs import redact
-from common.outgoing import OutgoingFailed, OutgoingRefused, OutgoingResponse, fetch
+from common.outgoing import WEBHOOKS, OutgoingFailed, OutgoingRefused, OutgoingResponse, fetch
 from notifications.event_types import APP_EVENT, EVENT_TYPES
 from notifications.models import OutboxRow, WebhookDelivery, WebhookEndpoint
 from notifications.services.deliveries import Outcome, new_delivery, note_outcome, utc_text
@@ -124,6 +124,8 @@ def _send(endpoint: WebhookEndpoint, event: OutboxRow) -> Outcome:
             content=body.encode(),
             timeout=TIMEOUT_SECONDS,
             max_bytes=ANSWER_BYTES_MAX,
+            purpose=WEBHOOKS,
+            whose=str(endpoint.project_id),
         )
     except (OutgoingRefused, OutgoingFailed) as error:
         return outcome(error=_safe(str(error))[:ERROR_CHARS])

@@ -9,12 +9,12 @@ from django.db import transaction
 
 from accounts.oidc import ACCESS_TOKEN_AUDIENCE
 from common.errors import FieldError, NotFound
-from common.outgoing import OutgoingFailed, OutgoingRefused, check_url, checked_addresses, resolve_with_system
+from common.outgoing import OutgoingFailed, OutgoingRefused, check_before_saving
 from projects.models import IdentityProvider, Project, ProviderKind
 from projects.services.jwks import fetch_keys, store_keys
 
 MIN_SECRET_BYTES = 32
-RESOLVE_TIMEOUT_SECONDS = 2.0
+WHY_HTTPS = "Use https: keys that came over http prove nothing."
 _CLAIM = re.compile(r"^[A-Za-z0-9_:/.@-]{1,100}$")
 _RESERVED_AUDIENCES = re.compile(rf"^(?:{ACCESS_TOKEN_AUDIENCE}|entitlements:.*)$")
 
@@ -36,7 +36,7 @@ def get_identity_provider(*, project: Project) -> IdentityProvider:
 
 def put_identity_provider(*, project: Project, fields: dict[str, Any]) -> IdentityProvider:
     """Set or change the provider; a secret that is absent or null is kept. Raises FieldError (422)."""
-    _check_jwks_url(fields)
+    _check_jwks_url(project.pk, fields)
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
         provider = IdentityProvider.objects.for_project(project).first() or IdentityProvider(project=project)
@@ -52,8 +52,9 @@ def put_identity_provider(*, project: Project, fields: dict[str, Any]) -> Identi
 
 def check_identity_provider(*, provider: IdentityProvider | None, fields: dict[str, Any]) -> None:
     """Check fields as `put_identity_provider` would, and save nothing. Raises FieldError (422)."""
-    _check_jwks_url(fields)
-    _assign(provider or IdentityProvider(project_id=uuid.UUID(int=0)), fields)
+    found = provider or IdentityProvider(project_id=uuid.UUID(int=0))
+    _check_jwks_url(found.project_id, fields)
+    _assign(found, fields)
 
 
 def delete_identity_provider(*, project: Project) -> None:
@@ -85,20 +86,10 @@ def _assign(provider: IdentityProvider, fields: dict[str, Any]) -> None:
         _assign_secret(provider, fields.get("hs256_secret"))
 
 
-def _check_jwks_url(fields: dict[str, Any]) -> None:
+def _check_jwks_url(project_id: uuid.UUID, fields: dict[str, Any]) -> None:
     url = fields.get("jwks_url")
-    if fields["kind"] != ProviderKind.JWKS or not url:
-        return
-    try:
-        target = check_url(url)
-        if target.parts.scheme != "https" and not target.opened:
-            raise OutgoingRefused("Use https: keys that came over http prove nothing.")
-        checked_addresses(target, resolver=resolve_with_system, timeout=RESOLVE_TIMEOUT_SECONDS)
-    except OutgoingRefused as error:
-        raise FieldError("body", "jwks_url", msg=str(error)) from error
-    except OutgoingFailed:
-        # A name that does not resolve yet may do so later; the guard checks again before every call.
-        return
+    if fields["kind"] == ProviderKind.JWKS and url:
+        check_before_saving(url, field="jwks_url", whose=str(project_id), why_https=WHY_HTTPS)
 
 
 def _assign_jwks(provider: IdentityProvider, url: str | None) -> None:
@@ -121,6 +112,6 @@ def _assign_secret(provider: IdentityProvider, secret: str | None) -> None:
 def _warm_up(provider: IdentityProvider) -> None:
     """Fetch the keys now, so that the first user does not wait; a failure is no reason to refuse the setting."""
     try:
-        store_keys(provider=provider, document=fetch_keys(provider.jwks_url))
+        store_keys(provider=provider, document=fetch_keys(provider))
     except (OutgoingFailed, OutgoingRefused):
         return

@@ -53,10 +53,15 @@ def find_key(*, provider: IdentityProvider, token: ParsedToken) -> Any:
     return key
 
 
-def fetch_keys(url: str) -> dict[str, Any]:
-    """Fetch and check a key set. Raises: OutgoingRefused, OutgoingFailed."""
+def fetch_keys(provider: IdentityProvider) -> dict[str, Any]:
+    """Fetch and check a provider's key set. Raises: OutgoingRefused, OutgoingFailed."""
     answer = fetch(
-        "GET", url, headers={"Accept": "application/json"}, timeout=FETCH_TIMEOUT_SECONDS, max_bytes=MAX_BYTES
+        "GET",
+        provider.jwks_url,
+        headers={"Accept": "application/json"},
+        timeout=FETCH_TIMEOUT_SECONDS,
+        max_bytes=MAX_BYTES,
+        whose=str(provider.project_id),
     )
     if answer.status_code != 200:
         raise OutgoingFailed("The key set's address did not answer 200.")
@@ -100,7 +105,7 @@ def _refresh(provider: IdentityProvider) -> bool:
     if not claimed:
         return provider.jwks_document is None and _wait_for_first_fetch(provider)
     try:
-        document = fetch_keys(provider.jwks_url)
+        document = fetch_keys(provider)
     except (OutgoingRefused, OutgoingFailed) as error:
         logger.warning("The key set of identity provider %s could not be fetched: %s", provider.pk, error)
         return False

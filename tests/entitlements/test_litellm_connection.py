@@ -236,7 +236,7 @@ def test_the_one_spelling_of_an_address(unconnected: World, settings: Any) -> No
         "https://[2606:4700:4700:0:0::1111]:8443/A": "https://[2606:4700:4700::1111]:8443/A",
         "http://Proxy.Internal:4000/..": "http://proxy.internal:4000",
     }
-    assert {url: _checked_url(url) for url in spelled} == spelled
+    assert {url: _checked_url(url, whose="") for url in spelled} == spelled
 
 
 def test_a_ciphertext_is_bound_to_its_project_and_mode(world: World) -> None:

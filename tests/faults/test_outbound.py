@@ -24,7 +24,7 @@ def test_no_event_is_lost_and_a_second_copy_can_be_told(
     acme: Project, tmp_path: Path, settings: Any, run_database: str
 ) -> None:
     with running_consumer() as app:
-        settings.OUTGOING_ALLOWED_HOSTS = [app.host]
+        settings.WEBHOOK_ALLOWED_HOSTS = [app.host]
         listen(acme, app)
         # What other cases left waiting is not what the worker is to die at.
         others = WebhookEndpoint.objects.exclude(project=acme)
@@ -32,7 +32,7 @@ def test_no_event_is_lost_and_a_second_copy_can_be_told(
         events = [record(acme) for _ in range(EVENTS)]
         rows = WebhookDelivery.objects.for_project(acme)
         env = {
-            "FAILPOINTS": "true", "DEMO": "true", "FAIL_AT": "webhooks.before_stamp", "OUTGOING_ALLOWED_HOSTS": app.host,
+            "FAILPOINTS": "true", "DEMO": "true", "FAIL_AT": "webhooks.before_stamp", "WEBHOOK_ALLOWED_HOSTS": app.host,
             "FAIL_ONCE_FILE": str(tmp_path / "once"), "EVENT_LEASE_SECONDS": "2", "EVENT_SWEEP_SECONDS": "1",
         }  # fmt: skip
         with running_service(tmp_path, "http://127.0.0.1:9", env=env, parts=("worker",)) as service:

@@ -59,7 +59,7 @@ def peer(database: None) -> Iterator[Peer]:
 def app(settings: Any) -> Iterator[Consumer]:
     """An app that listens on this machine, which the operator has opened."""
     with running_consumer() as found:
-        settings.OUTGOING_ALLOWED_HOSTS = [found.host]
+        settings.WEBHOOK_ALLOWED_HOSTS = [found.host]
         yield found
 
 

@@ -47,7 +47,7 @@ def signed(secrets: list[str], body: str, *, at: dt.datetime | None = None) -> d
 
 
 def new_secrets(acme: Project, settings: Any) -> tuple[str, str]:
-    settings.OUTGOING_ALLOWED_HOSTS = ["127.0.0.1:8443"]
+    settings.WEBHOOK_ALLOWED_HOSTS = ["127.0.0.1:8443"]
     made = create_endpoint(project=acme, mode="test", fields={"url": "https://127.0.0.1:8443/"})
     return rotate_secret(endpoint=made.endpoint).secret, made.secret
 
@@ -109,7 +109,7 @@ def test_the_examples_take_each_event_once_and_refuse_forgeries(
     language: str, acme: Project, settings: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     port = free_port()
-    settings.OUTGOING_ALLOWED_HOSTS = [f"127.0.0.1:{port}"]
+    settings.WEBHOOK_ALLOWED_HOSTS = [f"127.0.0.1:{port}"]
     made = create_endpoint(project=acme, mode="test", fields={"url": f"http://127.0.0.1:{port}/hook"})
     listening = Listening(made.endpoint, made.secret)
     shutil.copy(EXAMPLES / f"receive_webhooks.{language}", tmp_path)

@@ -171,10 +171,10 @@ def test_an_address_that_became_private_or_an_unreadable_secret_gets_no_packet(
     acme: Project, app: Consumer, listening: Listening, settings: Any
 ) -> None:
     record(acme)
-    settings.OUTGOING_ALLOWED_HOSTS = []
+    settings.WEBHOOK_ALLOWED_HOSTS = []
     deliver(acme)
     assert listening.delivery().error == "That port is not open to outgoing calls."
-    settings.OUTGOING_ALLOWED_HOSTS = [app.host]
+    settings.WEBHOOK_ALLOWED_HOSTS = [app.host]
     WebhookEndpoint.objects.filter(pk=listening.endpoint.pk).update(secret="v1:lost:AAAA")
     make_due(listening)
     deliver(acme)

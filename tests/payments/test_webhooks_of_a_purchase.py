@@ -15,7 +15,7 @@ from tests.payments.shop import Shop, get
 def test_a_purchase_is_told_to_the_app_once_in_the_apis_shapes(shop: Shop, dana: AppUser, settings: Any) -> None:
     set_webhook_secret(shop.project)
     with running_consumer() as app:
-        settings.OUTGOING_ALLOWED_HOSTS = [app.host]
+        settings.WEBHOOK_ALLOWED_HOSTS = [app.host]
         listening = listen(shop.project, app, event_types=["subscription.*", "payment.*"])
         live = listen(shop.project, app, "/live", mode="live")
         events = purchase(shop, dana, shop.price(1000))

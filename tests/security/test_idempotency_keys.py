@@ -113,7 +113,7 @@ def delivered(shop: Shop) -> dict[str, str]:
     endpoint = WebhookEndpoint.objects.for_project(shop.project).first()
     if endpoint is None:
         fields = {"url": "https://127.0.0.1:8443/hook"}
-        with override_settings(OUTGOING_ALLOWED_HOSTS=["127.0.0.1:8443"]):
+        with override_settings(WEBHOOK_ALLOWED_HOSTS=["127.0.0.1:8443"]):
             endpoint = create_endpoint(project=shop.project, mode="test", fields=fields).endpoint
         send_test(endpoint=endpoint, event_type=TEST_EVENT)
     return {"endpoint_id": str(endpoint.pk), "delivery_id": str(endpoint.deliveries.earliest("created_at").pk)}

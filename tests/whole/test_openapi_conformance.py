@@ -309,6 +309,7 @@ def loopback_is_opened(monkeypatch: pytest.MonkeyPatch, sandbox: Any) -> None:
     from django.conf import settings as service_settings
 
     monkeypatch.setattr(service_settings, "OUTGOING_ALLOWED_HOSTS", ["127.0.0.1"])
+    monkeypatch.setattr(service_settings, "WEBHOOK_ALLOWED_HOSTS", ["127.0.0.1"])
     monkeypatch.setattr(service_settings, "GITHUB_API_BASE", f"{sandbox.url}/_github")
 
 
