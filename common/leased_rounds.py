@@ -29,11 +29,11 @@ Work = TypeVar("Work")
 class LeasedRounds(Generic[Work]):
     """One kind of leased work of this process: how it is leased, carried out and kept, and what its threads are called.
 
-    `describe` says in the log what an error was met with.
+    `lease` is told how many threads are free and what is in hand; `describe` says in the log what an error was met with.
     """
 
     name: str
-    lease: Callable[[int], Sequence[Work]]
+    lease: Callable[[int, Sequence[Work]], Sequence[Work]]
     carry_out: Callable[[Work], None]
     renew: Callable[[Sequence[Work]], None]
     describe: Callable[[Work], Mapping[str, str]]
@@ -58,7 +58,7 @@ class LeasedRounds(Generic[Work]):
         with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=self.name) as pool:
             while True:
                 free = THREADS - len(busy) if time.monotonic() < give_up_at else 0
-                for work in self.lease(free) if free else ():
+                for work in self.lease(free, list(busy.values())) if free else ():
                     busy[pool.submit(self._carry_out, work)] = work
                 if not busy:
                     return

@@ -17,7 +17,7 @@ class EntitlementsConfig(AppConfig):
         from projects.appearance import register_listener
         from projects.bans import register_ban_listener
 
-        register_executor(LITELLM, provision_user)
+        register_executor(LITELLM, provision_user, peer="litellm")
         register_dead_letter_notice(note_dead_letter)
         register_listener(follow_appearance)
         register_ban_listener(end_tokens_of)

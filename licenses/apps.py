@@ -14,7 +14,7 @@ class LicensesConfig(AppConfig):
         from licenses.services.usernames import GITHUB_INVITE
         from notifications.services.outbox import register_done_notice, register_executor
 
-        register_executor(GITHUB_INVITE, send_invitation)
-        register_executor(GITHUB_REMOVE, remove_member)
+        register_executor(GITHUB_INVITE, send_invitation, peer="github")
+        register_executor(GITHUB_REMOVE, remove_member, peer="github")
         register_executor(LICENSE_MAIL, send_license_mail)
         register_done_notice(LICENSE_MAIL, stamp_license_mail)

@@ -23,7 +23,7 @@ def _renew(rows: Sequence[OutboxRow]) -> None:
 
 _rounds = LeasedRounds[OutboxRow](
     name="outbox",
-    lease=lambda limit: lease_due_rows(limit=limit),
+    lease=lambda limit, in_hand: lease_due_rows(limit=limit, in_hand=in_hand),
     carry_out=carry_out_row,
     renew=_renew,
     describe=lambda row: {"row": str(row.pk), "kind": row.kind},
@@ -43,7 +43,7 @@ def _renew_deliveries(rows: Sequence[WebhookDelivery]) -> None:
 # Threads of their own: an app that takes its time to answer holds up no mail.
 _webhook_rounds = LeasedRounds[WebhookDelivery](
     name="webhooks",
-    lease=lambda limit: deliveries.lease_due_deliveries(limit=limit),
+    lease=lambda limit, _: deliveries.lease_due_deliveries(limit=limit),
     carry_out=attempt_delivery,
     renew=_renew_deliveries,
     describe=lambda row: {"delivery": str(row.pk), "endpoint": str(row.endpoint_id)},

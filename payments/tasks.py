@@ -47,7 +47,7 @@ def _renew(groups: Sequence[EventGroup]) -> None:
 
 _rounds = LeasedRounds[EventGroup](
     name="events",
-    lease=lambda limit: lease_due_groups(limit=limit),
+    lease=lambda limit, _: lease_due_groups(limit=limit),
     carry_out=_process,
     renew=_renew,
     describe=lambda group: {"project": str(group.project_id), "root": group.root},

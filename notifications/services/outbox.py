@@ -34,6 +34,7 @@ _LISTENED_TO = """CASE WHEN EXISTS (
     ) THEN %s ELSE %s END"""
 
 _executors: dict[str, Executor] = {}
+_peers: dict[str, str] = {}
 _dead_letter_notices: list[DeadLetterNotice] = []
 _done_notices: dict[str, list[DoneNotice]] = {}
 
@@ -54,16 +55,26 @@ class EffectWaits(Exception):
         self.holds_its_kind = holds_its_kind
 
 
-def register_executor(kind: str, executor: Executor) -> None:
-    """Say what carries out rows of a kind. Once per kind and process, in `AppConfig.ready`."""
+def register_executor(kind: str, executor: Executor, *, peer: str = "") -> None:
+    """Say what carries out rows of a kind. Once per kind and process, in `AppConfig.ready`.
+
+    `peer` names what the kinds of several accounts ask: while it hangs, it may take up a part of a worker's threads only.
+    """
     if kind in _executors and _executors[kind] is not executor:
         raise RuntimeError(f"two executors for outbox rows of kind {kind}")
     _executors[kind] = executor
+    if peer:
+        _peers[kind] = peer
 
 
 def executor_of(kind: str) -> Executor | None:
     """Return what carries out rows of a kind; None when no app of this process does."""
     return _executors.get(kind)
+
+
+def peers_of_kinds() -> dict[str, str]:
+    """Name the peer of each kind that shares one."""
+    return dict(_peers)
 
 
 def executable_kinds() -> list[str]:

@@ -8,6 +8,7 @@ import datetime as dt
 import logging
 import random
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from notifications.services.outbox import (
     done_notices,
     executable_kinds,
     executor_of,
+    peers_of_kinds,
 )
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 Status = OutboxRow.Status
 # How many rows of one project and mode are in hand at a time, over all workers.
 ROWS_PER_ACCOUNT_MAX = 3
+# How many rows that ask the same peer a worker has in hand: one that hangs leaves threads for mails and for everybody else.
+ROWS_PER_PEER_MAX = 3
 BACKOFF_SECONDS = 5.0
 BACKOFF_SECONDS_MAX = 3600.0
 ERROR_CHARS = 1000
@@ -42,7 +46,8 @@ WAIT_SECONDS = 120.0
 
 # Walks from lane to lane over the partial index: a lane offers its oldest row, and only when that is due; rows without a lane
 # are offered as they become due. What is offered is then dealt out in turn: first over the kinds of an account, up to what
-# it may hold, then over the accounts, so that one whose peer hangs cannot hold the workers.
+# it may hold, then over the accounts, so that one whose peer hangs cannot hold the workers; last, a peer that several accounts
+# share gets as many as there is room for.
 _LEASE = """
     WITH RECURSIVE lane AS (
         (SELECT project_id, mode, kind, lane FROM notifications_outboxrow WHERE status IN ('pending', 'processing')
@@ -80,14 +85,23 @@ _LEASE = """
     ranked AS (
         SELECT dealt.*, row_number() OVER (PARTITION BY project_id, mode ORDER BY of_kind, since, id) AS place FROM dealt
     ),
-    due AS MATERIALIZED (
-        SELECT ranked.id FROM ranked CROSS JOIN LATERAL (
+    allowed AS (
+        SELECT ranked.* FROM ranked CROSS JOIN LATERAL (
             SELECT count(*) AS number FROM notifications_outboxrow e
             WHERE e.project_id = ranked.project_id AND e.mode = ranked.mode AND e.status = 'processing'
               AND e.next_attempt_at > clock_timestamp()
         ) held
         WHERE ranked.place <= %(of_account)s - held.number
-        ORDER BY ranked.place, ranked.since LIMIT %(limit)s
+    ),
+    shared AS (
+        SELECT allowed.id, allowed.place, allowed.since, peer.room,
+               row_number() OVER (PARTITION BY peer.name ORDER BY allowed.place, allowed.since, allowed.id) AS of_peer
+        FROM allowed
+        LEFT JOIN unnest(%(peer_kinds)s::text[], %(peers)s::text[], %(rooms)s::int[]) AS peer(kind, name, room)
+            ON peer.kind = allowed.kind
+    ),
+    due AS MATERIALIZED (
+        SELECT id FROM shared WHERE room IS NULL OR of_peer <= room ORDER BY place, since LIMIT %(limit)s
     )
     UPDATE notifications_outboxrow leased
     SET status = 'processing', lease_token = gen_random_uuid(), lease_until = wanted.until, next_attempt_at = wanted.until
@@ -102,16 +116,22 @@ _LEASE = """
 """
 
 
-def lease_due_rows(*, limit: int) -> list[OutboxRow]:
+def lease_due_rows(*, limit: int, in_hand: Sequence[OutboxRow] = ()) -> list[OutboxRow]:
     """Lease at most `limit` due rows of kinds that this process can carry out, fairly over the accounts. Two statements.
 
-    Units: a project holds at most ROWS_PER_ACCOUNT_MAX rows of a mode at a time, over all workers.
+    Units: a project holds at most ROWS_PER_ACCOUNT_MAX rows of a mode at a time, over all workers; this worker, which has
+    `in_hand`, at most ROWS_PER_PEER_MAX of the kinds that share a peer.
     """
+    peers = peers_of_kinds()
+    asked = Counter(peers.get(row.kind) for row in in_hand)
     values = {
         "of_account": ROWS_PER_ACCOUNT_MAX,
         "limit": limit,
         "lease": settings.EVENT_LEASE_SECONDS,
         "kinds": executable_kinds(),
+        "peer_kinds": list(peers),
+        "peers": list(peers.values()),
+        "rooms": [ROWS_PER_PEER_MAX - asked[peer] for peer in peers.values()],
     }
     with transaction.atomic():
         with connection.cursor() as cursor:

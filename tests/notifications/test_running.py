@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,14 +12,16 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from common.errors import UpstreamError, UpstreamUnavailable
+from common.leased_rounds import THREADS
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
-from notifications.services import running
+from notifications.services import outbox, running
 from notifications.services.outbox import EffectSkipped, record_effect, register_executor
-from notifications.services.running import carry_out_row, lease_due_rows, renew_leases, replay_rows
+from notifications.services.running import ROWS_PER_PEER_MAX, carry_out_row, lease_due_rows, renew_leases, replay_rows
 from notifications.tasks import run_outbox
 from projects.models import Project
 from tests.cast import Developer, create_project
+from tests.live import wait_until
 from tests.notifications.conftest import Peer
 from tests.payments.shop import at_once
 
@@ -34,6 +37,14 @@ def lease(*projects: Project, limit: int = EVERYTHING) -> list[OutboxRow]:
 def end_lease(row: OutboxRow) -> None:
     """Let the time of a lease or a pause pass."""
     OutboxRow.objects.filter(pk=row.pk).update(next_attempt_at=Now() - dt.timedelta(seconds=1), lease_until=Now())
+
+
+def run_and_close() -> None:
+    """Run the outbox on a thread of a test's own."""
+    try:
+        run_outbox()
+    finally:
+        connection.close()
 
 
 def finish_all(*projects: Project, rounds: int = 3) -> None:
@@ -270,6 +281,61 @@ def test_one_kind_of_an_account_does_not_wait_behind_a_heap_of_another(acme: Pro
         peer.ask(acme, f"probe:{number}")
     other.ask(acme, "other:1")
     assert "other:1" in {row.effect_key for row in lease(acme)}
+
+
+@pytest.fixture
+def released() -> threading.Event:
+    """Ends the waiting for a peer that hangs."""
+    return threading.Event()
+
+
+@pytest.fixture
+def hanging(database: None, released: threading.Event) -> Iterator[Peer]:
+    """A peer of several accounts that answers nobody until it is let go."""
+    found = Peer(f"probe_{uuid.uuid4().hex[:8]}")
+    found.behave = lambda row: {"in_time": released.wait(20)}
+    register_executor(found.kind, found, peer=found.kind)
+    yield found
+    released.set()
+    outbox._executors.pop(found.kind)
+    outbox._peers.pop(found.kind)
+
+
+def test_a_peer_that_hangs_leaves_threads_for_everybody_else(
+    acme: Project, alice: Developer, peer: Peer, hanging: Peer, released: threading.Event
+) -> None:
+    for project in [create_project(alice, f"P{number}") for number in range(3)]:
+        for number in range(3):
+            hanging.ask(project, f"hung:{number}")
+    worker = threading.Thread(target=run_and_close, daemon=True)
+    worker.start()
+    try:
+        wait_until(lambda: len(hanging.seen) >= ROWS_PER_PEER_MAX, seconds=20, what="the peer is asked")
+        peer.ask(acme, "mail:1")
+        wait_until(lambda: peer.seen == ["mail:1"], seconds=10, what="the mail goes out")
+        assert len(hanging.seen) == ROWS_PER_PEER_MAX < THREADS
+    finally:
+        released.set()
+        worker.join(20)
+    assert not worker.is_alive() and len(hanging.seen) == 9
+
+
+def test_who_may_lease_nothing_more_takes_nobodys_room_at_a_peer(
+    acme: Project, other_project: Project, peer: Peer, hanging: Peer
+) -> None:
+    for number in range(running.ROWS_PER_ACCOUNT_MAX):
+        peer.ask(acme, f"probe:{number}")
+    assert len(lease(acme)) == running.ROWS_PER_ACCOUNT_MAX
+    for project in (acme, other_project):
+        for number in range(running.ROWS_PER_ACCOUNT_MAX):
+            hanging.ask(project, f"hung:{number}")
+    mine = {acme.pk, other_project.pk}
+    leased = [row for row in lease_due_rows(limit=EVERYTHING) if row.project_id in mine]
+    assert [row.project_id for row in leased] == [other_project.pk] * ROWS_PER_PEER_MAX
+    for row in leased:
+        end_lease(row)
+    assert [row for row in lease_due_rows(limit=EVERYTHING, in_hand=leased) if row.project_id in mine] == []
+    assert len(lease(other_project)) == ROWS_PER_PEER_MAX
 
 
 def test_a_small_limit_is_shared_out_over_the_accounts(alice: Developer, peer: Peer) -> None:
