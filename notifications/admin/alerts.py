@@ -14,15 +14,19 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
-from common.outgoing import OutgoingRefused, check_url
+from common.errors import FieldError
+from common.outgoing import check_before_saving
 from notifications.models import AlertIncident, AlertKind, AlertRule, AlertTarget
+from notifications.models.alerts import INSTANCE
 from notifications.services.alert_rules import DEFAULT_RULES, UNITS
+from notifications.services.endpoints import NO_FRAGMENT
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import Role
 
 ADDRESSES_MAX = 20
 WINDOW_MINUTES_MAX, CALM_MINUTES_MAX = 7 * 1440, 1440
 SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
+WHY_HTTPS = "Use https: an alert says how a business is doing."
 COLORS = {"Open": "danger", "Over": "success"}
 
 
@@ -131,13 +135,20 @@ class AlertTargetForm(forms.ModelForm):
         return addresses
 
     def clean_webhook_url(self) -> str:
-        """Refuse an address that may not be called."""
+        """Refuse an address that may not be called, or that is not public now."""
         url: str = self.cleaned_data["webhook_url"]
+        project = self.cleaned_data.get("project") or self.instance.project
         try:
             if url:
-                check_url(url)
-        except OutgoingRefused as refusal:
-            raise ValidationError(str(refusal)) from refusal
+                check_before_saving(
+                    url,
+                    field="webhook_url",
+                    whose=str(project.pk) if project else INSTANCE,
+                    why_https=WHY_HTTPS,
+                    leave_out={"fragment": NO_FRAGMENT},
+                )
+        except FieldError as refusal:
+            raise ValidationError(str(refusal.errors[0]["msg"])) from refusal
         return url
 
     def clean_signing_secret(self) -> str:
