@@ -242,7 +242,8 @@ class LicenseSeat(models.Model):
                 condition=Q(next_check_at__isnull=False, removed_at__isnull=True),
                 name="license_seat_due",
             ),
-            models.Index(fields=["project", "mode", "github_user_id"], name="license_seat_of_user"),
+            # Projects may share an organisation, so who holds a place there is looked for in all of them.
+            models.Index(fields=["github_user_id"], name="license_seat_of_user"),
         ]
 
     def __str__(self) -> str:
