@@ -280,12 +280,13 @@ class GitHub:
         """Keep on the connection what its calls say about it."""
         if database.in_atomic_block:
             raise RuntimeError("GitHub is called with no transaction open")
+        self._client.has_written = False
         try:
             yield
         except GitHubError as error:
             note_problem(self.connection, error.problem)
             raise
-        note_answer(self.connection)
+        note_answer(self.connection, has_written=self._client.has_written)
 
 
 def _sees_no_invitations() -> TokenTrouble:

@@ -164,6 +164,8 @@ class GitHubClient:
 
     def __init__(self, *, token: str) -> None:
         self._token = token
+        # Whether GitHub has made a change that was asked for; whoever wants to know sets it back before.
+        self.has_written = False
         self._base_url = settings.GITHUB_API_BASE.rstrip("/")
 
     def ask(
@@ -216,6 +218,8 @@ class GitHubClient:
         answer = Answer(response.status_code, _json_of(response), dict(response.headers))
         if answer.status not in accepted:
             _raise_for(answer)
+        if method != "GET" and answer.status < 300:
+            self.has_written = True
         return answer
 
 

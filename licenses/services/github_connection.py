@@ -19,7 +19,7 @@ from licenses.models import GitHubConnection, LicenseSeat
 from licenses.services.github import GITHUB_CONNECTION
 from licenses.services.github_client import GitHubError
 from licenses.services.github_doctor import Diagnosis, Finding, diagnose
-from licenses.services.github_state import note_answer, note_problem
+from licenses.services.github_state import note_health, note_problem
 from moderation.models import ReviewItem
 from moderation.services.action_log import log_action
 from moderation.services.review import open_review_item
@@ -31,7 +31,11 @@ TOKEN_CHARS_MAX = 500
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _TEAM = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,254}")
-FIELD_OF = {Problem.ORGANIZATION_MISSING: "organization", Problem.TEAM_MISSING: "team_slug"}
+FIELD_OF = {
+    Problem.ORGANIZATION_MISSING: "organization",
+    Problem.BASE_PERMISSION: "organization",
+    Problem.TEAM_MISSING: "team_slug",
+}
 
 
 class GitHubNotConnected(NotFound):
@@ -157,7 +161,7 @@ def check_github_connection(connection: GitHubConnection) -> Verdict:
         note_problem(connection, found.problem)
         return Verdict(found.problem, found.message, found.findings)
     rows.update(token_login=found.token_login, token_expires_at=found.token_expires_at)
-    note_answer(connection)
+    note_health(connection)
     resume_waiting_rows(project_id=connection.project_id, reason=GITHUB_CONNECTION)
     return Verdict("", found.message, found.findings)
 

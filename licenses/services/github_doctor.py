@@ -6,7 +6,7 @@ Invariant: it changes nothing at GitHub. Whether a token may write is asked by w
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from django.utils import timezone
 
@@ -32,6 +32,12 @@ EXPIRES_SOON = dt.timedelta(days=14)
 # For some fine-grained tokens the header holds the present instead: https://github.com/google/go-github/issues/3708
 NO_EXPIRY_WITHIN = dt.timedelta(minutes=10)
 NO_SUCH_INVITATION = 0
+# Source: https://docs.github.com/rest/orgs/orgs#get-an-organization; only owners are shown it, and "read" is GitHub's default.
+BASE_PERMISSION, NO_PERMISSION, BASE_PERMISSIONS = "default_repository_permission", "none", ("read", "write", "admin")
+SET_NONE = (
+    "Whoever is let into the team is a member and has it in every private repository of the organisation: at GitHub, set "
+    'Settings, Member privileges, Base permissions to "No permission".'
+)
 PERMISSION = 'A fine-grained token needs the organisation permission "Members: read and write", a classic one the scope admin:org.'
 
 
@@ -74,8 +80,8 @@ def diagnose(*, token: str, organization: str, team_slug: str) -> Diagnosis:
     """Look at a token, its organisation and its team. At most seven calls. Raises: Unavailable, RateLimited."""
     patient = _Patient(GitHubClient(token=token), organization, team_slug)
     looks: list[Callable[[], None]] = [
-        patient.look_at_token, patient.look_at_organization, patient.look_at_ownership, patient.look_at_team,
-        patient.look_at_invitations, patient.look_at_writing,
+        patient.look_at_token, patient.look_at_organization, patient.look_at_ownership,
+        patient.look_at_base_permission, patient.look_at_team, patient.look_at_invitations, patient.look_at_writing,
     ]  # fmt: skip
     for look in looks:
         try:
@@ -95,6 +101,7 @@ class _Patient:
         self._path = f"/orgs/{quoted(organization)}"
         self._organization, self._team_slug = organization, team_slug
         self._scopes: set[str] | None = None
+        self._base_permission: Any = None
 
     def note(self, finding: Finding) -> None:
         """Keep what was found."""
@@ -138,6 +145,7 @@ class _Patient:
                 "organization", Problem.ORGANIZATION_MISSING, f"GitHub has no organisation {self._organization}."
             )
         self._passes("organization", f"The organisation {self._organization} is there.")
+        self._base_permission = row.get(BASE_PERMISSION)
         if row.get("two_factor_requirement_enabled") is True:
             self._warns(
                 "two_factor", "The organisation asks for two-factor authentication: without it nobody can accept."
@@ -161,6 +169,20 @@ class _Patient:
         if (place.state, place.role) != ("active", "admin"):
             self._fails("owner", Problem.NOT_OWNER, f"{login} does not own {self._organization}: use an owner's token.")
         self._passes("owner", f"{login} owns the organisation.")
+
+    def look_at_base_permission(self) -> None:
+        """What may every member do? Who is let into the team becomes a member, and would have that in each private repository."""
+        found = self._base_permission
+        if not isinstance(found, str) or not found:
+            self._warns(
+                "base_permission", f"GitHub does not show this token the organisation's base permission. {SET_NONE}"
+            )
+        elif found != NO_PERMISSION:
+            shown = found if found in BASE_PERMISSIONS else "another one"
+            text = f"The base permission of {self._organization} is {shown}, not none. {SET_NONE}"
+            self._fails("base_permission", Problem.BASE_PERMISSION, text)
+        else:
+            self._passes("base_permission", "Members see the repositories of their teams only.")
 
     def look_at_team(self) -> None:
         """Is there a team to let people into?"""

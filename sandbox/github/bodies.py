@@ -97,6 +97,7 @@ def full_organization(tx: Tx, base: str, organization: Organization, *, for_owne
     return {
         **body,
         "two_factor_requirement_enabled": bool(organization.settings["requires_two_factor"]),
+        "default_repository_permission": organization.settings["default_repository_permission"],
         "plan": plan,
     }
 

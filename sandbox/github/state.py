@@ -47,6 +47,8 @@ DEFAULTS: Object = {
     "requires_single_sign_on": False,
     "requires_two_factor": False,
     "offset_seconds": 0,
+    # GitHub's own default is "read", with which licences refuse to work.
+    "default_repository_permission": "none",
     "requests_per_hour": 5000,
     "creations_per_minute": 80,
 }

@@ -198,9 +198,13 @@ def test_a_token_that_sees_nothing_proves_nothing(
     assert items.count() >= 1 and items.latest("created_at").subject == str(connection.pk)
     connection.refresh_from_db()
     assert connection.problem in ("team_missing", "not_permitted")
+    # That members can be seen says nothing about what else the token may do; a change that GitHub makes does.
     assert github.standing(login).state == State.ACTIVE
     connection.refresh_from_db()
-    assert connection.problem == "" and connection.answered_at is not None
+    assert connection.problem in ("team_missing", "not_permitted") and connection.answered_at is not None
+    assert github.invite(org.person()[0]) == "pending"
+    connection.refresh_from_db()
+    assert connection.problem == ""
 
 
 def test_a_404_to_an_invitation_is_traced_to_its_cause(github: GitHub, org: Organization, connection: Any) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import ROLE_SUPPORT, User
 from licenses.models import GitHubConnection
 from licenses.services import github_client
-from licenses.services.github import GITHUB_CONNECTION
+from licenses.services.github import GITHUB_CONNECTION, GitHub
 from licenses.services.github_state import note_problem
 from moderation.models import ActionLog, ReviewItem
 from notifications.models import OutboxRow
@@ -95,7 +95,7 @@ def test_a_token_is_examined_written_and_never_shown(world: World) -> None:
     verdict = world.check()
     assert (verdict["ok"], verdict["problem"]) == (True, None)
     assert [one["name"] for one in verdict["findings"]] == [
-        "token", "organization", "owner", "team", "invitations", "members",
+        "token", "organization", "owner", "base_permission", "team", "invitations", "members",
     ]  # fmt: skip
     assert all(one["ok"] for one in verdict["findings"])
     # Looking changes nothing: the one DELETE is of an invitation that cannot exist.
@@ -171,6 +171,28 @@ def test_what_will_stop_buyers_is_a_warning(world: World) -> None:
     # GitHub names the present as the end of some tokens that have none.
     assert world.put(token=world.org.new_token(expires_in=300)).status_code == 200
     assert world.row().token_expires_at is None
+
+
+def test_members_who_would_see_every_repository_are_no_connection(world: World) -> None:
+    for permission in ("read", "write", "admin", "odd"):
+        world.org.settings(default_repository_permission=permission)
+        where, message = refusal(world.put())
+        assert where == "organization" and 'Base permissions to "No permission"' in message, permission
+    assert not GitHubConnection.objects.for_project(world.project).exists()
+    # Some tokens may not be shown it.
+    world.org.settings(default_repository_permission=None)
+    assert world.put().status_code == 200
+    verdict = world.check()
+    assert verdict["ok"] and [one["name"] for one in verdict["findings"] if one["is_warning"]] == ["base_permission"]
+    world.org.settings(default_repository_permission="read")
+    verdict = world.check()
+    assert (verdict["ok"], verdict["problem"]) == (False, "base_permission")
+    # That somebody can be invited does not make it right.
+    GitHub(world.project, "test").invite(world.org.person()[0])
+    assert world.row().problem == "base_permission"
+    assert ReviewItem.objects.for_project(world.project).count() == 1
+    world.org.settings(default_repository_permission="none")
+    assert world.check()["ok"] and world.row().problem == ""
 
 
 def test_a_token_is_kept_until_another_is_given(world: World) -> None:
