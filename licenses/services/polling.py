@@ -1,7 +1,8 @@
 """Asks GitHub whether invitations were accepted: there is no webhook that would say so to the team's token.
 
 Invariants: open invitations are listed once per organisation and round, page by page, and only who is not on the list is asked for
-alone; a seat is claimed before GitHub is called, so that two rounds at once do not ask twice; an error leaves everything as it is.
+alone; a seat is claimed before GitHub is called, so that two rounds at once do not ask twice; an error leaves everything as it is,
+and one that is about one account keeps nobody else waiting; when GitHub asks to wait, a project and mode asks nothing more.
 """
 
 import datetime as dt
@@ -15,7 +16,7 @@ from django.db.models import F
 
 from common import clock
 from licenses.models import License, LicenseSeat, LicenseState
-from licenses.services.github import GitHub, GitHubError, NotConnected, NotFound, State
+from licenses.services.github import GitHub, GitHubError, NotConnected, NotFound, Refused, State, Unexpected
 from licenses.services.invitations import note_accepted, note_ended
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ PACE = (
     (dt.timedelta(days=1), dt.timedelta(minutes=10)),
     (dt.timedelta(days=365), dt.timedelta(hours=1)),
 )
+# So many odd answers in one round are GitHub's trouble, and not that of single accounts.
+ODD_ANSWERS_MAX = 3
 ASK_AGAIN = dt.timedelta(seconds=10)
 Ended = License.InvitationEnd
 
@@ -38,8 +41,12 @@ def poll_invitations() -> int:
     for seat in _claim():
         groups[seat.project_id, seat.mode, seat.team_slug].append(seat)
     pending: dict[tuple[uuid.UUID, str], set[str]] = {}
+    waits: dict[tuple[uuid.UUID, str], dt.datetime] = {}
     moved = 0
     for (project_id, mode, team_slug), seats in groups.items():
+        if (project_id, mode) in waits:
+            _put_off(seats, waits[project_id, mode])
+            continue
         try:
             github = GitHub(project_id, mode, team_slug=team_slug)
             if (project_id, mode) not in pending:
@@ -51,8 +58,8 @@ def poll_invitations() -> int:
             # The claim's time is the pause; GitHub may ask for a longer one.
             logger.warning("license_poll_failed project=%s mode=%s error=%s", project_id, mode, type(error).__name__)
             if error.retry_at is not None:
-                rows = LicenseSeat.objects.for_project(project_id).filter(pk__in=[seat.pk for seat in seats])
-                rows.filter(next_check_at__isnull=False).update(next_check_at=error.retry_at)
+                waits[project_id, mode] = error.retry_at
+                _put_off(seats, error.retry_at)
     return moved
 
 
@@ -84,12 +91,19 @@ def _claim() -> Sequence[LicenseSeat]:
 
 
 def _ask(github: GitHub, seats: Sequence[LicenseSeat], pending: set[str]) -> int:
-    moved = 0
+    moved = odd = 0
     for seat in seats:
-        if seat.login.casefold() not in pending:
-            moved += _look_at(github, seat, pending)
-        else:
+        if seat.login.casefold() in pending:
             _wait(seat)
+            continue
+        try:
+            moved += _look_at(github, seat, pending)
+        except (Unexpected, Refused) as error:
+            odd += 1
+            if odd == ODD_ANSWERS_MAX:
+                raise
+            # The claim's time is this one's pause.
+            logger.warning("license_poll_odd seat=%s error=%s", seat.pk, type(error).__name__)
     return moved
 
 
@@ -111,6 +125,11 @@ def _look_at(github: GitHub, seat: LicenseSeat, pending: set[str]) -> bool:
         return False
     ended = Ended.EXPIRED if standing.state == State.EXPIRED else Ended.DECLINED
     return note_ended(holder=holder, revision=seat.revision, ended_as=ended)
+
+
+def _put_off(seats: Sequence[LicenseSeat], until: dt.datetime) -> None:
+    rows = LicenseSeat.objects.for_project(seats[0].project_id).filter(pk__in=[seat.pk for seat in seats])
+    rows.filter(next_check_at__isnull=False).update(next_check_at=until)
 
 
 def _wait(seat: LicenseSeat) -> None:
