@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from common import clock
 from licenses.models import License, LicenseSeat, LicenseState
@@ -100,8 +101,10 @@ def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub,
             "organization": github.organization,
             "team_slug": github.team_slug,
         }
-        held = LicenseSeat.objects.for_project(row.project_id).filter(
-            github_user_id=user.id, organization__iexact=github.organization, removed_at__isnull=True
+        # Another project's that shares the organisation counts once its own token has seen the place.
+        known = Q(project=row.project_id) | Q(license__state__in=[LicenseState.INVITED, LicenseState.ACTIVE])
+        held = LicenseSeat.objects.filter(
+            known, github_user_id=user.id, organization__iexact=github.organization, removed_at__isnull=True
         )
         first = held.order_by("created_at").first()
         # Whom a licence let in is no member of before; an invitation that is tried again may have been accepted meanwhile.

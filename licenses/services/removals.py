@@ -1,11 +1,12 @@
 """Takes people out of GitHub whom no licence lets in any more.
 
-Invariants: somebody whom another licence lets into the same team stays; whoever owns the organisation stays; a seat counts as
-removed only after GitHub said that nothing is left, so that a removal that was lost is found and asked for again.
+Invariants: somebody whom another licence lets into the same team stays, also one of another project that shares the team; whoever
+owns the organisation stays; a seat counts as removed only after GitHub said that nothing is left, so that a removal that was lost
+is found and asked for again.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.db import connection, transaction
@@ -15,7 +16,7 @@ from common import clock
 from common.modes import LIVE
 from licenses.models import SEATED_STATES, License, LicenseSeat, LicenseState
 from licenses.services.github import NotFound, OwnerKept, github_effect
-from licenses.services.states import SYSTEM, LicenseMoved, lock_license
+from licenses.services.states import SYSTEM, LicenseMoved, LicenseNotFound, LicenseRevoked, lock_license
 from licenses.services.usernames import invite_again
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
@@ -54,8 +55,8 @@ def remove_member(row: OutboxRow) -> Mapping[str, Any]:
     seat = LicenseSeat.objects.for_project(row.project_id).filter(pk=row.payload.get("seat")).first()
     if seat is None or seat.removed_at is not None or not unwanted_seats().filter(pk=seat.pk).exists():
         raise EffectSkipped("Nobody is to be removed any more.")
-    same_team, elsewhere = _entitled(seat)
-    if same_team:
+    others = dict(_entitling(seat).values_list("pk", "team_slug"))
+    if seat.team_slug in others.values():
         _close(seat, STILL_ENTITLED)
         raise EffectSkipped(STILL_ENTITLED)
     note = "removed"
@@ -67,7 +68,7 @@ def remove_member(row: OutboxRow) -> Mapping[str, Any]:
         try:
             # Logins change, and a name that was given up can be a stranger's today.
             login = github.user_by_id(seat.github_user_id).login
-            github.revoke(login, leave_organization=not elsewhere and not seat.was_member)
+            github.revoke(login, leave_organization=not others and not seat.was_member)
         except NotFound:
             note = GONE_FROM_GITHUB
         except OwnerKept:
@@ -75,7 +76,7 @@ def remove_member(row: OutboxRow) -> Mapping[str, Any]:
             _close(seat, OWNER_STAYS)
             raise EffectSkipped(OWNER_STAYS) from None
     _close(seat, note)
-    _let_back_in(seat)
+    _let_back_in(seat, known=set(others))
     return {"login": seat.login, "note": note}
 
 
@@ -102,19 +103,24 @@ def _record(seat: LicenseSeat, because: str) -> bool:
     )
 
 
-def _entitled(seat: LicenseSeat) -> tuple[bool, bool]:
-    """Say whether the person has a place by another seat in this team, and whether in another one of the organisation."""
-    rows = LicenseSeat.objects.for_project(seat.project_id).filter(
+def _entitling(seat: LicenseSeat) -> QuerySet[LicenseSeat]:
+    """Return the other seats by which the person has a place in the organisation, whichever project's they are.
+
+    Nothing of another project's is shown to anybody. Its seat counts once that project's own token has seen the place: merely
+    naming an organisation and a person keeps nobody in.
+    """
+    own = Q(project=seat.project_id, license__state__in=SEATED_STATES)
+    seen = Q(license__state__in=[LicenseState.INVITED, LicenseState.ACTIVE], license__invitation_ended_as="")
+    rows = LicenseSeat.objects.filter(
+        own | seen & Q(project__deleted_at__isnull=True),
         # A live licence keeps its place when a test one ends, and never the other way round.
         mode__in={seat.mode, LIVE},
         github_user_id=seat.github_user_id,
         organization__iexact=seat.organization,
         removed_at__isnull=True,
-        license__state__in=SEATED_STATES,
         revision=F("license__revision"),
     )
-    teams = set(rows.exclude(pk=seat.pk).values_list("team_slug", flat=True))
-    return seat.team_slug in teams, bool(teams - {seat.team_slug})
+    return rows.exclude(pk=seat.pk)
 
 
 def _close(seat: LicenseSeat, note: str) -> None:
@@ -122,10 +128,18 @@ def _close(seat: LicenseSeat, note: str) -> None:
     rows.update(removed_at=clock.now(), removal_note=note[:255], next_check_at=None)
 
 
-def _let_back_in(seat: LicenseSeat) -> None:
-    """Invite somebody again who was let in by another licence while they were being removed."""
-    if not any(_entitled(seat)):
+def _let_back_in(seat: LicenseSeat, *, known: Collection[uuid.UUID]) -> None:
+    """Invite somebody again whom another licence let in during the removal, or whose invitation went with it.
+
+    `known`: the seats that were there before.
+    """
+    entitling = list(_entitling(seat).values_list("pk", "project_id", "license_id", "license__state"))
+    if not entitling:
         return
+    for seat_id, project_id, license_id, state in entitling:
+        is_hit = seat_id not in known or state == LicenseState.INVITED
+        if project_id != seat.project_id and is_hit:
+            _invite_back(project_id, license_id)
     rows = License.objects.for_project(seat.project_id).filter(
         mode=seat.mode,
         github_user_id=seat.github_user_id,
@@ -140,7 +154,7 @@ def _invite_back(project_id: uuid.UUID, license_id: uuid.UUID) -> None:
         row = lock_license(project_id=project_id, license_id=license_id)
         try:
             invite_again(project_id=project_id, license_id=row.pk, by=SYSTEM)
-        except LicenseMoved:
+        except (LicenseMoved, LicenseNotFound, LicenseRevoked):
             return
 
 
