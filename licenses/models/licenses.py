@@ -8,6 +8,7 @@ whoever is to go again is known whatever dies in between.
 import datetime as dt
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -106,6 +107,9 @@ class License(ConcurrentTransitionMixin, models.Model):
     revoked_by = models.CharField(max_length=255, blank=True, default="")
     # A refund's or dispute's id; "staff" for what a person decided, which no bank undoes.
     revoked_because = models.CharField(max_length=255, blank=True, default="")
+    # The refunds and disputes that take it, as far as is known, and those of them in spite of which staff gave it back.
+    taken_by = ArrayField(models.CharField(max_length=255), default=list, db_default=[], blank=True, editable=False)
+    overruled = ArrayField(models.CharField(max_length=255), default=list, db_default=[], blank=True, editable=False)
 
     # Only after the mail server took the mail.
     welcome_sent_at = models.DateTimeField(null=True, blank=True)
@@ -210,6 +214,12 @@ class License(ConcurrentTransitionMixin, models.Model):
 class LicenseSeat(models.Model):
     """Whom a licence has had invited, at which organisation and team. Of a licence, the seat of its revision is wanted."""
 
+    class Outcome(models.TextChoices):
+        """What came of an invitation."""
+
+        JOINED = "joined", "Let in"
+        ENDED = "ended", "Came to nothing"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="license_seats")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
@@ -221,7 +231,13 @@ class LicenseSeat(models.Model):
     team_slug = models.CharField(max_length=255)
     # In the organisation before any licence let them in: whoever loses the licence leaves the team, and stays in the organisation.
     was_member = models.BooleanField(default=False, db_default=False)
+    # In the team before any licence let them in: nothing of it is the licence's to take.
+    was_in_team = models.BooleanField(default=False, db_default=False)
+    # What came of the invitation; "" while that is not known.
+    outcome = models.CharField(max_length=8, choices=Outcome.choices, blank=True, default="", db_default="")
     created_at = models.DateTimeField(db_default=Now())
+    # When GitHub was last asked, or about to be asked, to let them in.
+    asked_at = models.DateTimeField(null=True, blank=True)
     # When GitHub is asked next whether the invitation was accepted.
     next_check_at = models.DateTimeField(null=True, blank=True)
     # When both of GitHub's answers said that they are out, or that nothing was to be removed.
