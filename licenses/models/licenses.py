@@ -20,6 +20,7 @@ from licenses.models.products import LicenseProduct
 from projects.models import EndUser, Project, ProjectOwnedQuerySet
 
 STUCK_PENDING_AFTER = dt.timedelta(hours=24)
+STUCK_SUBMITTED_AFTER = dt.timedelta(hours=24)
 STUCK_INVITED_AFTER = dt.timedelta(days=7)
 
 
@@ -50,9 +51,10 @@ class LicenseQuerySet(models.QuerySet["License"]):
         return self.filter(mode=mode)
 
     def stuck(self, at: dt.datetime) -> "LicenseQuerySet":
-        """Keep those that wait too long: for a username over 24 hours, for an accepted invitation over 7 days."""
+        """Keep those that wait too long: for a username or to be invited over 24 hours, to be accepted over 7 days."""
         return self.filter(
             Q(state=State.PENDING, purchased_at__lt=at - STUCK_PENDING_AFTER)
+            | Q(state=State.USERNAME_SUBMITTED, username_submitted_at__lt=at - STUCK_SUBMITTED_AFTER)
             | Q(state=State.INVITED, first_invited_at__lt=at - STUCK_INVITED_AFTER)
         )
 
@@ -98,6 +100,7 @@ class License(ConcurrentTransitionMixin, models.Model):
     purchased_at = models.DateTimeField()
     username_submitted_at = models.DateTimeField(null=True, blank=True)
     username_submitted_by = models.CharField(max_length=255, blank=True, default="")
+    # Of the person who is meant now, since they were last let in: another one's way begins anew.
     first_invited_at = models.DateTimeField(null=True, blank=True)
     invited_at = models.DateTimeField(null=True, blank=True)
     invited_by = models.CharField(max_length=255, blank=True, default="")
@@ -166,6 +169,11 @@ class License(ConcurrentTransitionMixin, models.Model):
             models.Index(
                 fields=["state", "purchased_at"], condition=Q(state__in=["pending", "invited"]), name="license_stuck"
             ),
+            models.Index(
+                fields=["username_submitted_at"],
+                condition=Q(state="username_submitted"),
+                name="license_stuck_submitted",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -175,6 +183,8 @@ class License(ConcurrentTransitionMixin, models.Model):
                 target=State.USERNAME_SUBMITTED)  # fmt: skip
     def take_username(self, *, username: str, at: dt.datetime, by: str) -> None:
         """Ask for a username to be let in: the buyer's first one, another one, or the same invited again."""
+        if username.casefold() != self.username.casefold() or self.activated_at is not None:
+            self.first_invited_at = None
         self.username, self.github_user_id, self.username_problem = username, None, ""
         self.username_submitted_at, self.username_submitted_by = at, by
         self.invited_at = self.activated_at = self.delayed_until = self.invitation_ended_at = None
