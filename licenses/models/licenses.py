@@ -247,7 +247,7 @@ class LicenseSeat(models.Model):
     outcome = models.CharField(max_length=8, choices=Outcome.choices, blank=True, default="", db_default="")
     created_at = models.DateTimeField(db_default=Now())
     # When GitHub was last asked, or about to be asked, to let them in.
-    asked_at = models.DateTimeField(null=True, blank=True)
+    asked_at = models.DateTimeField(db_default=Now())
     # When GitHub is asked next whether the invitation was accepted.
     next_check_at = models.DateTimeField(null=True, blank=True)
     # When both of GitHub's answers said that they are out, or that nothing was to be removed.
