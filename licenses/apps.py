@@ -10,8 +10,8 @@ class LicensesConfig(AppConfig):
         """Register what apps below ask for by name."""
         from licenses.services.invitations import send_invitation
         from licenses.services.mails import LICENSE_MAIL, send_license_mail, stamp_license_mail
+        from licenses.services.progress import GITHUB_INVITE
         from licenses.services.removals import GITHUB_REMOVE, remove_member
-        from licenses.services.usernames import GITHUB_INVITE
         from notifications.services.outbox import register_done_notice, register_executor
 
         register_executor(GITHUB_INVITE, send_invitation, peer="github")

@@ -7,9 +7,10 @@ from rest_framework import serializers
 from common.drf_fields import PlainCharField, StrictBooleanField, WholeNumberField
 from licenses.models import LicenseState
 from licenses.services.access import ENDED, NOT_PAID, PROCESSING, UNPAID
+from licenses.services.progress import Progress
 
 STATUSES = list(LicenseState.values)
-STEPS = [*STATUSES, ENDED, UNPAID, PROCESSING, NOT_PAID]
+STEPS = [*STATUSES, str(Progress.SELLER), str(Progress.FAILED), ENDED, UNPAID, PROCESSING, NOT_PAID]
 KEY_CHARS_MAX = 64
 DEVICE_CHARS_MAX = 255
 
@@ -70,6 +71,7 @@ class LicenseMetricsAnswer(serializers.Serializer[Any]):
         allow_null=True, help_text="From the first invitation to the grant, on average."
     )
     stuck_pending = serializers.IntegerField(help_text="No username for more than 24 hours.")
+    stuck_submitted = serializers.IntegerField(help_text="A username, and not invited for more than 24 hours.")
     stuck_invited = serializers.IntegerField(help_text="First invited more than 7 days ago and not in.")
 
 

@@ -188,7 +188,9 @@ EVENT_TYPES: dict[str, EventType] = {
         {**_GRANTED, "status": "revoked", "revoked_at": "2026-11-05T00:00:00Z"},
     ),
     "license.restored": EventType(
-        "A licence that was taken back is its buyer's again; a GitHub account has to be named anew.", _LICENSE
+        "A licence that was taken back is its buyer's again. A GitHub account that is known is invited at once, which "
+        "license.username_submitted tells; otherwise one has to be named.",
+        _LICENSE,
     ),
     TEST_EVENT: EventType(
         "The test button. It goes to the one endpoint, whatever that asks for.",

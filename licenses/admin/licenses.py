@@ -22,6 +22,7 @@ from common.money import money_text
 from licenses.models import License, LicenseChange, LicenseState
 from licenses.nudge import nudge_outbox
 from licenses.services.metrics import LicenseMetrics, license_metrics
+from licenses.services.progress import Progress, progress_of
 from licenses.services.revoking import REASON_CHARS_MAX, restore_license, revoke_license
 from licenses.services.support import change_username, invite_by_staff, resend_mail
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
@@ -35,11 +36,21 @@ STATE_COLORS = {
     LicenseState.ACTIVE.label: "success",
     LicenseState.REVOKED.label: "danger",
 }
+IN_WORDS = {
+    Progress.NOTHING: "–",
+    Progress.UNDER_WAY: "GitHub is being asked.",
+    Progress.SLOW: "GitHub was asked in vain, and is asked again by itself.",
+    Progress.SELLER: "Waits until the connection to GitHub is mended, and then goes on by itself.",
+    Progress.FAILED: "GitHub refused it or was asked in vain for long: see the dead letters for why, then invite again.",
+}
 MAIL, INVITE, CHANGE, REVOKE, RESTORE = "resend_mail", "invite_again", "change_username", "revoke", "restore"
 # What can be done, and what is asked before it is.
 DEEDS = {
     MAIL: ("Send the mail again", "The mail that fits where the licence stands is sent again."),
-    INVITE: ("Invite again", "The same person is invited again, and whatever they hold stays until then."),
+    INVITE: (
+        "Invite again",
+        "The same person is invited again. Whoever has access keeps it, unless GitHub says that they are out.",
+    ),
     CHANGE: ("Change the username", "The new account is invited, and the one before is taken out of GitHub."),
     REVOKE: ("Revoke the licence", "The licence ends, its keys stop working, and its holder is taken out of GitHub."),
     RESTORE: ("Give it back", "The licence is good again; a username that is known is invited at once."),
@@ -111,7 +122,7 @@ class LicenseAdmin(ReadOnlyMixin, ProjectScopedAdmin):
     ]
     date_hierarchy = "purchased_at"
     exclude = ["key_hash"]
-    readonly_fields = ["history", "seat_list"]
+    readonly_fields = ["invitation", "history", "seat_list"]
     actions_detail = ["act"]
     show_full_result_count = False
     change_list_template = "licenses/admin/license_list.html"
@@ -125,6 +136,11 @@ class LicenseAdmin(ReadOnlyMixin, ProjectScopedAdmin):
     def paid(self, row: License) -> str:
         """Show what was paid."""
         return money_text(row.amount_cents, row.currency)
+
+    @display(description="Invitation")
+    def invitation(self, row: License) -> str:
+        """Say what an invitation that is to be sent waits for."""
+        return IN_WORDS[progress_of(row)]
 
     @display(description="History")
     def history(self, row: License) -> SafeString:
@@ -198,7 +214,8 @@ class LicenseAdmin(ReadOnlyMixin, ProjectScopedAdmin):
         acts = user.has_perm(ACT) or self._is_member(request, row, Role.DEVELOPER)
         if row.state == LicenseState.REVOKED:
             return [RESTORE] if acts else []
-        invited = [INVITE] if row.state in (LicenseState.INVITED, LicenseState.ACTIVE) else []
+        can_invite = row.state in (LicenseState.INVITED, LicenseState.ACTIVE) or progress_of(row) == Progress.FAILED
+        invited = [INVITE] if can_invite else []
         resends = [MAIL] if acts or user.has_perm(RESEND) else []
         return resends + ([*invited, CHANGE, REVOKE] if acts else [])
 
@@ -235,5 +252,6 @@ def _in_words(found: LicenseMetrics) -> list[tuple[str, str]]:
         ("Invited → active", f"{found.conversion:.0%}" if found.conversion is not None else "–"),
         ("Time to accept", took),
         ("No username for 24 h", str(found.stuck_pending)),
+        ("Not invited for 24 h", str(found.stuck_submitted)),
         ("Invited 7 days ago", str(found.stuck_invited)),
     ]

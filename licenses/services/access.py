@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from licenses.models import License, LicenseSeat, LicenseState
+from licenses.services.progress import Progress, progress_of
 from licenses.services.purchases import find_purchase
 from licenses.services.shapes import render_license, utc_text
 from licenses.services.states import LicenseNotFound
@@ -26,7 +27,7 @@ CHECKOUT_STATES = {"complete": PROCESSING, "expired": NOT_PAID, "failed": NOT_PA
 
 @dataclass(frozen=True)
 class Access:
-    """What is shown. `step` is the licence's state, `invitation_ended`, or how its checkout stands."""
+    """What is shown. `step` is the licence's state, what its invitation came to or waits for, or how its checkout stands."""
 
     step: str
     project_name: str
@@ -37,6 +38,8 @@ class Access:
     organization: str = ""
     invitation_url: str = ""
     organization_url: str = ""
+    # GitHub was asked in vain, and is asked again by itself.
+    is_slow: bool = False
 
     @property
     def is_waiting(self) -> bool:
@@ -44,6 +47,12 @@ class Access:
         if self.step in (UNPAID, PROCESSING):
             return True
         return bool(self.holder and self.step == LicenseState.USERNAME_SUBMITTED)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Say whether what is waited for goes on by itself, and hardly within seconds."""
+        is_queued = self.step == LicenseState.USERNAME_SUBMITTED and self.holder and self.holder.delayed_until
+        return self.is_slow or self.step == Progress.SELLER or bool(is_queued)
 
     @property
     def repository_url(self) -> str:
@@ -93,10 +102,10 @@ def find_access(*, principal: LicenseHolderPrincipal, session_id: str = "") -> A
             )
     if session_id and session_id != row.stripe_session_id:
         raise LicenseNotFound()
-    ended = row.state == LicenseState.INVITED and row.invitation_ended_as
+    progress = progress_of(row)
     organization = _organization_of(row)
     return Access(
-        step=ENDED if ended else row.state,
+        step=_step_of(row, progress),
         project_name=project.name,
         product_name=row.product.name,
         session_id=row.stripe_session_id,
@@ -105,6 +114,7 @@ def find_access(*, principal: LicenseHolderPrincipal, session_id: str = "") -> A
         organization=organization,
         invitation_url=f"{web_base()}/orgs/{organization}/invitation" if organization else "",
         organization_url=f"{web_base()}/orgs/{organization}" if organization else "",
+        is_slow=progress == Progress.SLOW,
     )
 
 
@@ -150,6 +160,12 @@ def web_base() -> str:
         parts = urlsplit(base)
         return f"{parts.scheme}://{parts.netloc}"
     return f"{base}/_web"
+
+
+def _step_of(row: License, progress: Progress) -> str:
+    if row.state == LicenseState.INVITED and row.invitation_ended_as:
+        return ENDED
+    return str(progress) if progress in (Progress.SELLER, Progress.FAILED) else row.state
 
 
 def _organization_of(row: License) -> str:

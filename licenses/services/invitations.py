@@ -9,14 +9,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 
 from common import clock
+from common.ids import uuid7
 from licenses.models import License, LicenseSeat, LicenseState
-from licenses.services.github import GitHub, GitHubUser, NotFound, QuotaReached, Refused, github_effect
+from licenses.services.github import (
+    INVITATION_LIFE,
+    GitHub,
+    GitHubUser,
+    NotFound,
+    QuotaReached,
+    Refused,
+    State,
+    github_effect,
+)
 from licenses.services.mails import GRANTED, INVITED, mail_buyer
 from licenses.services.removals import record_removals
 from licenses.services.states import GITHUB, is_current, lock_license, move_license, note_change
+from licenses.services.usernames import have_invited
 from notifications.models import OutboxRow
 from notifications.services.outbox import EffectSkipped
 
@@ -24,6 +35,11 @@ from notifications.services.outbox import EffectSkipped
 UNKNOWN, NO_PERSON = "unknown_username", "not_a_person"
 OVERTAKEN = "The licence has moved on."
 FIRST_CHECK = dt.timedelta(seconds=30)
+# When an invitation that GitHub was asked for has arrived, or never will.
+LANDS_WITHIN = dt.timedelta(hours=1)
+# An invitation that was accepted at the last minute may not have been found accepted yet.
+MAY_BE_OPEN = INVITATION_LIFE + dt.timedelta(days=1)
+Outcome = LicenseSeat.Outcome
 
 
 def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
@@ -31,6 +47,8 @@ def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
     revision = int(row.payload.get("revision") or 0)
     found = License.objects.for_project(row.project_id).select_related("product").filter(pk=row.payload.get("license"))
     holder = found.first()
+    if holder is not None and row.payload.get("check"):
+        return _look_again(holder, revision, by=row.cause)
     if holder is None or not is_current(holder, revision=revision):
         if holder is not None:
             _take_out_late(holder, revision)
@@ -43,8 +61,7 @@ def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
             return _refuse(holder, revision, UNKNOWN)
         except Refused:
             return _refuse(holder, revision, NO_PERSON)
-        place = github.organization_membership(user.login)
-        if not _take_seat(holder, revision, user, github, is_member=place is not None and place.state == "active"):
+        if not _take_seat(holder, revision, user, github, _belongs(github, user.login)):
             raise EffectSkipped(OVERTAKEN)
         try:
             state = github.invite(user.login)
@@ -74,9 +91,29 @@ def note_ended(*, holder: License, revision: int, ended_as: str) -> bool:
             return False
         row.invitation_ended_as, row.invitation_ended_at = ended_as, clock.now()
         row.save(update_fields=["invitation_ended_as", "invitation_ended_at"])
-        _seats(row).filter(revision=revision).update(next_check_at=None)
+        _seats(row).filter(revision=revision).update(next_check_at=None, outcome=Outcome.ENDED)
         note_change(row, f"invitation_{ended_as}", before=row.state, by=GITHUB, note=row.username)
         return True
+
+
+def _look_again(holder: License, revision: int, *, by: str) -> Mapping[str, Any]:
+    """Have somebody who was let in invited anew, only when GitHub says that they are not in the team any more."""
+    if holder.state != LicenseState.ACTIVE or holder.revision != revision:
+        raise EffectSkipped(OVERTAKEN)
+    with github_effect(project_id=holder.project_id, mode=holder.mode, team_slug=holder.product.team_slug) as github:
+        try:
+            state = github.standing(_person(github, holder).login).state
+        except NotFound:
+            # GitHub has no such account any more: the buyer is asked for another one.
+            state = State.GONE
+    if state == State.ACTIVE:
+        return {"login": holder.username, "state": state}
+    with transaction.atomic():
+        row = lock_license(project_id=holder.project_id, license_id=holder.pk)
+        if row.state != LicenseState.ACTIVE or row.revision != revision:
+            raise EffectSkipped(OVERTAKEN)
+        have_invited(row, by=by)
+    return {"login": holder.username, "state": state, "invited_anew": True}
 
 
 def _person(github: GitHub, holder: License) -> GitHubUser:
@@ -86,8 +123,18 @@ def _person(github: GitHub, holder: License) -> GitHubUser:
     return github.resolve(holder.username)
 
 
-def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub, *, is_member: bool) -> bool:
+def _belongs(github: GitHub, login: str) -> tuple[bool, bool]:
+    """Say whether somebody is in the organisation already, and whether in the team."""
+    place = github.organization_membership(login)
+    if place is None or place.state != State.ACTIVE:
+        return False, False
+    in_team = github.membership(login)
+    return True, in_team is not None and in_team.state == State.ACTIVE
+
+
+def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub, belongs: tuple[bool, bool]) -> bool:
     """Commit whom GitHub is going to be asked for; False when the licence has moved on."""
+    is_member, is_in_team = belongs
     with transaction.atomic():
         row = lock_license(project_id=holder.project_id, license_id=holder.pk)
         if not is_current(row, revision=revision):
@@ -100,23 +147,36 @@ def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub,
             "login": user.login,
             "organization": github.organization,
             "team_slug": github.team_slug,
+            "asked_at": clock.now(),
         }
-        # Another project's that shares the organisation counts once its own token has seen the place.
-        known = Q(project=row.project_id) | Q(license__state__in=[LicenseState.INVITED, LicenseState.ACTIVE])
-        held = LicenseSeat.objects.filter(
-            known, github_user_id=user.id, organization__iexact=github.organization, removed_at__isnull=True
+        held = _may_have_let_in(row).filter(github_user_id=user.id, organization__iexact=github.organization)
+        first, first_in_team = (
+            seats.order_by("created_at").first() for seats in (held, held.filter(team_slug=github.team_slug))
         )
-        first = held.order_by("created_at").first()
         # Whom a licence let in is no member of before; an invitation that is tried again may have been accepted meanwhile.
-        was_member = is_member if first is None else first.was_member
+        before = {
+            "was_member": is_member and (first is None or first.was_member),
+            "was_in_team": is_in_team and (first_in_team is None or first_in_team.was_in_team),
+        }
         LicenseSeat.objects.update_or_create(
             project_id=row.project_id,
             license=row,
             revision=revision,
             defaults=values,
-            create_defaults=values | {"was_member": was_member},
+            create_defaults=values | before,
         )
         return True
+
+
+def _may_have_let_in(row: License) -> QuerySet[LicenseSeat]:
+    """Return the seats by which a licence let somebody in, or may have done so without our knowing yet.
+
+    An invitation that came to nothing let nobody in: whoever is there now was let in by somebody else.
+    """
+    # Another project's that shares the organisation counts once its own token has seen the place.
+    known = Q(project=row.project_id) | Q(license__state__in=[LicenseState.INVITED, LicenseState.ACTIVE])
+    is_open = Q(outcome="", asked_at__gt=clock.now() - MAY_BE_OPEN)
+    return LicenseSeat.objects.filter(known, Q(outcome=Outcome.JOINED) | is_open, removed_at__isnull=True)
 
 
 def _settle(holder: License, revision: int, user: GitHubUser, state: str) -> Mapping[str, Any]:
@@ -124,7 +184,7 @@ def _settle(holder: License, revision: int, user: GitHubUser, state: str) -> Map
     with transaction.atomic():
         row = lock_license(project_id=holder.project_id, license_id=holder.pk)
         if not is_current(row, revision=revision):
-            _remove_late(row, revision)
+            _remove_late(row, _seats(row).filter(revision=revision))
             return {"login": user.login, "state": state, "late": True}
         if state == "active":
             _grant(row)
@@ -139,7 +199,7 @@ def _settle(holder: License, revision: int, user: GitHubUser, state: str) -> Map
 
 def _grant(row: License) -> None:
     move_license(row, "note_member", by=GITHUB, note=row.username, at=clock.now())
-    _seats(row).filter(revision=row.revision).update(next_check_at=None)
+    _seats(row).filter(revision=row.revision).update(next_check_at=None, outcome=Outcome.JOINED)
     mail_buyer(row, GRANTED, key=str(row.revision), cause=GITHUB)
 
 
@@ -159,16 +219,20 @@ def _note_delay(holder: License, revision: int, until: dt.datetime | None) -> No
 
 
 def _take_out_late(holder: License, revision: int) -> None:
-    """After a crash between an invitation and its note, somebody may be in whom the licence does not want any more."""
+    """After a crash between an invitation and its note, somebody may be in whom the licence does not want any more.
+
+    What was closed long after GitHub was asked was closed properly: whoever has the place today has it from somebody else.
+    """
     with transaction.atomic():
-        _remove_late(lock_license(project_id=holder.project_id, license_id=holder.pk), revision)
+        row = lock_license(project_id=holder.project_id, license_id=holder.pk)
+        _remove_late(row, _seats(row).filter(revision=revision, removed_at__lt=F("asked_at") + LANDS_WITHIN))
 
 
-def _remove_late(row: License, revision: int) -> None:
-    """Have the seat of a revision removed once more: a removal that came before the invitation found nobody."""
-    _seats(row).filter(revision=revision).update(removed_at=None, removal_note="")
-    record_removals(row, because=f"late:{revision}")
+def _remove_late(row: License, closed: QuerySet[LicenseSeat]) -> None:
+    """Have a seat removed once more: a removal that came before the invitation found nobody."""
+    closed.update(removed_at=None, removal_note="")
+    record_removals(row, because=f"late:{uuid7()}")
 
 
-def _seats(row: License) -> Any:
+def _seats(row: License) -> QuerySet[LicenseSeat]:
     return LicenseSeat.objects.for_project(row.project_id).filter(license=row)

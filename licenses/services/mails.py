@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common import clock
+from common.ids import uuid7
 from licenses.models import License, LicenseState
 from licenses.services.access_tokens import access_link, mint_access_token
 from notifications.models import OutboxRow
@@ -33,15 +34,32 @@ def mail_buyer(row: License, template: str, *, key: str, cause: str = "", skippe
         mode=row.mode,
         kind=LICENSE_MAIL,
         effect_key=f"mail:{template}:{row.pk}:{key}",
-        payload={"template": template, "to": row.email or None, "license": str(row.pk), "context": {}},
+        payload=_payload(row, template),
         end_user_id=row.end_user_id,
         cause=cause,
         skipped_because=skipped_because,
     )
 
 
+def mail_again(row: License, *, cause: str) -> str:
+    """Record a mail that somebody asks for, and return its name as things stand: what is sent is what fits then."""
+    template = mail_of_state(row)
+    record_effect(
+        project_id=row.project_id,
+        mode=row.mode,
+        kind=LICENSE_MAIL,
+        effect_key=f"mail:{template}:{row.pk}:again:{uuid7()}",
+        payload=_payload(row, template) | {"asked_for": True},
+        end_user_id=row.end_user_id,
+        cause=cause,
+    )
+    return template
+
+
 def mail_of_state(row: License) -> str:
-    """Name the mail that fits where a licence stands."""
+    """Name the mail that fits where a licence stands: the welcome wherever something else than an open invitation is next."""
+    if row.state == LicenseState.INVITED and row.invitation_ended_as:
+        return WELCOME
     return {LicenseState.INVITED: INVITED, LicenseState.ACTIVE: GRANTED}.get(row.state, WELCOME)
 
 
@@ -50,6 +68,10 @@ def send_license_mail(row: OutboxRow) -> Mapping[str, Any]:
     found = License.objects.for_project(row.project_id).select_related("product")
     holder = found.filter(pk=row.payload.get("license")).first()
     template = str(row.payload.get("template") or "")
+    if holder is not None and row.payload.get("asked_for"):
+        template = mail_of_state(holder)
+        # In memory too, so that the stamp is that of the mail which is sent.
+        row.payload = {**row.payload, "template": template}
     if holder is None or holder.state not in WORTH_SENDING.get(template, ()):
         raise EffectSkipped(OVERTAKEN)
     token = mint_access_token(project_id=holder.project_id, license_id=holder.pk)
@@ -73,6 +95,10 @@ def stamp_license_mail(row: OutboxRow) -> None:
     if stamp:
         rows = License.objects.for_project(row.project_id).filter(pk=row.payload.get("license"))
         rows.filter(**{f"{stamp}__isnull": True}).update(**{stamp: clock.now()})
+
+
+def _payload(row: License, template: str) -> dict[str, Any]:
+    return {"template": template, "to": row.email or None, "license": str(row.pk), "context": {}}
 
 
 def _columns(row: OutboxRow) -> dict[str, Any]:

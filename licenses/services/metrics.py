@@ -9,12 +9,17 @@ from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Q,
 
 from common import clock
 from licenses.models import License, LicenseState
-from licenses.models.licenses import STUCK_INVITED_AFTER, STUCK_PENDING_AFTER
+from licenses.models.licenses import STUCK_INVITED_AFTER, STUCK_PENDING_AFTER, STUCK_SUBMITTED_AFTER
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
 from projects.models import Project
 
 STUCK_AT_ONCE = 500
+WAITS_FOR = {
+    LicenseState.PENDING: "no username was given",
+    LicenseState.USERNAME_SUBMITTED: "the invitation could not be sent",
+    LicenseState.INVITED: "the invitation was not accepted",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class LicenseMetrics:
     accepted: int
     accept_seconds: float | None
     stuck_pending: int
+    stuck_submitted: int
     stuck_invited: int
 
     @property
@@ -57,6 +63,10 @@ def license_metrics(
         accepted_ever=Count("pk", filter=accepted),
         took=Avg(took, filter=accepted),
         slow_pending=Count("pk", filter=Q(state=LicenseState.PENDING, purchased_at__lt=now - STUCK_PENDING_AFTER)),
+        slow_submitted=Count(
+            "pk",
+            filter=Q(state=LicenseState.USERNAME_SUBMITTED, username_submitted_at__lt=now - STUCK_SUBMITTED_AFTER),
+        ),
         slow_invited=Count("pk", filter=Q(state=LicenseState.INVITED, first_invited_at__lt=now - STUCK_INVITED_AFTER)),
     )
     took_time: dt.timedelta | None = found["took"]
@@ -68,6 +78,7 @@ def license_metrics(
         accepted=found["accepted_ever"],
         accept_seconds=took_time.total_seconds() if took_time is not None else None,
         stuck_pending=found["slow_pending"],
+        stuck_submitted=found["slow_submitted"],
         stuck_invited=found["slow_invited"],
     )
 
@@ -84,14 +95,13 @@ def put_stuck_before_staff() -> int:
         cause_key = f"license_stuck:{row.pk}:{row.state}"
         if cause_key in seen:
             continue
-        what = "no username was given" if row.state == LicenseState.PENDING else "the invitation was not accepted"
         with transaction.atomic():
             opened += open_review_item(
                 project_id=row.project_id,
                 mode=row.mode,
                 kind=ReviewItem.Kind.STUCK_LICENSE,
                 cause_key=cause_key,
-                title=f"Licence of {row.product.name}: {what}",
+                title=f"Licence of {row.product.name}: {WAITS_FOR[LicenseState(row.state)]}",
                 subject=str(row.pk),
                 end_user_id=row.end_user_id,
                 details={"email": row.email, "github_username": row.username, "status": row.state},

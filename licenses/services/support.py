@@ -3,9 +3,8 @@
 from django.db import transaction
 
 from accounts.models import User
-from common.ids import uuid7
 from licenses.models import License, LicenseState
-from licenses.services.mails import mail_buyer, mail_of_state
+from licenses.services.mails import mail_again
 from licenses.services.revoking import checked_reason
 from licenses.services.states import LicenseRevoked, lock_license
 from licenses.services.usernames import invite_again, submit_username
@@ -19,8 +18,7 @@ def resend_mail(*, row: License, reason: str, actor: User) -> str:
         held = lock_license(project_id=row.project_id, license_id=row.pk)
         if held.state == LicenseState.REVOKED:
             raise LicenseRevoked()
-        template = mail_of_state(held)
-        mail_buyer(held, template, key=f"again:{uuid7()}", cause=f"staff:{actor.email}")
+        template = mail_again(held, cause=f"staff:{actor.email}")
         _log(held, "license.resend_mail", reason, actor, mail=template)
     return template
 
@@ -31,7 +29,8 @@ def resend_link(*, row: License) -> bool:
         held = lock_license(project_id=row.project_id, license_id=row.pk)
         if held.state == LicenseState.REVOKED:
             return False
-        return mail_buyer(held, mail_of_state(held), key=f"again:{uuid7()}", cause="buyer")
+        mail_again(held, cause="buyer")
+        return True
 
 
 def change_username(*, row: License, username: str, reason: str, actor: User) -> License:
@@ -51,7 +50,10 @@ def change_username(*, row: License, username: str, reason: str, actor: User) ->
 
 
 def invite_by_staff(*, row: License, reason: str, actor: User) -> License:
-    """Have the same person invited again. Raises: FieldError (422), LicenseRevoked, LicenseMoved (409)."""
+    """Have the same person invited again; whoever is still in keeps what they have.
+
+    Raises: FieldError (422), LicenseRevoked, LicenseMoved (409).
+    """
     reason = checked_reason(reason)
     with transaction.atomic():
         moved = invite_again(project_id=row.project_id, license_id=row.pk, by=f"staff:{actor.email}")

@@ -11,12 +11,14 @@ from django.db import transaction
 
 from common import clock
 from common.errors import Conflict, FieldError
+from common.ids import uuid7
 from licenses.models import License, LicenseState
 from licenses.services.github import clean_username
+from licenses.services.progress import GITHUB_INVITE, check_key, invitation_key, is_under_way
 from licenses.services.states import BUYER, LicenseMoved, LicenseRevoked, lock_license, move_license
+from notifications.models import OutboxRow
 from notifications.services.outbox import record_effect
 
-GITHUB_INVITE = "github_invite"
 FIELD = "github_username"
 
 
@@ -37,7 +39,7 @@ def submit_username(
     revision: int | None = None,
     by: str = BUYER,
 ) -> License:
-    """Take a username and have it invited; the same one again changes nothing.
+    """Take a username and have it invited; the same one again changes nothing while GitHub is being asked or has taken it.
 
     Another one is taken only when it `replaces` what was given, as it was at `revision` when that is named.
     Raises: FieldError (422), LicenseNotFound (404), LicenseRevoked, UsernameGiven (409).
@@ -52,7 +54,11 @@ def submit_username(
         if row.state == LicenseState.REVOKED:
             raise LicenseRevoked()
         if row.state != LicenseState.PENDING:
-            if row.username.casefold() == name.casefold() and not row.invitation_ended_as:
+            is_same = row.username.casefold() == name.casefold()
+            if is_same and row.state == LicenseState.USERNAME_SUBMITTED and not is_under_way(row):
+                # It came to nothing, and nobody would ask any more.
+                return have_invited(row, by=by)
+            if is_same and not row.invitation_ended_as:
                 return row
             if not replaces or (revision is not None and revision != row.revision):
                 raise UsernameGiven(_taken(row), extra={FIELD: row.username})
@@ -62,22 +68,33 @@ def submit_username(
 def invite_again(
     *, project_id: uuid.UUID, license_id: uuid.UUID, revision: int | None = None, by: str = BUYER
 ) -> License:
-    """Have the same person invited once more, after the invitation expired or was declined.
+    """Have the same person invited once more, after the invitation expired, was declined, or could not be sent.
 
-    Pressing twice invites once. Raises: LicenseNotFound (404), LicenseRevoked, LicenseMoved (409).
+    Somebody who has access keeps it: GitHub is asked whether they are still in, and only who is not is invited. Pressing twice
+    invites once. Raises: LicenseNotFound (404), LicenseRevoked, LicenseMoved (409).
     """
     with transaction.atomic():
         row = lock_license(project_id=project_id, license_id=license_id)
         if row.state == LicenseState.REVOKED:
             raise LicenseRevoked()
-        if row.state == LicenseState.USERNAME_SUBMITTED or (revision is not None and revision != row.revision):
+        if revision is not None and revision != row.revision:
             # It was asked for just now.
             return row
+        if row.state == LicenseState.USERNAME_SUBMITTED:
+            return row if is_under_way(row) else have_invited(row, by=by)
         if row.state == LicenseState.PENDING or not row.username:
             raise LicenseMoved()
         if by == BUYER and not row.invitation_ended_as:
             raise LicenseMoved("The invitation is still open. Accept it at GitHub.")
-        return _take(row, row.username, by=by, github_user_id=row.github_user_id)
+        if row.state == LicenseState.ACTIVE:
+            _record_check(row, cause=by)
+            return row
+        return have_invited(row, by=by)
+
+
+def have_invited(row: License, *, by: str) -> License:
+    """Have whoever a licence is for invited anew. Call with its row held."""
+    return _take(row, row.username, by=by, github_user_id=row.github_user_id)
 
 
 def _take(row: License, name: str, *, by: str, **kept: Any) -> License:
@@ -96,8 +113,24 @@ def record_invitation(row: License, *, cause: str) -> None:
         project_id=row.project_id,
         mode=row.mode,
         kind=GITHUB_INVITE,
-        effect_key=f"github:invite:{row.pk}:{row.revision}",
+        effect_key=invitation_key(row),
         payload={"license": str(row.pk), "revision": row.revision},
+        end_user_id=row.end_user_id,
+        cause=cause,
+    )
+
+
+def _record_check(row: License, *, cause: str) -> None:
+    """Record that GitHub is to be asked whether somebody is still in, unless that is under way."""
+    rows = OutboxRow.objects.for_project(row.project_id).filter(mode=row.mode, effect_key__startswith=check_key(row))
+    if rows.unfinished().exists():
+        return
+    record_effect(
+        project_id=row.project_id,
+        mode=row.mode,
+        kind=GITHUB_INVITE,
+        effect_key=f"{check_key(row)}{uuid7()}",
+        payload={"license": str(row.pk), "revision": row.revision, "check": True},
         end_user_id=row.end_user_id,
         cause=cause,
     )

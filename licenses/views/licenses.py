@@ -99,6 +99,7 @@ class LicenseMetricsView(APIView):
                 "conversion": found.conversion,
                 "average_accept_seconds": found.accept_seconds,
                 "stuck_pending": found.stuck_pending,
+                "stuck_submitted": found.stuck_submitted,
                 "stuck_invited": found.stuck_invited,
             }
         )

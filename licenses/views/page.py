@@ -28,6 +28,7 @@ from licenses.services.access import Access, find_access, find_license
 from licenses.services.access_tokens import AccessExpired, AccessRefused, read_access_token
 from licenses.services.keys import make_key
 from licenses.services.polling import check_soon
+from licenses.services.progress import Progress
 from licenses.services.states import LicenseNotFound
 from licenses.services.support import resend_link
 from licenses.services.usernames import invite_again, submit_username
@@ -51,6 +52,8 @@ STEP_NUMBER = {
     LicenseState.PENDING: 1,
     LicenseState.USERNAME_SUBMITTED: 2,
     LicenseState.INVITED: 2,
+    Progress.SELLER: 2,
+    Progress.FAILED: 2,
     "invitation_ended": 2,
     LicenseState.ACTIVE: 3,
 }
@@ -200,12 +203,6 @@ class LicensePage(View):
 
 
 def _access_page(request: HttpRequest, access: Access, token: str, *, status: int = 200, **more: Any) -> HttpResponse:
-    settled = not access.is_waiting or more.get("changing") or more.get("license_key") or more.get("problem")
-    refresh = 0 if settled else REFRESH_SECONDS
-    if more.get("note"):
-        refresh = REFRESH_SECONDS
-    elif access.holder is not None and access.holder.delayed_until is not None:
-        refresh = SLOW_REFRESH_SECONDS
     return _page(
         request,
         access.step,
@@ -213,10 +210,21 @@ def _access_page(request: HttpRequest, access: Access, token: str, *, status: in
         access=access,
         token=token,
         number=STEP_NUMBER.get(access.step, 0),
-        refresh=refresh,
+        refresh=_refresh_seconds(access, more),
         address=f"{reverse('license-page')}?{urlencode({'session': access.session_id, 'token': token})}",
         **more,
     )
+
+
+def _refresh_seconds(access: Access, more: dict[str, Any]) -> int:
+    """Say when the page looks again by itself; 0 = not at all, as long as there is something to read or to fill in."""
+    if more.get("changing") or more.get("license_key") or more.get("problem"):
+        return 0
+    if more.get("note"):
+        return REFRESH_SECONDS
+    if access.is_held_up:
+        return SLOW_REFRESH_SECONDS
+    return REFRESH_SECONDS if access.is_waiting else 0
 
 
 def _page(
