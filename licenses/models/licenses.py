@@ -250,6 +250,9 @@ class LicenseSeat(models.Model):
     asked_at = models.DateTimeField(db_default=Now())
     # When GitHub is asked next whether the invitation was accepted.
     next_check_at = models.DateTimeField(null=True, blank=True)
+    # When the buyer last asked for that, and when the round began whose answer was that it is not accepted yet.
+    check_asked_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)
     # When both of GitHub's answers said that they are out, or that nothing was to be removed.
     removed_at = models.DateTimeField(null=True, blank=True)
     removal_note = models.CharField(max_length=255, blank=True, default="")
