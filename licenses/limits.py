@@ -12,6 +12,7 @@ USERNAMES_PER_ADDRESS = RateLimit("license-username-address", amount=30, seconds
 USERNAMES_PER_LICENSE = RateLimit("license-username-license", amount=10, seconds=3600)
 CHECKS_PER_LICENSE = RateLimit("license-check-license", amount=12, seconds=60)
 LINKS_PER_LICENSE = RateLimit("license-link-license", amount=3, seconds=3600)
+LINKS_PER_ADDRESS = RateLimit("license-link-address", amount=10, seconds=3600)
 KEYS_PER_LICENSE = RateLimit("license-key-license", amount=10, seconds=3600)
 KEY_CALLS_PER_ADDRESS = RateLimit("license-key-address", amount=120, seconds=60)
 CHECKOUTS_PER_ADDRESS = RateLimit("license-checkout-address", amount=20, seconds=300)

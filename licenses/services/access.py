@@ -4,6 +4,7 @@ Invariants: a session's id that is not the licence's own shows nothing; reposito
 granted; no answer holds a token or a key.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from licenses.services.progress import Progress, progress_of
 from licenses.services.purchases import find_purchase
 from licenses.services.shapes import render_license, utc_text
 from licenses.services.states import LicenseNotFound
+from projects.models import Project
 from projects.principals import LicenseHolderPrincipal
 
 GITHUB_API, GITHUB_WEB = "https://api.github.com", "https://github.com"
@@ -22,6 +24,7 @@ ENTERPRISE_PATH = "/api/v3"
 # Before there is a licence: how its checkout stands.
 UNPAID, PROCESSING, NOT_PAID = "unpaid", "processing", "not_paid"
 ENDED = "invitation_ended"
+_SESSION = re.compile(r"[A-Za-z0-9_]{1,255}")
 CHECKOUT_STATES = {"complete": PROCESSING, "expired": NOT_PAID, "failed": NOT_PAID}
 
 
@@ -47,6 +50,11 @@ class Access:
         if self.step in (UNPAID, PROCESSING):
             return True
         return bool(self.holder and self.step == LicenseState.USERNAME_SUBMITTED)
+
+    @property
+    def is_found(self) -> bool:
+        """Say whether GitHub knows whom the licence is for, so that a mail tells what comes next."""
+        return bool(self.holder and self.holder.github_user_id is not None)
 
     @property
     def is_held_up(self) -> bool:
@@ -122,6 +130,16 @@ def find_license(principal: LicenseHolderPrincipal) -> License | None:
     """Return the licence of a link; None before it is paid."""
     rows = License.objects.for_project(principal.project).select_related("product", "end_user")
     return rows.filter(pk=principal.license_id).first()
+
+
+def find_unlinked(session_id: str) -> License | None:
+    """Return the licence of a checkout's session, to mail its link to its buyer and for nothing else."""
+    if not _SESSION.fullmatch(session_id):
+        return None
+    projects = Project.objects.existing().filter(is_active=True)
+    # Sessions of two Stripe accounts could be named alike; then it is nobody's.
+    found = list(License.objects.filter(stripe_session_id=session_id, project__in=projects)[:2])
+    return found[0] if len(found) == 1 else None
 
 
 def require_license(principal: LicenseHolderPrincipal) -> License:

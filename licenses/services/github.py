@@ -72,6 +72,7 @@ GITHUB_CONNECTION = "github_connection"
 INVITATION_LIFE = dt.timedelta(days=7)
 # Looser than what GitHub gives out today: some old names end in a hyphen, those of managed users hold an underscore.
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}")
+_PROFILE = re.compile(r"(?:https?://)?(?:www\.)?github\.com/@?([^/?#]+)/?", re.IGNORECASE)
 _EXPIRED = re.compile(r"expired", re.IGNORECASE)
 
 
@@ -100,8 +101,13 @@ class Standing:
 
 
 def clean_username(text: str) -> str | None:
-    """Return a GitHub user name as somebody typed it, without spaces around and a leading @; None for what cannot be one."""
-    name = text.strip().removeprefix("@")
+    """Return a GitHub user name as somebody typed it: bare, with a leading @, or as the address of their profile.
+
+    None for what cannot be one.
+    """
+    typed = text.strip()
+    profile = _PROFILE.fullmatch(typed)
+    name = profile[1] if profile else typed.removeprefix("@")
     return name if _USERNAME.fullmatch(name) else None
 
 

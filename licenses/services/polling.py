@@ -10,9 +10,10 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from common import clock
 from licenses.models import License, LicenseSeat, LicenseState
@@ -25,14 +26,25 @@ CLAIMED_AT_ONCE = 500
 CLAIM = dt.timedelta(minutes=5)
 # How soon an invitation is asked about again, by its age: most are accepted at once or on the next day.
 PACE = (
-    (dt.timedelta(hours=1), dt.timedelta(minutes=1)),
+    # Less than a minute: rounds come each half minute, and what is due a moment after one waits for the next.
+    (dt.timedelta(hours=1), dt.timedelta(seconds=55)),
     (dt.timedelta(days=1), dt.timedelta(minutes=10)),
     (dt.timedelta(days=365), dt.timedelta(hours=1)),
 )
 # So many odd answers in one round are GitHub's trouble, and not that of single accounts.
 ODD_ANSWERS_MAX = 3
-ASK_AGAIN = dt.timedelta(seconds=10)
+# How soon a buyer may have GitHub asked again, and how long an answer is expected within seconds.
+ASK_AGAIN = dt.timedelta(seconds=5)
+ANSWERS_WITHIN = dt.timedelta(minutes=1)
 Ended = License.InvitationEnd
+
+
+@dataclass(frozen=True)
+class Check:
+    """A buyer's asking: when GitHub was asked that said "not yet", or that it has said nothing so far."""
+
+    answered_at: dt.datetime | None = None
+    is_slow: bool = False
 
 
 def poll_invitations() -> int:
@@ -64,11 +76,27 @@ def poll_invitations() -> int:
 
 
 def check_soon(holder: License) -> bool:
-    """Have a licence's invitation asked about in the next round; False when that is under way, or nothing is to be asked."""
+    """Have a licence's invitation asked about now; False when that was asked for just now, or nothing is to be asked.
+
+    Also when it is due by itself: whoever says that they have accepted does not wait for the next round.
+    """
     if holder.state != LicenseState.INVITED or holder.invitation_ended_as:
         return False
-    rows = LicenseSeat.objects.for_project(holder.project_id).filter(license=holder, revision=holder.revision)
-    return bool(rows.filter(next_check_at__gt=clock.now() + ASK_AGAIN).update(next_check_at=clock.now()))
+    now = clock.now()
+    rows = _current_seat(holder).filter(next_check_at__isnull=False)
+    rows = rows.filter(Q(check_asked_at__isnull=True) | Q(check_asked_at__lte=now - ASK_AGAIN))
+    return bool(rows.update(next_check_at=now, check_asked_at=now))
+
+
+def check_of(holder: License) -> Check | None:
+    """Say what came of the buyer's last asking whether an invitation was accepted; None when they have not asked."""
+    seat = _current_seat(holder).filter(next_check_at__isnull=False, check_asked_at__isnull=False).first()
+    if holder.state != LicenseState.INVITED or holder.invitation_ended_as or seat is None:
+        return None
+    asked_at, answered_at = seat.check_asked_at, seat.checked_at
+    if asked_at is not None and answered_at is not None and answered_at >= asked_at:
+        return Check(answered_at=answered_at)
+    return Check(is_slow=asked_at is not None and asked_at <= clock.now() - ANSWERS_WITHIN)
 
 
 def _claim() -> Sequence[LicenseSeat]:
@@ -87,7 +115,14 @@ def _claim() -> Sequence[LicenseSeat]:
             .order_by("next_check_at")[:CLAIMED_AT_ONCE]
         )
         LicenseSeat.objects.filter(pk__in=[row.pk for row in rows]).update(next_check_at=now + CLAIM)
+    for row in rows:
+        # In memory, until GitHub has answered: what it is asked from now on is an answer to whoever asked before.
+        row.checked_at = now
     return rows
+
+
+def _current_seat(holder: License) -> QuerySet[LicenseSeat]:
+    return LicenseSeat.objects.for_project(holder.project_id).filter(license=holder, revision=holder.revision)
 
 
 def _ask(github: GitHub, seats: Sequence[LicenseSeat], pending: set[str]) -> int:
@@ -137,4 +172,8 @@ def _wait(seat: LicenseSeat) -> None:
     age = now - (seat.license.invited_at or now)
     pause = next(pause for until, pause in PACE if age < until or until == PACE[-1][0])
     rows = LicenseSeat.objects.for_project(seat.project_id).filter(pk=seat.pk, next_check_at__isnull=False)
-    rows.update(next_check_at=now + pause)
+    # Who has asked since this round began is asked about anew.
+    asked_since = When(check_asked_at__gt=seat.checked_at, then=F("next_check_at"))
+    rows.update(
+        checked_at=seat.checked_at, next_check_at=Case(asked_since, default=Value((seat.checked_at or now) + pause))
+    )

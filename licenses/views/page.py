@@ -24,14 +24,15 @@ from licenses import limits
 from licenses.authentication import principal_of
 from licenses.models import License, LicenseState
 from licenses.nudge import nudge_outbox, nudge_poller
-from licenses.services.access import Access, find_access, find_license
+from licenses.services.access import Access, find_access, find_license, find_unlinked
 from licenses.services.access_tokens import AccessExpired, AccessRefused, read_access_token
+from licenses.services.github import clean_username
 from licenses.services.keys import make_key
-from licenses.services.polling import check_soon
+from licenses.services.polling import Check, check_of, check_soon
 from licenses.services.progress import Progress
 from licenses.services.states import LicenseNotFound
 from licenses.services.support import resend_link
-from licenses.services.usernames import invite_again, submit_username
+from licenses.services.usernames import UsernameGiven, invite_again, submit_username
 from projects.principals import LicenseHolderPrincipal
 
 POLICY = (
@@ -43,11 +44,7 @@ HEADERS = {
     "X-Robots-Tag": "noindex",
 }
 REFRESH_SECONDS, SLOW_REFRESH_SECONDS = 4, 20
-# What is said after a form, by the word in the address.
-NOTES = {
-    "checking": "GitHub is being asked. This page shows the answer in a moment.",
-    "sent": "If the link was once yours, a new one is on its way to the address that the licence was bought with.",
-}
+SENT = "If the link was once yours, a new one is on its way to the address that the licence was bought with."
 STEP_NUMBER = {
     LicenseState.PENDING: 1,
     LicenseState.USERNAME_SUBMITTED: 2,
@@ -83,7 +80,7 @@ class LicensePage(View):
         try:
             limits.count_by_address(limits.PAGES_PER_ADDRESS, request)
             if not token:
-                return _page(request, "start", status=200 if not session_id else 401)
+                return self._unlinked(request, session_id)
             principal = principal_of(read_access_token(token))
             count_call(limits.PAGES_PER_LICENSE, str(principal.license_id))
             return answer(request, principal, token, session_id)
@@ -100,8 +97,7 @@ class LicensePage(View):
         self, request: HttpRequest, principal: LicenseHolderPrincipal, token: str, session_id: str, **more: Any
     ) -> HttpResponse:
         access = find_access(principal=principal, session_id=session_id)
-        note = NOTES.get(request.GET.get("note", ""), "")
-        return _access_page(request, access, token, note=note, **more)
+        return _access_page(request, access, token, **more)
 
     def _act(
         self, request: HttpRequest, principal: LicenseHolderPrincipal, token: str, session_id: str
@@ -121,24 +117,41 @@ class LicensePage(View):
             return self._refused(request, principal, token, session_id, error)
         if shown:
             return self._show(request, principal, token, session_id, **shown)
-        note = {"note": "checking"} if request.POST.get("action") == "check" else {}
-        query = urlencode({"session": session_id, "token": token, **note})
-        return HttpResponseRedirect(f"{reverse('license-page')}?{query}", status=303)
+        return HttpResponseRedirect(_address(session_id, token), status=303)
 
     def _refused(
         self, request: HttpRequest, principal: LicenseHolderPrincipal, token: str, session_id: str, error: ApiError
     ) -> HttpResponse:
         problem = error.errors[0]["msg"] if isinstance(error, FieldError) else error.detail
+        given, changing = request.POST.get("github_username", "")[:100], request.POST.get("replace") == "yes"
         return self._show(
             request,
             principal,
             token,
             session_id,
             problem=problem,
-            given=request.POST.get("github_username", "")[:100],
+            given=given,
+            # Whose other tab was faster may still mean this one.
+            instead=clean_username(given) if isinstance(error, UsernameGiven) and not changing else None,
             status=error.status_code,
-            changing=request.POST.get("replace") == "yes",
+            changing=changing,
         )
+
+    def _unlinked(self, request: HttpRequest, session_id: str) -> HttpResponse:
+        """Say where the link is found; whoever knows a checkout's session may have one mailed to its buyer, and learns nothing."""
+        asked = request.method == "POST" and request.POST.get("action") == "link"
+        note = ""
+        if asked and session_id:
+            limits.count_by_address(limits.LINKS_PER_ADDRESS, request)
+            # Counted whether there is a licence or not, so that being refused tells nothing either.
+            count_call(limits.LINKS_PER_LICENSE, session_id[:255])
+            row = find_unlinked(session_id)
+            if row is not None and resend_link(row=row):
+                nudge_outbox()
+            note = "If a licence belongs to this address, a new link is on its way to whoever bought it."
+        status = 401 if session_id and not asked else 200
+        address = _address(session_id, "")
+        return _page(request, "start", status=status, session_id=session_id, note=note, address=address)
 
     def _expired(self, request: HttpRequest, token: str, error: AccessExpired) -> HttpResponse:
         """Offer a new link by mail: only to the address that the licence was bought with."""
@@ -153,8 +166,9 @@ class LicensePage(View):
             row = find_license(principal)
             if row is not None and resend_link(row=row):
                 nudge_outbox()
-            return _page(request, "expired", status=200, token=token, note=NOTES["sent"])
-        return _page(request, "expired", status=401, token=token)
+            return _page(request, "expired", status=200, token=token, note=SENT)
+        session_id = (request.POST if request.method == "POST" else request.GET).get("session", "")
+        return _page(request, "expired", status=401, token=token, address=_address(session_id, token))
 
     # What the forms do. What they return is shown at once; nothing means another GET.
 
@@ -203,6 +217,7 @@ class LicensePage(View):
 
 
 def _access_page(request: HttpRequest, access: Access, token: str, *, status: int = 200, **more: Any) -> HttpResponse:
+    check = check_of(access.holder) if access.holder and access.step == LicenseState.INVITED else None
     return _page(
         request,
         access.step,
@@ -210,18 +225,26 @@ def _access_page(request: HttpRequest, access: Access, token: str, *, status: in
         access=access,
         token=token,
         number=STEP_NUMBER.get(access.step, 0),
-        refresh=_refresh_seconds(access, more),
-        address=f"{reverse('license-page')}?{urlencode({'session': access.session_id, 'token': token})}",
+        check=check,
+        refresh=_refresh_seconds(access, check, more),
+        address=_address(access.session_id, token),
         **more,
     )
 
 
-def _refresh_seconds(access: Access, more: dict[str, Any]) -> int:
+def _address(session_id: str, token: str) -> str:
+    """Write the page's own address: forms are sent there, so that it is still whole after a refusal."""
+    query = urlencode({name: value for name, value in (("session", session_id), ("token", token)) if value})
+    return f"{reverse('license-page')}?{query}" if query else reverse("license-page")
+
+
+def _refresh_seconds(access: Access, check: Check | None, more: dict[str, Any]) -> int:
     """Say when the page looks again by itself; 0 = not at all, as long as there is something to read or to fill in."""
     if more.get("changing") or more.get("license_key") or more.get("problem"):
         return 0
-    if more.get("note"):
-        return REFRESH_SECONDS
+    if access.step == LicenseState.INVITED:
+        is_asked = check is not None and check.answered_at is None and not check.is_slow
+        return REFRESH_SECONDS if is_asked else SLOW_REFRESH_SECONDS
     if access.is_held_up:
         return SLOW_REFRESH_SECONDS
     return REFRESH_SECONDS if access.is_waiting else 0
