@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import CharField, Exists, F, OuterRef, Q, QuerySet, Value, Window
+from django.db.models.functions import Cast, Concat, RowNumber
 
 from common import clock
 from common.modes import LIVE
@@ -23,8 +24,9 @@ from moderation.services.review import open_review_item
 from notifications.models import OutboxRow
 from notifications.services.outbox import EffectSkipped, record_effect
 
-GITHUB_REMOVE = "github_remove"
+GITHUB_REMOVE, EFFECT_KEY = "github_remove", "github:remove:"
 STILL_ENTITLED = "Another licence lets this user in."
+WAS_IN_TEAM = "The user was in the team before any licence and stays."
 OWNER_STAYS = "The user owns the organisation and stays."
 GONE_FROM_GITHUB = "GitHub has no such user any more."
 SWEPT_AT_ONCE = 200
@@ -55,6 +57,9 @@ def remove_member(row: OutboxRow) -> Mapping[str, Any]:
     seat = LicenseSeat.objects.for_project(row.project_id).filter(pk=row.payload.get("seat")).first()
     if seat is None or seat.removed_at is not None or not unwanted_seats().filter(pk=seat.pk).exists():
         raise EffectSkipped("Nobody is to be removed any more.")
+    if seat.was_in_team:
+        _close(seat, WAS_IN_TEAM)
+        raise EffectSkipped(WAS_IN_TEAM)
     others = dict(_entitling(seat).values_list("pk", "team_slug"))
     if seat.team_slug in others.values():
         _close(seat, STILL_ENTITLED)
@@ -68,7 +73,9 @@ def remove_member(row: OutboxRow) -> Mapping[str, Any]:
         try:
             # Logins change, and a name that was given up can be a stranger's today.
             login = github.user_by_id(seat.github_user_id).login
-            github.revoke(login, leave_organization=not others and not seat.was_member)
+            # By an invitation that came to nothing nobody became a member: whoever is one was let in by somebody else.
+            is_ours = not seat.was_member and seat.outcome != LicenseSeat.Outcome.ENDED
+            github.revoke(login, leave_organization=is_ours and not others)
         except NotFound:
             note = GONE_FROM_GITHUB
         except OwnerKept:
@@ -81,14 +88,22 @@ def remove_member(row: OutboxRow) -> Mapping[str, Any]:
 
 
 def sweep_unwanted_seats() -> int:
-    """Record removals that nobody recorded, such as after a crash between an invitation and its note; returns how many."""
-    found = list(unwanted_seats().order_by("created_at")[:SWEPT_AT_ONCE])
+    """Record removals that nobody recorded, such as after a crash between an invitation and its note; returns how many.
+
+    Of each project's the oldest come first, so that many of one project hide nobody else's.
+    """
+    because = f"sweep:{clock.now():%Y%m%d}"
+    removals = OutboxRow.objects.filter(project=OuterRef("project"), mode=OuterRef("mode"), kind=GITHUB_REMOVE)
+    of_seat = Concat(Value(EFFECT_KEY), Cast(OuterRef("pk"), CharField()), Value(":"))
+    waits = removals.unfinished().filter(effect_key__startswith=of_seat)
+    # What was asked for today and came to nothing has its turn tomorrow.
+    tried = removals.filter(effect_key=Concat(of_seat, Value(because)))
+    place = Window(RowNumber(), partition_by=["project"], order_by=["created_at", "pk"])
+    lost = unwanted_seats().filter(~Exists(waits), ~Exists(tried))
     recorded = 0
-    for seat in found:
+    for seat in lost.alias(place=place).order_by("place", "created_at")[:SWEPT_AT_ONCE]:
         with transaction.atomic():
-            pending = OutboxRow.objects.for_project(seat.project_id).unfinished().filter(kind=GITHUB_REMOVE)
-            if not pending.filter(payload__seat=str(seat.pk)).exists():
-                recorded += _record(seat, f"sweep:{clock.now():%Y%m%d}")
+            recorded += _record(seat, because)
     return recorded
 
 
@@ -97,7 +112,7 @@ def _record(seat: LicenseSeat, because: str) -> bool:
         project_id=seat.project_id,
         mode=seat.mode,
         kind=GITHUB_REMOVE,
-        effect_key=f"github:remove:{seat.pk}:{because}",
+        effect_key=f"{EFFECT_KEY}{seat.pk}:{because}",
         payload={"seat": str(seat.pk), "login": seat.login},
         cause=because,
     )

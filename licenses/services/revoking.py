@@ -1,9 +1,11 @@
 """Takes licences back, and gives them back: by a refund or dispute, or by staff.
 
-Invariant: what a bank decided is undone only by the bank's own change of mind; what staff decided only by staff.
+Invariant: what a bank decided is undone by the bank's own change of mind or by staff; what staff decided only by staff, so that
+a licence which they gave back in spite of a refund is not taken by the same refund again.
 """
 
 import uuid
+from collections.abc import Sequence
 
 from django.db import connection, transaction
 
@@ -27,19 +29,23 @@ class AlreadyRevoked(Conflict):
     detail = "This licence was revoked already."
 
 
-def follow_money(*, project_id: uuid.UUID, license_id: uuid.UUID, because: str, by: str) -> bool:
-    """Bring a licence in line with its payment: `because` names the refund or dispute that took it, "" when none does.
+def follow_money(*, project_id: uuid.UUID, license_id: uuid.UUID, causes: Sequence[str], told: bool = True) -> bool:
+    """Bring a licence in line with its payment: `causes` are the refunds and disputes that take it, oldest first.
 
-    True when that changed it. Call in the transaction that writes the refund or dispute.
+    True when that changed it; `told` says whether the app hears of it. Call in the transaction that writes the refund or dispute.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("a licence follows its payment in the payment's transaction")
     row = lock_license(project_id=project_id, license_id=license_id)
+    if row.taken_by != list(causes):
+        row.taken_by = list(causes)
+        row.save(update_fields=["taken_by"])
+    because = next((cause for cause in causes if cause not in row.overruled), "")
     if because and row.state != LicenseState.REVOKED:
-        _take_back(row, because=because, by=by)
+        _take_back(row, because=because, by=f"stripe:{because}", told=told)
         return True
     if not because and row.state == LicenseState.REVOKED and row.revoked_because != STAFF:
-        _give_back(row, by=by)
+        _give_back(row, by=f"stripe:{row.payment_intent_id}", told=told)
         return True
     return False
 
@@ -57,12 +63,16 @@ def revoke_license(*, row: License, reason: str, actor: User) -> License:
 
 
 def restore_license(*, row: License, reason: str, actor: User) -> License:
-    """Give a revoked licence back for a reason. Raises: FieldError (422), LicenseMoved (409)."""
+    """Give a revoked licence back for a reason, whatever refund or dispute took it so far.
+
+    Raises: FieldError (422), LicenseMoved (409).
+    """
     reason = checked_reason(reason)
     with transaction.atomic():
         held = lock_license(project_id=row.project_id, license_id=row.pk)
         if held.state != LicenseState.REVOKED:
             raise LicenseMoved("This licence is not revoked.")
+        held.overruled = sorted({*held.overruled, *held.taken_by, held.revoked_because} - {STAFF})
         _give_back(held, by=f"staff:{actor.email}")
         _log(held, "license.restore", reason, actor)
     return held
@@ -76,19 +86,19 @@ def checked_reason(reason: str) -> str:
     return reason
 
 
-def _take_back(row: License, *, because: str, by: str) -> None:
+def _take_back(row: License, *, because: str, by: str, told: bool = True) -> None:
     at = clock.now()
-    move_license(row, "take_back", by=by, note=because, at=at, because=because)
+    move_license(row, "take_back", by=by, note=because, told=told, at=at, because=because)
     row.activations.all().delete()
     record_removals(row, because=f"revoked:{int(at.timestamp() * 1000)}")
 
 
-def _give_back(row: License, *, by: str) -> None:
+def _give_back(row: License, *, by: str, told: bool = True) -> None:
     """Give back what was there: a buyer whose username is known is invited again at once."""
     known, github_user_id = row.username, row.github_user_id
-    move_license(row, "give_back", by=by)
+    move_license(row, "give_back", by=by, told=told)
     if known and github_user_id is not None:
-        move_license(row, "take_username", by=by, note=known, username=known, at=clock.now())
+        move_license(row, "take_username", by=by, note=known, told=told, username=known, at=clock.now())
         row.github_user_id = github_user_id
         row.save(update_fields=["github_user_id"])
         record_invitation(row, cause=by)

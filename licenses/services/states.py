@@ -58,8 +58,8 @@ def lock_license(*, project_id: uuid.UUID, license_id: uuid.UUID) -> License:
     return found
 
 
-def move_license(row: License, change: str, *, by: str, note: str = "", **values: Any) -> License:
-    """Carry out one transition, save it, and write its history and event. Raises: LicenseMoved (409).
+def move_license(row: License, change: str, *, by: str, note: str = "", told: bool = True, **values: Any) -> License:
+    """Carry out one transition, save it, and write its history and, when the app is to be told, event. Raises: LicenseMoved (409).
 
     `values` are the transition's own.
     """
@@ -71,7 +71,7 @@ def move_license(row: License, change: str, *, by: str, note: str = "", **values
         row.save()
     except (TransitionNotAllowed, ConcurrentTransition):
         raise LicenseMoved() from None
-    note_change(row, change, before=before, by=by, note=note)
+    note_change(row, change, before=before, by=by, note=note, told=told)
     return row
 
 

@@ -13,6 +13,7 @@ from common import clock
 from common.errors import Conflict, FieldError
 from common.ids import uuid7
 from licenses.models import License, LicenseState
+from licenses.services.allowance import use_allowance
 from licenses.services.github import clean_username
 from licenses.services.progress import GITHUB_INVITE, check_key, invitation_key, is_under_way
 from licenses.services.states import BUYER, LicenseMoved, LicenseRevoked, lock_license, move_license
@@ -42,7 +43,7 @@ def submit_username(
     """Take a username and have it invited; the same one again changes nothing while GitHub is being asked or has taken it.
 
     Another one is taken only when it `replaces` what was given, as it was at `revision` when that is named.
-    Raises: FieldError (422), LicenseNotFound (404), LicenseRevoked, UsernameGiven (409).
+    Raises: FieldError (422), LicenseNotFound (404), LicenseRevoked, UsernameGiven (409), InvitationsUsedUp (429).
     """
     name = clean_username(username)
     if name is None:
@@ -71,7 +72,7 @@ def invite_again(
     """Have the same person invited once more, after the invitation expired, was declined, or could not be sent.
 
     Somebody who has access keeps it: GitHub is asked whether they are still in, and only who is not is invited. Pressing twice
-    invites once. Raises: LicenseNotFound (404), LicenseRevoked, LicenseMoved (409).
+    invites once. Raises: LicenseNotFound (404), LicenseRevoked, LicenseMoved (409), InvitationsUsedUp (429).
     """
     with transaction.atomic():
         row = lock_license(project_id=project_id, license_id=license_id)
@@ -98,6 +99,8 @@ def have_invited(row: License, *, by: str) -> License:
 
 
 def _take(row: License, name: str, *, by: str, **kept: Any) -> License:
+    if by == BUYER:
+        use_allowance(row)
     move_license(row, "take_username", by=by, note=name, username=name, at=clock.now())
     if kept.get("github_user_id"):
         # Whoever has the name today may be somebody else: the same person is invited again.

@@ -69,13 +69,14 @@ def derive_license_revocations(scope: Scope, payment_intent_ids: Collection[str]
         return
     rows = License.objects.for_project(scope.project_id).in_mode(scope.mode).filter(payment_intent_id__in=bought)
     for license_id, payment_intent_id in rows.values_list("pk", "payment_intent_id"):
-        cause = _taken_by(scope, payment_intent_id)
-        by = f"stripe:{cause}" if cause else f"stripe:{payment_intent_id}"
-        follow_money(project_id=scope.project_id, license_id=license_id, because=cause, by=by)
+        causes = _taken_by(scope, payment_intent_id)
+        # After a restore or an import the app was told long ago.
+        told = not all(scope.cause_of(one).without_effects for one in causes or [payment_intent_id])
+        follow_money(project_id=scope.project_id, license_id=license_id, causes=causes, told=told)
 
 
-def _taken_by(scope: Scope, payment_intent_id: str) -> str:
-    """Name the first refund or dispute that takes away what a payment bought; "" when none does."""
+def _taken_by(scope: Scope, payment_intent_id: str) -> list[str]:
+    """Name the refunds and disputes that take away what a payment bought, oldest first."""
     refunds = Refund.objects.for_project(scope.project_id).filter(
         mode=scope.mode, payment_intent_id=payment_intent_id, revokes_access=True, status__in=LIVE_REFUND_STATUSES
     )
@@ -84,7 +85,7 @@ def _taken_by(scope: Scope, payment_intent_id: str) -> str:
     )
     found = [*refunds.values_list("created_at", "stripe_refund_id")]
     found += disputes.values_list("created_at", "stripe_dispute_id")
-    return min(found)[1] if found else ""
+    return [stripe_id for _, stripe_id in sorted(found)]
 
 
 def _purchase_of(scope: Scope, session: StripeObject) -> LicensePurchase | None:

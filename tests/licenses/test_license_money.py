@@ -1,0 +1,79 @@
+"""What refunds do to a licence that staff gave back, and what the app hears of it after a restore."""
+
+import uuid
+
+from django.db import transaction
+
+from licenses.models import License
+from licenses.services.revoking import restore_license, revoke_license
+from notifications.models import OutboxRow
+from payments.models import Refund
+from payments.services.license_purchases import derive_license_revocations
+from payments.services.ownership import Cause, Scope
+from tests.cast import Developer
+from tests.licenses.licensing import Holder, LicenseShop
+
+
+def derive(holder: Holder, *, quietly: bool = False) -> str:
+    """Decide anew what refunds leave of a licence, as each reading of its payment does; give its state."""
+    row = holder.license
+    with transaction.atomic():
+        scope = Scope(row.project_id, row.mode, cause=Cause("reconcile", without_effects=quietly))
+        derive_license_revocations(scope, [row.payment_intent_id])
+    return holder.license.state
+
+
+def refund_of(holder: Holder) -> Refund:
+    rows = Refund.objects.for_project(holder.at.project).filter(payment_intent_id=holder.license.payment_intent_id)
+    return rows.order_by("created_at").latest("created_at")
+
+
+def told(holder: Holder) -> list[str]:
+    rows = OutboxRow.objects.for_project(holder.at.project).filter(kind="app_event", payload__type__startswith="lic")
+    return [row.payload["type"] for row in rows.order_by("created_at", "id")]
+
+
+def test_what_staff_give_back_the_same_refund_does_not_take_again(seller: LicenseShop, alice: Developer) -> None:
+    holder = seller.buy()
+    holder.refund()
+    first = refund_of(holder)
+    assert holder.license.state == "revoked" and holder.license.taken_by == [first.stripe_refund_id]
+    restore_license(row=holder.license, reason="A good customer", actor=alice.user)
+    assert [derive(holder), derive(holder)] == ["pending", "pending"]
+    assert [one.change for one in holder.license.changes.order_by("at", "id")] == ["issue", "take_back", "give_back"]
+    second = refund_of(holder)
+    second.pk, second.stripe_refund_id, second._state.adding = uuid.uuid4(), "re_second", True
+    second.save(force_insert=True)
+    assert derive(holder) == "revoked" and holder.license.revoked_because == "re_second"
+    restore_license(row=holder.license, reason="A very good customer", actor=alice.user)
+    assert derive(holder) == "pending"
+    assert holder.license.overruled == sorted([first.stripe_refund_id, "re_second"])
+
+
+def test_a_refund_that_came_while_staff_had_it_revoked_is_known_when_they_give_it_back(
+    seller: LicenseShop, alice: Developer
+) -> None:
+    holder = seller.buy()
+    revoke_license(row=holder.license, reason="Shared", actor=alice.user)
+    holder.refund()
+    assert (holder.license.state, holder.license.revoked_because) == ("revoked", "staff")
+    restore_license(row=holder.license, reason="It was not shared", actor=alice.user)
+    assert derive(holder) == "pending" and holder.license.overruled == [refund_of(holder).stripe_refund_id]
+
+
+def test_after_a_restore_the_app_is_not_told_again(seller: LicenseShop) -> None:
+    login, _ = seller.org.person()
+    holder = seller.buy().active(login)
+    holder.refund()
+    assert told(holder)[-1] == "license.revoked"
+    # As in the backup, from before the refund.
+    License.objects.for_project(seller.project).update(
+        state="active", revoked_at=None, revoked_by="", revoked_because="", taken_by=[]
+    )
+    before = told(holder)
+    assert derive(holder, quietly=True) == "revoked" and holder.license.taken_by
+    Refund.objects.for_project(seller.project).update(status="failed")
+    assert derive(holder, quietly=True) == "username_submitted"
+    assert told(holder) == before
+    Refund.objects.for_project(seller.project).update(status="succeeded")
+    assert derive(holder) == "revoked" and told(holder) == [*before, "license.revoked"]
