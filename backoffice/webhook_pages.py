@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet, Value
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -17,10 +17,18 @@ from notifications.event_types import EVENT_TYPES
 from notifications.models import WebhookDelivery, WebhookEndpoint
 from notifications.services.outbound import body_of, message_id_of
 from payments.admin.display import counted
+from projects.models import Role
 
 DELIVERY_COLORS = {"Pending": "warning", "Processing": "info", "Delivered": "success", "Failed": "danger"}
-ENDPOINT_COLORS = {"Works": "success", "Fails": "warning", "Disabled": "danger", "Not used yet": "default"}
+ENDPOINT_COLORS = {
+    "Works": "success",
+    "Fails": "warning",
+    "Disabled": "danger",
+    "Only tested": "info",
+    "Not used yet": "default",
+}
 URL_CHARS = 32
+FOR_DEVELOPERS = "Developers of the project see this."
 PRE = '<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>'
 
 
@@ -39,32 +47,63 @@ class EventTypeFilter(admin.SimpleListFilter):
         return queryset.filter(event_type=self.value()) if self.value() in EVENT_TYPES else queryset
 
 
+class WebhooksAdmin(StaffActionsAdmin):
+    """Viewers see that events arrive, and neither the path of an address, which may hold a token, nor what was said there."""
+
+    url_lookup = "url"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Say of each row whether all of it is shown."""
+        rows = super().get_queryset(request)
+        if self._is_staff_for(request, "view"):
+            return rows.annotate(is_whole=Value(True))
+        mine = Q(project__in=self._projects(request, Role.DEVELOPER))
+        return rows.annotate(is_whole=ExpressionWrapper(mine, output_field=BooleanField()))
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """Let staff alone search addresses: a search tells what it finds letter by letter."""
+        fields = list(super().get_search_fields(request))
+        return [*fields, self.url_lookup] if self._is_staff_for(request, "view") else fields
+
+
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(StaffActionsAdmin):
-    list_display = ["url", "colored_state", "shown_types", "answered_at", "failing_since", "mode", "project"]
+class WebhookEndpointAdmin(WebhooksAdmin):
+    list_display = ["address", "colored_state", "shown_types", "answered_at", "failing_since", "mode", "project"]
     list_filter = ["mode", "disabled_reason", ProjectFilter]
-    search_fields = ["url", "description", "project__name", "project__slug"]
+    search_fields = ["description", "project__name", "project__slug"]
     fields = [
-        "project", "mode", "url", "description", "shown_types", "secret_masked", "previous_secret_until", "state",
+        "project", "mode", "address", "description", "shown_types", "secret_masked", "previous_secret_until", "state",
         "disabled_at", "disabled_reason", "failing_since", "failures_in_row", "held_until", "answered_at", "created_at",
         "updated_at",
     ]  # fmt: skip
-    readonly_fields = ["shown_types", "secret_masked", "state"]
+    readonly_fields = ["address", "shown_types", "secret_masked", "state"]
     actions = ["switch_on", "switch_off"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Say of each endpoint whether a test has arrived there."""
+        arrived = WebhookDelivery.objects.filter(endpoint=OuterRef("pk"), is_test=True, status="delivered")
+        return super().get_queryset(request).annotate(is_tested=Exists(arrived))
+
+    @display(description="Address")
+    def address(self, row: Any) -> str:
+        """Show where it is."""
+        return row.url if row.is_whole else row.url_masked
+
     @display(description="State", label=ENDPOINT_COLORS)
-    def colored_state(self, row: WebhookEndpoint) -> str:
+    def colored_state(self, row: Any) -> str:
         """Show whether events arrive there."""
         return self.state(row)
 
     @display(description="State")
-    def state(self, row: WebhookEndpoint) -> str:
+    def state(self, row: Any) -> str:
         """Say whether events arrive there."""
         if row.disabled_at:
             return "Disabled"
         if row.failing_since:
             return "Fails"
-        return "Works" if row.answered_at else "Not used yet"
+        if row.answered_at:
+            return "Works"
+        return "Only tested" if row.is_tested else "Not used yet"
 
     @display(description="Is told of")
     def shown_types(self, row: WebhookEndpoint) -> str:
@@ -94,11 +133,12 @@ class WebhookEndpointAdmin(StaffActionsAdmin):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(StaffActionsAdmin):
-    list_display = ["event_type", "colored_status", "answer", "attempts", "where", "created_at", "mode", "project"]
+class WebhookDeliveryAdmin(WebhooksAdmin):
+    url_lookup = "endpoint__url"
+    list_display = ["what", "colored_status", "answer", "attempts", "where", "created_at", "mode", "project"]
     list_filter = ["status", EventTypeFilter, "mode", ProjectFilter, "created_at"]
     list_select_related = ["project", "endpoint"]
-    search_fields = ["endpoint__url", "event_type", "project__name"]
+    search_fields = ["event_type", "project__name"]
     date_hierarchy = "created_at"
     fields = [
         "project", "mode", "endpoint", "event_type", "webhook_id", "is_test", "status", "attempts", "status_code", "error",
@@ -122,10 +162,16 @@ class WebhookDeliveryAdmin(StaffActionsAdmin):
         """Show what was answered last."""
         return str(row.status_code or "-")
 
+    @display(description="Event type", ordering="event_type")
+    def what(self, row: WebhookDelivery) -> str:
+        """Name the event, and say of a test that it is one."""
+        return f"{row.event_type} (test)" if row.is_test else row.event_type
+
     @display(description="Endpoint", ordering="endpoint")
-    def where(self, row: WebhookDelivery) -> str:
+    def where(self, row: Any) -> str:
         """Show the address as far as there is room for it."""
-        return Truncator(row.endpoint.url.partition("://")[2]).chars(URL_CHARS)
+        shown = row.endpoint.url if row.is_whole else row.endpoint.url_masked
+        return Truncator(shown.partition("://")[2]).chars(URL_CHARS)
 
     @display(description="webhook-id")
     def webhook_id(self, row: WebhookDelivery) -> str:
@@ -133,13 +179,15 @@ class WebhookDeliveryAdmin(StaffActionsAdmin):
         return message_id_of(row.event_id)
 
     @display(description="Body")
-    def sent(self, row: WebhookDelivery) -> SafeString:
+    def sent(self, row: Any) -> SafeString | str:
         """Show what was sent, without secrets."""
-        return format_html(PRE, redact(body_of(row.event)))
+        return format_html(PRE, redact(body_of(row.event))) if row.is_whole else FOR_DEVELOPERS
 
     @display(description="Attempts and answers")
-    def shown_log(self, row: WebhookDelivery) -> SafeString | str:
+    def shown_log(self, row: Any) -> SafeString | str:
         """Show each attempt with the beginning of its answer."""
+        if not row.is_whole:
+            return FOR_DEVELOPERS
         lines = [
             (
                 f"{one['at']}: {one['status_code'] or 'no answer'} in {one['duration_ms']} ms {one['error']}",

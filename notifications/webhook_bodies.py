@@ -106,7 +106,7 @@ class WebhookEndpointSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     project_id = serializers.UUIDField()
     is_test_mode = serializers.BooleanField()
-    url = serializers.CharField()
+    url = serializers.CharField(help_text="Viewers see no more of it than the host: the rest may hold a token.")
     description = serializers.CharField(allow_blank=True)
     event_types = serializers.ListField(child=serializers.CharField(), help_text=TYPES_HINT)
     secret_masked = serializers.CharField()
@@ -193,9 +193,10 @@ class WebhooksReplayedSerializer(serializers.Serializer[Any]):
     replayed = serializers.IntegerField()
 
 
-def render_endpoint(row: WebhookEndpoint) -> dict[str, Any]:
-    """Return an endpoint without its secrets."""
-    return WebhookEndpointSerializer(_endpoint(row)).data
+def render_endpoint(row: WebhookEndpoint, *, whole: bool = True) -> dict[str, Any]:
+    """Return an endpoint without its secrets; `whole` with the path of its address, which may hold one."""
+    shown = _endpoint(row) if whole else _endpoint(row) | {"url": row.url_masked}
+    return WebhookEndpointSerializer(shown).data
 
 
 def render_made(made: MadeEndpoint) -> dict[str, Any]:

@@ -5,6 +5,7 @@ goes to an endpoint once, whatever is carried out again; of an endpoint that is 
 """
 
 from typing import Self
+from urllib.parse import urlsplit
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -71,7 +72,14 @@ class WebhookEndpoint(models.Model):
         indexes = [models.Index(fields=["project", "mode", "created_at"], name="webhook_endpoint_of")]
 
     def __str__(self) -> str:
-        return f"{self.url} ({self.mode})"
+        return f"{self.url_masked} ({self.mode})"
+
+    @property
+    def url_masked(self) -> str:
+        """Name the address without its path and query, which may hold a token."""
+        parts = urlsplit(self.url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        return origin if parts.path in ("", "/") and not parts.query else f"{origin}/..."
 
     def __repr__(self) -> str:
         return f"<WebhookEndpoint {self.project_id} {self.mode} {self.secret_masked}>"

@@ -1,6 +1,7 @@
 """/api/v1/projects/{id}/webhook-endpoints: where a project's app listens, per mode."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -19,9 +20,9 @@ from notifications.event_types import EVENT_TYPES
 from notifications.models import WebhookDelivery, WebhookEndpoint
 from notifications.services import endpoints, replays
 from notifications.services.outbound import send_test
-from projects.access import get_project_for
+from projects.access import get_membership
 from projects.idempotent_view import idempotent
-from projects.models import Project, Role
+from projects.models import ROLE_RANK, Project, Role
 
 TAGS = ["Developer"]
 NO_STORE = {"Cache-Control": "no-store"}
@@ -30,20 +31,33 @@ REFUSALS = (400, 401, 403, 404, 409, 415, 422)
 TESTS = RateLimit("webhook-tests", amount=20, seconds=60)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a member of a project looks. Only developers see all of an address: its path may hold a token."""
+
+    project: Project
+    mode: str
+    sees_all: bool
+
+    def endpoint(self, endpoint_id: uuid.UUID) -> WebhookEndpoint:
+        """Return one endpoint. Raises: EndpointNotFound (404)."""
+        return endpoints.get_endpoint(project=self.project, mode=self.mode, endpoint_id=endpoint_id)
+
+
 class WebhookEndpointsBase(APIView):
     """A view for a developer's token."""
 
     authentication_classes = [DeveloperAuthentication]
 
-    def place(self, project_id: uuid.UUID, min_role: Role = Role.VIEWER) -> tuple[Project, str]:
+    def place(self, project_id: uuid.UUID, min_role: Role = Role.VIEWER) -> Place:
         """Return a project of the caller and the mode that is asked for. Raises: ProjectNotFound (404), RoleTooLow (403)."""
-        project = get_project_for(user=developer_of(self.request), project_id=project_id, min_role=min_role)
-        return project, mode_of(read_test_mode(self.request.query_params))
+        found = get_membership(user=developer_of(self.request), project_id=project_id, min_role=min_role)
+        mode = mode_of(read_test_mode(self.request.query_params))
+        return Place(found.project, mode, sees_all=ROLE_RANK[Role(found.role)] >= ROLE_RANK[Role.DEVELOPER])
 
     def endpoint(self, project_id: uuid.UUID, endpoint_id: uuid.UUID, min_role: Role = Role.VIEWER) -> WebhookEndpoint:
         """Return one endpoint. Raises: ProjectNotFound, EndpointNotFound (404), RoleTooLow (403)."""
-        project, mode = self.place(project_id, min_role)
-        return endpoints.get_endpoint(project=project, mode=mode, endpoint_id=endpoint_id)
+        return self.place(project_id, min_role).endpoint(endpoint_id)
 
 
 class WebhookEndpointsView(WebhookEndpointsBase):
@@ -55,9 +69,9 @@ class WebhookEndpointsView(WebhookEndpointsBase):
     )
     def get(self, request: Request, project_id: uuid.UUID) -> Response:
         """List where a project's app listens, newest first."""
-        project, mode = self.place(project_id)
-        rows = WebhookEndpoint.objects.for_project(project).in_mode(mode).order_by("-created_at", "-pk")
-        found = [bodies.render_endpoint(row) for row in rows]
+        place = self.place(project_id)
+        rows = WebhookEndpoint.objects.for_project(place.project).in_mode(place.mode).order_by("-created_at", "-pk")
+        found = [bodies.render_endpoint(row, whole=place.sees_all) for row in rows]
         return Response({"webhook_endpoints": found, "total": len(found)})
 
     @extend_schema(
@@ -70,9 +84,9 @@ class WebhookEndpointsView(WebhookEndpointsBase):
     @idempotent(holds_secret=True)
     def post(self, request: Request, project_id: uuid.UUID) -> Response:
         """Begin to tell the app of what happens from now on. The signing secret is shown once, in this answer."""
-        project, mode = self.place(project_id, Role.DEVELOPER)
+        place = self.place(project_id, Role.DEVELOPER)
         fields = _read(bodies.CreateWebhookEndpointSerializer, request)
-        made = endpoints.create_endpoint(project=project, mode=mode, fields=fields)
+        made = endpoints.create_endpoint(project=place.project, mode=place.mode, fields=fields)
         return Response(bodies.render_made(made), status=201, headers=NO_STORE)
 
 
@@ -85,7 +99,8 @@ class WebhookEndpointView(WebhookEndpointsBase):
     )
     def get(self, request: Request, project_id: uuid.UUID, endpoint_id: uuid.UUID) -> Response:
         """Return one endpoint, and how it fares."""
-        return Response(bodies.render_endpoint(self.endpoint(project_id, endpoint_id)))
+        place = self.place(project_id)
+        return Response(bodies.render_endpoint(place.endpoint(endpoint_id), whole=place.sees_all))
 
     @extend_schema(
         operation_id="change_webhook_endpoint",

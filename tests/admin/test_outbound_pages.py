@@ -6,9 +6,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from backoffice.webhook_pages import FOR_DEVELOPERS
 from moderation.models import ActionLog
 from notifications.models import WebhookDelivery, WebhookEndpoint
-from projects.models import Project, Role
+from notifications.services.outbound import send_test
+from projects.models import Membership, Project, Role
 from tests.admin.test_payments_pages import sign_in, url
 from tests.notifications.conftest import app as app
 from tests.notifications.consumer import Consumer
@@ -26,7 +28,7 @@ def text(answer: Any) -> str:
 
 
 def test_pages_show_what_was_sent_and_answered_and_no_secret(acme: Project, app: Consumer) -> None:
-    client = sign_in(project=acme, role=Role.VIEWER)
+    client = sign_in(project=acme, role=Role.DEVELOPER)
     listening = listen(acme, app, "/500", event_types=["payment.*"], description="<b>Shop</b>")
     record(acme, description="<script>alert(1)</script> whsec_abcdefgh12345678")
     deliver(acme)
@@ -48,6 +50,45 @@ def test_pages_show_what_was_sent_and_answered_and_no_secret(acme: Project, app:
         client.get(page)
     assert len(many) == len(few)
     assert not any('"notifications_webhookdelivery"."log"' in query["sql"] for query in many.captured_queries)
+
+
+def test_an_endpoint_that_was_only_tested_says_so_and_tests_are_marked_in_the_list(
+    acme: Project, app: Consumer
+) -> None:
+    client = sign_in(project=acme, role=Role.DEVELOPER)
+    listening = listen(acme, app)
+    page = url(WebhookEndpoint, "changelist")
+    assert "Not used yet" in text(client.get(page))
+    assert send_test(endpoint=listening.endpoint, event_type="payment.refunded").status == "delivered"
+    assert "Only tested" in text(client.get(page))
+    assert "Only tested" in text(client.get(url(WebhookEndpoint, "change", listening.endpoint.pk)))
+    record(acme)
+    deliver(acme)
+    shown = text(client.get(page))
+    assert "Works" in shown and "Only tested" not in shown
+    assert text(client.get(url(WebhookDelivery, "changelist"))).count("(test)") == 1
+
+
+def test_viewers_see_that_events_arrive_and_neither_the_path_of_an_address_nor_what_was_said(
+    acme: Project, other_project: Project, app: Consumer
+) -> None:
+    client = sign_in(project=acme, role=Role.VIEWER)
+    Membership.objects.create(project=other_project, user_id=client.session["_auth_user_id"], role=Role.DEVELOPER)
+    mine, theirs = listen(acme, app, "/token-1?key=token-2"), listen(other_project, app, "/path-1")
+    record(acme, description="Zoë's lamp")
+    app.answers = ["500"]
+    deliver(acme)
+    pages = [
+        url(WebhookEndpoint, "changelist"), url(WebhookEndpoint, "change", mine.endpoint.pk),
+        url(WebhookDelivery, "changelist"), url(WebhookDelivery, "change", mine.delivery().pk),
+    ]  # fmt: skip
+    for page in pages:
+        shown = text(client.get(page))
+        assert f"{app.host}/..." in shown and "token-" not in shown
+    assert "lamp" not in shown and "seen \ufffd" not in shown and shown.count(FOR_DEVELOPERS) == 2
+    assert f"{app.host}/path-1" in text(client.get(pages[0]))
+    assert str(theirs.endpoint.pk) not in text(client.get(f"{pages[0]}?q=path"))
+    assert str(theirs.endpoint.pk) in text(sign_in(group="Support").get(f"{pages[0]}?q=path-1"))
 
 
 def test_developers_see_their_own_and_strangers_nothing(acme: Project, other_project: Project, app: Consumer) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from common.outgoing import OutgoingFailed, OutgoingRefused, check_url, fetch, is_public
+from common.errors import FieldError
+from common.outgoing import (
+    SERVICES,
+    WEBHOOKS,
+    OutgoingFailed,
+    OutgoingRefused,
+    check_before_saving,
+    check_url,
+    fetch,
+    is_public,
+)
 
 pytestmark = pytest.mark.no_db
 
@@ -61,6 +71,11 @@ def peer() -> Iterator[int]:
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
+
+
+def loopback(host: str, port: int) -> list[str]:
+    """Resolve every name to this machine."""
+    return ["127.0.0.1"]
 
 
 def test_an_opened_host_is_called_under_its_own_name(peer: int, settings: Any) -> None:
@@ -183,6 +198,43 @@ def test_the_host_is_opened_for_its_port_only(peer: int, settings: Any) -> None:
     with pytest.raises(OutgoingRefused):
         fetch("GET", f"http://127.0.0.1:{peer}/")
     assert Peer.requests == []
+
+
+def test_what_is_opened_for_one_purpose_stays_closed_to_the_other(peer: int, settings: Any) -> None:
+    settings.OUTGOING_ALLOWED_HOSTS, settings.WEBHOOK_ALLOWED_HOSTS = [f"127.0.0.1:{peer}"], [f"localhost:{peer}"]
+    ways = {SERVICES: "127.0.0.1", WEBHOOKS: "localhost"}
+    for purpose, host in ways.items():
+        for other in ways.values():
+            try:
+                status = fetch("GET", f"http://{other}:{peer}/", purpose=purpose, resolver=loopback).status_code
+            except OutgoingRefused:
+                status = 0
+            assert (status == 200) is (other == host), (purpose.setting, other)
+    assert len(Peer.requests) == 2
+
+
+def test_an_address_is_checked_before_it_is_saved_and_names_the_field(settings: Any) -> None:
+    settings.OUTGOING_ALLOWED_HOSTS = ["proxy.internal:4000"]
+
+    def check(url: str) -> str:
+        parts = {"query": "No query.", "fragment": "No fragment."}
+        try:
+            return check_before_saving(
+                url, field="base_url", whose="acme", why_https="Use https.", leave_out=parts
+            ).host
+        except FieldError as error:
+            (problem,) = error.errors
+            assert problem["loc"] == ["body", "base_url"]
+            return str(problem["msg"])
+
+    assert check("https://93.184.216.34/") == "93.184.216.34"
+    assert check("https://nowhere.invalid/") == "nowhere.invalid", "it may resolve later"
+    assert check("http://proxy.internal:4000/") == "proxy.internal"
+    assert check("http://93.184.216.34/") == "Use https."
+    assert check("https://93.184.216.34/?a=1") == "No query."
+    assert check("https://93.184.216.34/#a") == "No fragment."
+    assert "public internet" in check("https://127.0.0.1/")
+    assert "public internet" in check("https://localhost/")
 
 
 def test_a_long_answer_is_cut_off(peer: int, settings: Any) -> None:

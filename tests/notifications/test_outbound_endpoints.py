@@ -117,10 +117,13 @@ def test_deliveries_are_listed_by_page_and_cursor_and_one_is_read_whole(
     whole = send(alice, "get", f"{path}/{one['id']}").json()
     assert whole["body"]["data"]["number"] == 2 and len(whole["log"]) == 1
     assert {name: whole[name] for name in one} == one
-    # A viewer sees that it went, and not what the endpoint answered.
+    # A viewer sees that it went, and neither what the endpoint answered nor where exactly it is.
     set_role(acme, bob, Role.VIEWER)
     assert send(bob, "get", path).status_code == 200
     assert send(bob, "get", f"{path}/{one['id']}").status_code == 403
+    shown = [send(bob, "get", path_of(acme, listening.endpoint.pk)).json()]
+    shown += send(bob, "get", path_of(acme)).json()["webhook_endpoints"]
+    assert [row["url"] for row in shown] == [app.url("/...")] * 2
 
 
 # Refuses
@@ -159,8 +162,10 @@ def test_deliveries_are_listed_by_page_and_cursor_and_one_is_read_whole(
     ],
 )
 def test_an_address_that_may_not_be_called_is_refused_when_it_is_saved(
-    url: str, acme: Project, alice: Developer, app: Consumer, listening: Listening
+    url: str, acme: Project, alice: Developer, app: Consumer, listening: Listening, settings: Any
 ) -> None:
+    # Opened to what this service uses, and so not to what any developer may have called.
+    settings.OUTGOING_ALLOWED_HOSTS = ["127.0.0.1", "app.example"]
     one = path_of(acme, listening.endpoint.pk)
     for method, path in (("post", path_of(acme)), ("put", one)):
         refused = send(alice, method, path, {"url": url})

@@ -320,6 +320,11 @@ def test_a_peer_that_hangs_leaves_threads_for_everybody_else(
     assert not worker.is_alive() and len(hanging.seen) == 9
 
 
+def test_what_asks_github_shares_its_room_and_so_do_proxies() -> None:
+    kinds = ("github_invite", "github_remove", "litellm", "mail", "license_mail", "stripe_refund")
+    assert [outbox.peers_of_kinds().get(kind) for kind in kinds] == ["github", "github", "litellm", None, None, None]
+
+
 def test_who_may_lease_nothing_more_takes_nobodys_room_at_a_peer(
     acme: Project, other_project: Project, peer: Peer, hanging: Peer
 ) -> None:
