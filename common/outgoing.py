@@ -52,7 +52,12 @@ _REFUSED_NETWORKS = tuple(
 
 
 class OutgoingRefused(Exception):
-    """The address may not be called at all. Trying again does not help."""
+    """The address may not be called at all. Trying again does not help, unless the operator opens the host (`can_be_opened`)."""
+
+    def __init__(self, reason: str, *, can_be_opened: bool = False) -> None:
+        """Keep the reason, a sentence."""
+        super().__init__(reason)
+        self.can_be_opened = can_be_opened
 
 
 class OutgoingFailed(Exception):
@@ -123,7 +128,7 @@ def check_url(url: str, *, purpose: Purpose = SERVICES) -> Target:
     if _literal(host) is None and (not _HOST_NAME.fullmatch(host) or _NUMERIC_LABEL.fullmatch(host.rsplit(".", 1)[-1])):
         raise OutgoingRefused("The host is not a plain domain name or IP address.")
     if not opened and port not in PUBLIC_PORTS:
-        raise OutgoingRefused("That port is not open to outgoing calls.")
+        raise OutgoingRefused("That port is not open to outgoing calls.", can_be_opened=True)
     return Target(url=url, parts=parts, host=host, port=port, opened=opened, purpose=purpose)
 
 
@@ -150,7 +155,8 @@ def check_before_saving(
             raise OutgoingRefused(why_https)
         checked_addresses(target, whose=whose, resolver=resolve_with_system, timeout=SAVING_TIMEOUT_SECONDS)
     except OutgoingRefused as error:
-        raise FieldError("body", field, msg=str(error)) from error
+        way = f" Whoever runs the service may open a host by name in {purpose.setting}." if error.can_be_opened else ""
+        raise FieldError("body", field, msg=f"{error}{way}") from error
     except OutgoingFailed:
         pass
     return target
@@ -188,7 +194,7 @@ def checked_addresses(target: Target, *, whose: str, resolver: Resolver, timeout
     if not addresses:
         raise OutgoingFailed("The host name does not resolve.")
     if not target.opened and not all(is_public(address) for address in addresses):
-        raise OutgoingRefused("The address is not on the public internet.")
+        raise OutgoingRefused("The address is not on the public internet.", can_be_opened=True)
     return addresses
 
 

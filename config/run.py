@@ -137,9 +137,13 @@ class Supervisor:
             sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
             own["STRIPE_API_BASE"] = sandbox_url
             own["GITHUB_API_BASE"] = given.get("GITHUB_API_BASE", f"{sandbox_url}/_github")
-            own["OUTGOING_ALLOWED_HOSTS"] = given.get(
-                "OUTGOING_ALLOWED_HOSTS", f"127.0.0.1:{self.sandbox_port},127.0.0.1:{self.port}"
-            )
+            # The demo needs these two; what the operator opens comes on top.
+            opened = [
+                given.get("OUTGOING_ALLOWED_HOSTS", ""),
+                f"127.0.0.1:{self.sandbox_port}",
+                f"127.0.0.1:{self.port}",
+            ]
+            own["OUTGOING_ALLOWED_HOSTS"] = ",".join(filter(None, opened))
             self.environment = {**given, **own}
             data = str(self.var_dir / "sandbox")
             self.add("sandbox", ["-m", "sandbox", "--port", str(self.sandbox_port), "--data", data])

@@ -235,6 +235,9 @@ def test_an_address_is_checked_before_it_is_saved_and_names_the_field(settings: 
     assert check("https://93.184.216.34/#a") == "No fragment."
     assert "public internet" in check("https://127.0.0.1/")
     assert "public internet" in check("https://localhost/")
+    assert "OUTGOING_ALLOWED_HOSTS" in check("https://localhost/"), "whoever runs it learns what opens the host"
+    assert "OUTGOING_ALLOWED_HOSTS" in check("http://127.0.0.1:9107/hook")
+    assert "ALLOWED_HOSTS" not in check("https://93.184.216.34/#a")
 
 
 def test_a_long_answer_is_cut_off(peer: int, settings: Any) -> None:
