@@ -49,7 +49,8 @@ def env_required(name: str) -> str:
     value = env.str(name, default="").replace("\\n", "\n").strip()
     if not value:
         raise ImproperlyConfigured(
-            f"{name} is not set. Start `make run` first (in this folder), or set the environment of .env.example."
+            f"{name} is not set. Start `make run` first (in this folder, and with the same VAR_DIR if one is set), "
+            "or set the environment of .env.example."
         )
     return value
 

@@ -187,5 +187,6 @@ def test_a_command_without_an_environment_says_what_to_do_in_one_line(tmp_path: 
         )
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            "SECRET_KEY is not set. Start `make run` first (in this folder), or set the environment of .env.example.\n"
+            "SECRET_KEY is not set. Start `make run` first (in this folder, and with the same VAR_DIR if one is set), "
+            "or set the environment of .env.example.\n"
         )
