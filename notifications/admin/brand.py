@@ -13,7 +13,7 @@ from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import Role
 
 HELP_TEXTS = {
-    "from_name": "Empty: the project's name.",
+    "from_name": "Whom a mail comes from. Its subject, heading and last lines keep the project's name. Empty: the project's name.",
     "reply_to": "Where answers to mails go. Empty: to the sender.",
     "color": "Of buttons, as #rrggbb. Empty: blue.",
     "logo_url": "Shown 40 pixels high instead of the project's name. It is read by whoever opens a mail, so it must be public.",
