@@ -29,6 +29,10 @@ def is_staff_role(user: AbstractBaseUser | AnonymousUser) -> bool:
     return bool(user._staff_role_names & set(STAFF_ROLES))  # type: ignore[attr-defined]
 
 
+def _name_and_slug(project: Project) -> str:
+    return f"{project.name} ({project.slug})"
+
+
 class SafeLookupsMixin:
     """Filters by address only on what the page offers: `?key_hash__startswith=a` would tell a secret letter by letter."""
 
@@ -109,7 +113,11 @@ class ProjectScopedAdmin(SafeLookupsMixin, ModelAdmin):
         """Offer only related rows that the page of those rows would show."""
         if request is not None and "queryset" not in kwargs:
             kwargs["queryset"] = self._visible_rows(db_field.related_model, request)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+        field: Any = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if field is not None and db_field.related_model is Project:
+            # Names are anybody's to choose, and two may be equal.
+            field.label_from_instance = _name_and_slug
+        return field
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Check the project of the row as it is now: a form must not carry a row into somebody else's project."""

@@ -27,6 +27,8 @@ ADDRESSES_MAX = 20
 WINDOW_MINUTES_MAX, CALM_MINUTES_MAX = 7 * 1440, 1440
 SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
 WHY_HTTPS = "Use https: an alert says how a business is doing."
+FIGURES = ("threshold", "recovers_at", "window_minutes", "calm_minutes")
+AS_SHIPPED = "Empty: as it ships for the kind."
 COLORS = {"Open": "danger", "Over": "success"}
 
 
@@ -62,16 +64,28 @@ class AlertRuleForm(forms.ModelForm):
         model = AlertRule
         fields = ["project", "kind", "is_enabled", "threshold", "recovers_at", "window_minutes", "calm_minutes"]
         help_texts = {
-            "threshold": "An incident opens here. "
+            "project": "Empty: for every project that has no rule of the kind.",
+            "threshold": f"{AS_SHIPPED} An incident opens here. "
             + "; ".join(f"{kind.label}: {UNITS[kind]}" for kind in AlertKind)
             + ".",
-            "recovers_at": "Below the threshold: the incident ends when it has stayed at or below this for the calm minutes.",
-            "window_minutes": "How far back is looked, for what is counted over time.",
+            "recovers_at": f"{AS_SHIPPED} Below the threshold: the incident ends after the calm minutes at or below this.",
+            "window_minutes": f"{AS_SHIPPED} How far back is looked, for what is counted over time.",
+            "calm_minutes": AS_SHIPPED,
         }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Ask for no figure: a rule may only switch a kind off."""
+        super().__init__(*args, **kwargs)
+        for name in FIGURES:
+            self.fields[name].required = False
+
     def clean(self) -> dict[str, Any]:
-        """Refuse what could never open, or never end."""
+        """Take what was left empty as it ships. Refuse what could never open, or never end."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        shipped = DEFAULT_RULES.get(cleaned.get("kind", ""))
+        for name in FIGURES:
+            if shipped and name in cleaned and cleaned[name] is None:
+                cleaned[name] = getattr(shipped, name)
         threshold, recovers_at = cleaned.get("threshold"), cleaned.get("recovers_at")
         if threshold is not None and recovers_at is not None and recovers_at >= threshold:
             self.add_error("recovers_at", "It must be below the threshold.")

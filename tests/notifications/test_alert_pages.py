@@ -38,6 +38,22 @@ def operator() -> Client:
     return client
 
 
+def test_a_rule_that_only_switches_a_kind_off_needs_no_figures(acme: Project, bob: Developer) -> None:
+    client = sign_in(bob)
+    page = client.get(reverse(ADD_RULE)).content.decode()
+    assert "Empty: for every project" in page and page.count("Empty: as it ships for the kind.") == 4
+    assert f"{acme.name} ({acme.slug})" in page, "equal names are told apart"
+    off = {"project": str(acme.pk), "kind": "failed_payments", "threshold": "", "recovers_at": "", "window_minutes": ""}
+    assert client.post(reverse(ADD_RULE), {**off, "recovers_at": "30"}).status_code == 200
+    assert client.post(reverse(ADD_RULE), {**off, "kind": ""}).status_code == 200
+    assert not AlertRule.objects.for_project(acme).exists()
+    assert client.post(reverse(ADD_RULE), off).status_code == 302
+    rule = AlertRule.objects.for_project(acme).get()
+    assert (rule.is_enabled, rule.threshold, rule.recovers_at, rule.window_minutes, rule.calm_minutes) == (
+        False, 30, 15, 60, 10,
+    )  # fmt: skip
+
+
 def test_a_developer_sets_a_rule_and_who_is_told(acme: Project, bob: Developer) -> None:
     client = sign_in(bob)
     listed = client.get(reverse("admin:notifications_alertrule_changelist")).content.decode()
