@@ -62,7 +62,7 @@ def test_staff_act_after_a_confirmation_and_every_deed_is_logged() -> None:
     log = ActionLog.objects.for_project(project).get(action="license.revoke")
     assert (log.reason, log.subject) == ("The buyer asked", str(row.pk)) and log.actor is not None
     mails = OutboxRow.objects.for_project(project).filter(kind="license_mail")
-    assert [one.payload["template"] for one in mails] == ["license_invited"]
+    assert [one.payload["template"] for one in mails] == ["license_welcome"], "its invitation has expired"
 
 
 def test_support_sends_mails_again_and_does_nothing_else() -> None:

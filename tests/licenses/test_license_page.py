@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 
 from licenses.models import License
 from licenses.services.access_tokens import AccessExpired, AccessRefused, mint_access_token, read_access_token
+from licenses.services.usernames import record_invitation
 from notifications.models import OutboxRow
 from projects.models import Project
 from tests.cast import AppServer, AppUser, Developer
@@ -35,6 +37,10 @@ def press(row: License, action: str, **form: str) -> Any:
 VIEWS = {
     "pending": ({"state": "pending", "username": ""}, "Which GitHub account is yours?"),
     "username_submitted": ({"state": "username_submitted"}, "Inviting mona"),
+    "queued": ({"state": "username_submitted", "delayed_until": "2026-11-21T10:00:00Z"}, "Your invitation is queued"),
+    "slow": ({"state": "username_submitted"}, "GitHub does not answer"),
+    "waiting_for_seller": ({"state": "username_submitted"}, "Waiting for "),
+    "failed": ({"state": "username_submitted"}, "The invitation could not be sent"),
     "invited": ({"state": "invited", "invitation_ended_as": ""}, "Accept the invitation"),
     "expired": ({}, "The invitation has expired"),
     "declined": ({"invitation_ended_as": "declined"}, "The invitation was declined"),
@@ -45,10 +51,19 @@ VIEWS = {
 }  # fmt: skip
 
 
+WAITS: dict[str, dict[str, Any]] = {
+    "slow": {"attempts": 2}, "waiting_for_seller": {"wait_reason": "github_connection"}, "failed": {"status": "dead"},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", sorted(VIEWS))
 def test_each_state_has_its_view(held: License, name: str) -> None:
     fields, title = VIEWS[name]
     License.objects.filter(pk=held.pk).update(**fields)
+    if fields.get("state") == "username_submitted":
+        with transaction.atomic():
+            record_invitation(held, cause="test")
+        OutboxRow.objects.for_project(held.project_id).filter(kind="github_invite").update(**WAITS.get(name, {}))
     page = show(held)
     text = page.content.decode()
     assert page.status_code == 200 and title in text and "<script" not in text and "Acme Kit" in text

@@ -93,6 +93,17 @@ def test_every_order_of_events_makes_one_licence(seller: LicenseShop) -> None:
     assert holder.license.pk == LicensePurchase.objects.for_project(seller.project).get().pk
 
 
+def test_a_purchase_that_forgot_its_licence_makes_no_second_one(seller: LicenseShop) -> None:
+    holder = seller.buy()
+    told = OutboxRow.objects.for_project(seller.project).filter(kind="app_event", payload__type="license.purchased")
+    before = (holder.license.changes.count(), seller.keys())
+    LicensePurchase.objects.for_project(seller.project).update(issued_at=None, status="open")
+    completed = next(event for event in events_of(seller.shop) if event["type"] == "checkout.session.completed")
+    deliver(seller.shop, [completed | {"id": f"{completed['id']}again"}])
+    assert LicensePurchase.objects.for_project(seller.project).get().issued_at is not None
+    assert (holder.license.changes.count(), seller.keys()) == before and told.count() == 1
+
+
 def test_a_promotion_code_counts_and_what_it_makes_free_is_given(seller: LicenseShop) -> None:
     coupon = seller.shop.api("POST", "coupons", percent_off=100, duration="once")["id"]
     promotion: dict[str, Any] = {"promotion[type]": "coupon", "promotion[coupon]": coupon, "code": "GIFT"}
