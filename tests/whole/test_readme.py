@@ -14,6 +14,7 @@ from tests.security.test_code_checks import ROOT
 
 WALK = re.compile(r"## Use it from your app.*?```sh\n(.*?)```", re.DOTALL)
 PLANS = re.compile(r"## What paying gives.*?```sh\n(.*?)```", re.DOTALL)
+LICENCES = re.compile(r"## Selling.*?```sh\n(.*?)```", re.DOTALL)
 EVENTS = re.compile(r"## Events to select.*?```\n(.*?)```", re.DOTALL)
 
 
@@ -30,9 +31,11 @@ def test_the_walk_through_runs_as_it_is_written(live_service: Any, sandbox: Any)
         pytest.skip("curl is not installed")
     readme = (ROOT / "README.md").read_text()
     found, plans = WALK.search(readme), PLANS.search(readme)
+    sold = LICENCES.search((ROOT / "docs/licences.md").read_text())
     assert found is not None
     assert plans is not None
-    managed = plans.group(1).replace(".venv/bin/python", sys.executable)
+    assert sold is not None
+    managed = (plans.group(1) + sold.group(1)).replace(".venv/bin/python", sys.executable)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", found.group(1) + managed],
         cwd=ROOT,
@@ -48,6 +51,7 @@ def test_the_walk_through_runs_as_it_is_written(live_service: Any, sandbox: Any)
     assert "/c/pay/cs_test_" in checkout_url
     assert subscription == "null"
     assert '"tier":"free"' in status.replace(" ", "")
-    *_, shop_checkout, entitlements = said
+    *_, shop_checkout, entitlements, license_checkout = said
+    assert "/c/pay/cs_test_" in license_checkout
     assert "/c/pay/cs_test_" in shop_checkout
     assert json.loads(entitlements)["limits"]["credits_per_day"] == 10
