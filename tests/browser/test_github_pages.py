@@ -31,8 +31,9 @@ def test_an_invitation_is_accepted_and_the_member_removed(org: Organization, pag
     for path in ("/_github", f"{WEB}/orgs/{org.login}", f"{WEB}/{org.login}/toolkit"):
         check(page, org.url + path)
     check(page, f"{org.url}{WEB}/orgs/{org.login}/invitation")
+    expect(page.get_by_role("banner").get_by_role("link").first).to_have_text("GitHub stand-in")
     keep_screenshot(page, "github-invitation")
-    page.get_by_role("button", name=f"Accept as {invited}").click()
+    page.get_by_role("button", name=f"Join {org.login} as {invited}").click()
     expect(page.get_by_role("status")).to_have_text("The invitation was accepted.")
     assert org.members("insiders") == [invited]
     keep_screenshot(page, "github-organization", whole=True)

@@ -145,7 +145,7 @@ def test_from_the_checkout_to_the_code_and_back(
     with window.context.expect_page() as opened:
         window.get_by_role("link", name="Open the invitation at GitHub").click()
     invitation = opened.value
-    invitation.get_by_role("button", name=f"Accept as {login}").click()
+    invitation.get_by_role("button", name=re.compile(rf"^Join \S+ as {login}$")).click()
     invitation.close()
     window.get_by_role("button", name="I have accepted it").click()
     heading(window, "Access granted")
