@@ -1,5 +1,6 @@
 """A licence in the browser, without JavaScript: from the checkout to the code and back, and each way in which that goes wrong."""
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from django.db import transaction
 from playwright.sync_api import Browser, Page, expect
 
 from backoffice.demo_seed import seed_demo
+from common import clock
 from licenses.models import GitHubConnection, License
+from licenses.services.usernames import record_invitation
+from notifications.models import OutboxRow
 from payments.models import StripeCredentials
 from projects.models import Project
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, PHONE, keep_screenshot
@@ -145,6 +150,9 @@ def test_from_the_checkout_to_the_code_and_back(
     with window.context.expect_page() as opened:
         window.get_by_role("link", name="Open the invitation at GitHub").click()
     invitation = opened.value
+    window.get_by_role("button", name="I have accepted it").click()
+    expect(window.get_by_text(f"{login} has not accepted yet")).to_be_visible(timeout=MINUTE_MS)
+    pictures(window, "not-accepted-yet")
     invitation.get_by_role("button", name=re.compile(rf"^Join \S+ as {login}$")).click()
     invitation.close()
     window.get_by_role("button", name="I have accepted it").click()
@@ -212,6 +220,7 @@ def test_two_tabs_a_member_and_an_expired_invitation(
     heading(window, "Accept the invitation")
     submit(other, second)
     expect(other.get_by_role("alert")).to_contain_text(f"{first} was given for this licence already")
+    expect(other.get_by_role("button", name=f"Use {second} instead")).to_be_visible()
     keep_screenshot(other, "license-two-tabs")
     assert second not in members(settings, demo)
     other.close()
@@ -235,3 +244,30 @@ def test_two_tabs_a_member_and_an_expired_invitation(
     window.goto(address(url, pending_license(demo)))
     submit(window, member)
     heading(window, "Access granted")
+
+
+def test_what_keeps_an_invitation_waiting_is_shown(
+    demo: Project, live_service: LiveService, window: Page, settings: Any
+) -> None:
+    url = live_service.url
+    switch(settings, demo, "/faults", match="PUT *", do="status:422", times=1)
+    window.goto(address(url, pending_license(demo)))
+    submit(window, person(settings, f"later-{demo.pk.hex[-6:]}"))
+    heading(window, "The invitation could not be sent")
+    pictures(window, "failed")
+    window.get_by_role("button", name="Try again").click()
+    heading(window, "Accept the invitation")
+    for name, title, waits in (
+        ("waiting", "Waiting for ", {"wait_reason": "github_connection"}),
+        ("slow", "GitHub does not answer", {"attempts": 2}),
+    ):
+        row = pending_license(
+            demo, state="username_submitted", revision=1, username="octocat", username_submitted_at=clock.now()
+        )
+        with transaction.atomic():
+            record_invitation(row, cause="test")
+            rows = OutboxRow.objects.for_project(demo).filter(payload__license=str(row.pk))
+            rows.update(next_attempt_at=clock.now() + dt.timedelta(hours=1), **waits)
+        window.goto(address(url, row))
+        expect(window.get_by_role("heading", level=1)).to_contain_text(title)
+        pictures(window, name)
