@@ -10,6 +10,7 @@ from backoffice.demo_seed import DEMO_SHOPPER, seed_demo
 from entitlements.services import ledger
 from payments.models import Subscription, Transaction, WebhookEvent
 from projects.models import EndUser, Project
+from tests.browser.conftest import PHONE
 from tests.live import LiveService, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.live(env={"DEMO": "true"})]
@@ -78,6 +79,11 @@ def test_a_newcomer_buys_a_plan_and_comes_back_to_what_the_service_knows(demo: L
     assert balance.buckets["purchased"] == 100
     expect(page.get_by_text(f"Credits: {balance.available}.")).to_be_visible()
     assert errors == []
+    page.set_viewport_size(PHONE)
+    for path in ("/demo/", "/dev/mail"):
+        page.goto(f"{demo.url}{path}")
+        for box in ("document.documentElement", "document.querySelector('.scroll') || document.body"):
+            assert page.evaluate(f"(box => box.scrollWidth - box.clientWidth)({box})") <= 0, (path, box)
 
 
 @pytest.mark.timeout(120)
