@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.widgets import (
@@ -186,7 +187,8 @@ class TransactionAdmin(AmountColumn, ReadOnlyAdmin):
             return False
         amount = money_text(row.payload["amount_cents"], payment.currency)
         self.log_change(request, payment, f"Requested a refund of {amount}: {form.cleaned_data['reason']}")
-        messages.success(request, f"{amount} is going back. The page shows it when Stripe has done it.")
+        said = '{} is going back. This page shows it when Stripe has done it, within seconds: <a href="">load it again</a>.'
+        messages.success(request, format_html(said, amount))
         return True
 
     def _refund_page(
