@@ -84,7 +84,8 @@ def check_soon(holder: License) -> bool:
         return False
     now = clock.now()
     rows = _current_seat(holder).filter(next_check_at__isnull=False)
-    rows = rows.filter(Q(check_asked_at__isnull=True) | Q(check_asked_at__lte=now - ASK_AGAIN))
+    answered = Q(check_asked_at__isnull=True) | Q(checked_at__gte=F("check_asked_at"))
+    rows = rows.filter(answered | Q(check_asked_at__lte=now - ASK_AGAIN))
     return bool(rows.update(next_check_at=now, check_asked_at=now))
 
 
