@@ -33,7 +33,7 @@ run: $(VENV)/.run-installed
 	@exec $(BIN)/python -m config.run
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
@@ -84,7 +84,7 @@ FAULTS_ELSEWHERE := tests/scenarios/test_shuffles.py tests/reconcile/test_reconc
 
 # Parts of the running service are killed, stopped and frozen while webhooks arrive.
 faults: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest tests/faults $(FAULTS_ELSEWHERE) -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest tests/faults $(FAULTS_ELSEWHERE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The scenarios, the faults and the documented operations with many more examples and seeds; takes hours.
 soak: $(VENV)/.dev-installed

@@ -25,6 +25,7 @@ pytest_plugins = ["tests.cast", "tests.live", "tests.node_runtime"]
 httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_context)
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+LONG = ("tests/scenarios/", "tests/whole/")
 NEEDS_NO_DATABASE = ("tests/sandbox/",)
 SANDBOX_START_SECONDS = 30
 
@@ -39,10 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Stand-in tests need no database: mark them, so that their runs start nothing."""
+    """Mark stand-in tests, which need no database, so that their runs start nothing; put the long files first."""
     for item in items:
         if item.nodeid.startswith(NEEDS_NO_DATABASE):
             item.add_marker(pytest.mark.no_db)
+    # A worker takes a file at a time: a long one that comes last is waited for by all others.
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ def test_a_newcomer_buys_a_plan_and_comes_back_to_what_the_service_knows(demo: L
     assert balance.buckets["purchased"] == 100
     expect(page.get_by_text(f"Credits: {balance.available}.")).to_be_visible()
     assert errors == []
-    page.set_viewport_size(PHONE)
+    page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
     for path in ("/demo/", "/dev/mail"):
         page.goto(f"{demo.url}{path}")
         for box in ("document.documentElement", "document.querySelector('.scroll') || document.body"):

@@ -150,9 +150,6 @@ def test_from_the_checkout_to_the_code_and_back(
     with window.context.expect_page() as opened:
         window.get_by_role("link", name="Open the invitation at GitHub").click()
     invitation = opened.value
-    window.get_by_role("button", name="I have accepted it").click()
-    expect(window.get_by_text(f"{login} has not accepted yet")).to_be_visible(timeout=MINUTE_MS)
-    pictures(window, "not-accepted-yet")
     invitation.get_by_role("button", name=re.compile(rf"^Join \S+ as {login}$")).click()
     invitation.close()
     window.get_by_role("button", name="I have accepted it").click()

@@ -3,7 +3,7 @@
 import uuid
 
 from common import clock
-from licenses.models import GitHubConnection, License, LicenseProductPrice, LicenseSeat
+from licenses.models import GitHubConnection, License, LicenseProduct, LicenseProductPrice, LicenseSeat
 from licenses.services.revoking import revoke_license
 from licenses.services.usernames import submit_username
 from notifications.models import OutboxRow
@@ -70,7 +70,7 @@ def share(seller: LicenseShop, project: Project, *, team: str = TEAM) -> None:
 def sold(project: Project) -> License:
     """Have a licence of a project that shares the organisation, paid for and without a username yet."""
     return License.objects.create(
-        project=project, mode="test", product=project.license_products.get(), email="buyer@example.com",
+        project=project, mode="test", product=LicenseProduct.objects.for_project(project).get(), email="buyer@example.com",
         stripe_session_id=f"cs_test_{uuid.uuid4().hex}", amount_cents=4900, currency="usd", purchased_at=clock.now(),
     )  # fmt: skip
 

@@ -142,9 +142,9 @@ def test_items_that_wait_and_reports_of_the_last_hour(acme: Project) -> None:
 
 def test_deliveries_to_the_app_that_fail(acme: Project) -> None:
     now = clock.now()
-    endpoint = WebhookEndpoint.objects.create(
-        project=acme, mode="test", url="https://app.example/hook", event_types=["*"], secret="v1:x:y"
-    )
+    endpoint = WebhookEndpoint(project=acme, mode="test", url="https://app.example/hook", event_types=["*"])
+    endpoint.set_secret("secret", "whsec_" + "a" * 32)
+    endpoint.save()
 
     def deliver(**fields: Any) -> None:
         event = OutboxRow.objects.create(
