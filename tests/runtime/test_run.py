@@ -89,6 +89,14 @@ class Run:
         return int(self.process.wait(30))
 
 
+def is_gone(process: psutil.Process) -> bool:
+    """Say whether a process has ended; one may end between two looks."""
+    try:
+        return not process.is_running() or process.status() == "zombie"
+    except psutil.NoSuchProcess:
+        return True
+
+
 @pytest.fixture(scope="module")
 def run(server_dir: Path) -> Iterator[Run]:
     """One instance for the module: its first start is the slow one."""
@@ -190,11 +198,7 @@ def test_after_a_kill_of_the_supervisor_nothing_of_it_stays(run: Run) -> None:
     family = run.family()
     run.process.kill()
     run.process.wait(10)
-    wait_until(
-        lambda: not [process for process in family if process.is_running() and process.status() != "zombie"],
-        seconds=30,
-        what="all children gone",
-    )
+    wait_until(lambda: all(map(is_gone, family)), seconds=30, what="all children gone")
 
 
 @pytest.mark.parametrize("name", ["PORT", "SANDBOX_PORT"])
