@@ -216,7 +216,7 @@ def test_a_roll_whose_answer_is_lost_is_finished_with_the_same_key(
 ) -> None:
     settings.STRIPE_MAX_NETWORK_RETRIES = 0
     old = credentials(shop).get_secret("webhook_secret")
-    shop.fault("POST /v1/webhook_endpoints", "timeout_after_effect", seconds=1)
+    shop.fault("POST /v1/webhook_endpoints", "timeout_after_effect", seconds=2)
     assert roll(owner, shop).status_code == 503
     assert send(shop.project, an_event(), secret=old).status_code == 200
     shop.clear_faults()

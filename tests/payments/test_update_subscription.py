@@ -240,7 +240,7 @@ def test_an_answer_lost_after_the_effect_is_not_charged_twice(
 def test_a_lost_change_gives_way_to_the_users_next_wish(
     shop: Any, dana: Any, subscribed: dict[str, Any], short_patience: None
 ) -> None:
-    shop.fault("POST /v1/subscriptions/*", "hang", seconds=1)
+    shop.fault("POST /v1/subscriptions/*", "hang", seconds=2)
     assert post(dana, LEAF, {"new_price_id": shop.price(5000)}).status_code == 503
     wanted = shop.price(3000)
     assert post(dana, LEAF, {"new_price_id": wanted}).json()["price_id"] == wanted

@@ -248,7 +248,7 @@ def test_a_lost_answer_never_doubles_the_endpoint(
     owner: Developer, shop: Shop, short_patience: None, do: str, settings: Any
 ) -> None:
     settings.STRIPE_MAX_NETWORK_RETRIES = 0
-    shop.fault("POST /v1/webhook_endpoints", do, seconds=1)
+    shop.fault("POST /v1/webhook_endpoints", do, seconds=2)
     body = save_keys(owner, shop)
     assert body["test_webhook_status"] == "failed"
     shop.clear_faults()
@@ -265,7 +265,7 @@ def test_an_answer_that_a_killed_process_never_read_is_asked_for_with_the_same_k
     owner: Developer, shop: Shop, short_patience: None, settings: Any
 ) -> None:
     settings.STRIPE_MAX_NETWORK_RETRIES = 0
-    shop.fault("POST /v1/webhook_endpoints", "timeout_after_effect", seconds=1)
+    shop.fault("POST /v1/webhook_endpoints", "timeout_after_effect", seconds=2)
     save_keys(owner, shop)
     shop.clear_faults()
     reconcile_open_intents(min_age=dt.timedelta(0))
