@@ -33,6 +33,17 @@ def _name_and_slug(project: Project) -> str:
     return f"{project.name} ({project.slug})"
 
 
+def _roles_in_projects(request: HttpRequest) -> dict[Any, Role]:
+    """Read the user's role in each existing project once per request: a page asks for it for every model of its menu."""
+    if not hasattr(request, "_roles_in_projects"):
+        existing = Project.objects.existing().values("pk")
+        rows = Membership.objects.filter(user=request.user.pk, project_id__in=existing)
+        found = {project_id: Role(role) for project_id, role in rows.values_list("project_id", "role")}
+        request._roles_in_projects = found  # type: ignore[attr-defined]
+    roles: dict[Any, Role] = request._roles_in_projects  # type: ignore[attr-defined]
+    return roles
+
+
 class SafeLookupsMixin:
     """Filters by address only on what the page offers: `?key_hash__startswith=a` would tell a secret letter by letter."""
 
@@ -143,8 +154,14 @@ class ProjectScopedAdmin(SafeLookupsMixin, ModelAdmin):
     def _is_member(self, request: HttpRequest, obj: Any, min_role: Role | None) -> bool:
         if min_role is None or not getattr(request.user, "is_staff", False):
             return False
-        projects = self._projects(request, min_role)
-        return projects.exists() if obj is None else projects.filter(pk=self._project_id(obj)).exists()
+        roles = _roles_in_projects(request)
+        if obj is None:
+            return any(ROLE_RANK[role] >= ROLE_RANK[min_role] for role in roles.values())
+        project_id = self._project_id(obj)
+        if project_id in roles:
+            return ROLE_RANK[roles[project_id]] >= ROLE_RANK[min_role]
+        # Not among what was read at the request's start: it may have been made by this request.
+        return self._projects(request, min_role).filter(pk=project_id).exists()
 
     def _project_id(self, obj: Any) -> Any:
         value = obj

@@ -168,10 +168,12 @@ def _revoked(side: Side, subscription: Found) -> tuple[int | None, str]:
         return None, ""
 
     def age(one: Found) -> Any:
-        # Of two in one second some order must be kept; ours is that of the rows' ids.
+        # Of two paid in one second the one for the later period counts; of two for one period some order must be kept,
+        # and ours is that of the rows' ids.
         return (
             one["status_transitions"]["paid_at"],
             one["created"],
+            one["period_end"],
             stripe_row_id(side.project.pk, side.mode, one["id"]),
         )
 

@@ -17,7 +17,7 @@ from tests.scenarios.against_stripe import check_no_secrets, compare_with_stripe
 from tests.scenarios.world import ACTIONS, MODES, Post, World, create_world, deliver_to_all
 
 SOAKING = bool(os.environ.get("SOAK"))
-LIVES = int(os.environ.get("SOAK_EXAMPLES", "2000")) if SOAKING else 15
+LIVES = int(os.environ.get("SOAK_EXAMPLES", "2000")) if SOAKING else 50
 # A life begins with purchases, or most of it would be about nothing; what follows is any mixture, most of it about the first two.
 STEPS = st.lists(
     st.tuples(st.sampled_from([0, 0, 0, 1, 1, 2, 3]), st.sampled_from(sorted(ACTIONS))), min_size=2, max_size=7
