@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from common.ids import uuid7
 from common.modes import MODE_CHOICES
-from projects.models import EndUser, Project
+from projects.models import EndUser, Project, ProjectOwnedQuerySet
 
 
 class ReviewItemQuerySet(models.QuerySet["ReviewItem"]):
@@ -75,10 +75,35 @@ class ReviewItem(models.Model):
         indexes = [
             models.Index(fields=["project", "mode", "-created_at"], name="review_item_recent"),
             models.Index(fields=["-created_at"], condition=Q(status="pending"), name="review_item_pending"),
+            # What a rule asks before it opens an item: is there one about this already?
+            models.Index(fields=["project", "mode", "kind", "subject"], name="review_item_subject"),
         ]
 
     def __str__(self) -> str:
         return self.title
+
+
+class ReviewNote(models.Model):
+    """What somebody of the staff wrote beside an item; the next one reads it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="review_notes")
+    item = models.ForeignKey(ReviewItem, on_delete=models.CASCADE, related_name="notes")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="review_notes"
+    )
+    author_label = models.CharField(max_length=255)
+    text = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = ProjectOwnedQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "Review note"
+        indexes = [models.Index(fields=["item", "created_at"], name="review_note_of_item")]
+
+    def __str__(self) -> str:
+        return self.text[:80]
 
 
 class ActionLogQuerySet(models.QuerySet["ActionLog"]):

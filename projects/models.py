@@ -199,6 +199,8 @@ class EndUser(models.Model):
     email = models.EmailField(max_length=254, null=True, blank=True)
     is_active = models.BooleanField(default=True)
     banned_at = models.DateTimeField(null=True, blank=True)
+    # What identified the person was taken out of every table then; the row stays for the books.
+    anonymised_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     # When they first came with a token or were named by the app's server, in each mode.
@@ -208,6 +210,10 @@ class EndUser(models.Model):
     objects = EndUserQuerySet.as_manager()
 
     class Meta:
+        permissions = [
+            ("ban_enduser", "Can ban end users and let them in again"),
+            ("anonymise_enduser", "Can hand out and erase what is kept about an end user"),
+        ]
         constraints = [models.UniqueConstraint(fields=["project", "external_id"], name="end_user_once_per_project")]
         indexes = [models.Index(fields=["project", "-created_at", "-id"], name="end_user_newest")]
 
