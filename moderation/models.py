@@ -68,6 +68,7 @@ class ReviewItem(models.Model):
 
     class Meta:
         verbose_name = "Review item"
+        permissions = [("decide_reviewitem", "Can decide about review items")]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "cause_key"], name="review_item_once"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="review_item_mode"),
