@@ -56,6 +56,7 @@ class Entitlement(models.Model):
     objects = EntitlementQuerySet.as_manager()
 
     class Meta:
+        permissions = [("give_plan", "Can put end users on a plan by hand")]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "end_user"], name="entitlement_once_per_user"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="entitlement_mode"),

@@ -66,7 +66,10 @@ class CreditWallet(models.Model):
 
     class Meta:
         verbose_name = "Credit wallet"
-        permissions = [("adjust_creditwallet", "Can adjust credits")]
+        permissions = [
+            ("adjust_creditwallet", "Can adjust credits"),
+            ("comp_without_limit", "Can give credits and free days beyond the moderators' limits"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "end_user"], name="credit_wallet_once_per_user"),
             models.CheckConstraint(condition=MODES, name="credit_wallet_mode"),

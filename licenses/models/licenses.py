@@ -131,6 +131,7 @@ class License(ConcurrentTransitionMixin, models.Model):
         verbose_name = "Licence"
         permissions = [
             ("act_on_license", "Can revoke licences, give them back and change who they let in"),
+            ("reinvite_license", "Can invite the holders of licences again"),
             ("resend_license_mail", "Can send the mails of a licence again"),
         ]
         constraints = [

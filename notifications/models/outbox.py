@@ -66,6 +66,10 @@ class OutboxRow(models.Model):
 
     class Meta:
         verbose_name = "Outbox row"
+        permissions = [
+            ("replay_outboxrow", "Can carry dead letters out again"),
+            ("resend_mail", "Can send mails again"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "effect_key"], name="outbox_effect_once"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="outbox_mode"),

@@ -61,6 +61,7 @@ class WebhookEndpoint(models.Model):
 
     class Meta:
         verbose_name = "Webhook endpoint"
+        permissions = [("switch_webhookendpoint", "Can switch webhook endpoints on and off")]
         constraints = [
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="webhook_endpoint_mode"),
             models.CheckConstraint(
@@ -143,6 +144,7 @@ class WebhookDelivery(models.Model):
     class Meta:
         verbose_name = "Webhook delivery"
         verbose_name_plural = "Webhook deliveries"
+        permissions = [("replay_webhookdelivery", "Can send webhooks again")]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "event", "endpoint"], name="webhook_delivery_once"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="webhook_delivery_mode"),

@@ -129,6 +129,11 @@ class Subscription(models.Model):
     objects = SubscriptionQuerySet.as_manager()
 
     class Meta:
+        permissions = [
+            ("cancel_subscription", "Can cancel subscriptions"),
+            ("comp_subscription", "Can give subscribers free days"),
+            ("read_from_stripe", "Can have Stripe's state read now"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "stripe_subscription_id"], name="subscription_once"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="subscription_mode"),
@@ -137,6 +142,9 @@ class Subscription(models.Model):
             models.Index(fields=["project", "mode", "-created_at", "-id"], name="subscription_list"),
             models.Index(fields=["project", "end_user", "mode"], name="subscription_of_user"),
             models.Index(fields=["project", "mode", "stripe_customer_id"], name="subscription_of_customer"),
+            models.Index(
+                fields=["project", "mode", "ended_at"], condition=Q(ended_at__isnull=False), name="subscription_ended"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -204,7 +212,10 @@ class Transaction(models.Model):
     objects = TransactionQuerySet.as_manager()
 
     class Meta:
-        permissions = [("refund_transaction", "Can refund payments")]
+        permissions = [
+            ("refund_transaction", "Can refund payments"),
+            ("refund_without_limit", "Can refund beyond the moderators' limits"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "payment_intent_id"], name="transaction_once"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="transaction_mode"),

@@ -73,6 +73,7 @@ class WebhookEvent(models.Model):
 
     class Meta:
         verbose_name = "Webhook event"
+        permissions = [("replay_webhookevent", "Can have Stripe's events processed again")]
         constraints = [
             models.UniqueConstraint(fields=["project", "mode", "event_id"], name="webhook_event_once"),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="webhook_event_mode"),
