@@ -13,7 +13,6 @@ from common.errors import FieldError
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import ApiKey, EndUser, IdempotencyRecord, IdentityProvider, Membership, Project, Role
 from projects.origins import normalize_origin
-from projects.services.end_users import set_end_user_active
 from projects.services.identity_providers import check_identity_provider, put_identity_provider
 from projects.services.projects import clean_slug
 from projects.shared_webhook import check_may_take_part
@@ -177,31 +176,24 @@ class IdentityProviderAdmin(ProjectScopedAdmin):
 
 
 @admin.register(EndUser)
-class EndUserAdmin(ProjectScopedAdmin):
-    """End users. Banning holds from their next request on."""
+class EndUserAdmin(ReadOnlyMixin, ProjectScopedAdmin):
+    """End users: they appear with their first token, and their payments hang on the row. Banning is a page of its own."""
 
-    developer_role_to_change = Role.DEVELOPER
-    fields = ["project", "external_id", "email", "is_active", "banned_at", "created_at", "last_seen_at"]
-    readonly_fields = ["project", "external_id", "email", "banned_at", "created_at", "last_seen_at"]
+    fields = [
+        "project",
+        "external_id",
+        "email",
+        "is_active",
+        "banned_at",
+        "anonymised_at",
+        "created_at",
+        "last_seen_at",
+    ]
     list_display = ["external_id", "email", "project", "is_active", "created_at", "last_seen_at"]
     list_filter = ["is_active"]
     search_fields = ["external_id", "email"]
     list_select_related = ["project"]
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse: an end user appears with their first token."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse: their payments hang on the row."""
-        return False
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Ban or let in, with the time of the ban."""
-        if not self.has_change_permission(request, obj):
-            raise PermissionDenied
-        set_end_user_active(end_user=obj, is_active=obj.is_active)
 
 
 @admin.register(IdempotencyRecord)

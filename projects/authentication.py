@@ -22,7 +22,7 @@ from common.strict_jwt import ParsedToken, TokenRefused, is_identifier, is_stora
 from projects.access import ProjectNotFound
 from projects.models import ApiKey, EndUser, IdentityProvider, Project, ProviderKind
 from projects.principals import EndUserPrincipal, ServerPrincipal
-from projects.services.end_user_tokens import END_USER_TYP, audience_of
+from projects.services.end_user_tokens import END_USER_TYP, UserBanned, audience_of
 from projects.services.end_users import SEEN_EVERY, ensure_end_user, note_visit, plain_email
 from projects.services.jwks import find_key
 
@@ -48,13 +48,6 @@ class ModeMismatch(ApiError):
 
     code = "mode_mismatch"
     detail = "test_mode contradicts the API key, which decides the mode."
-
-
-class EndUserBanned(InvalidToken):
-    """401: the end user may not act any more."""
-
-    code = "end_user_banned"
-    detail = "This user has been banned."
 
 
 class EndUserAuthentication(BaseAuthentication):
@@ -157,7 +150,7 @@ def authenticate_end_user(request: Request, token: ParsedToken) -> EndUserPrinci
         raise TokenRefused("a test-mode token on live")
     end_user = _end_user(row, candidates, str(user_id), email, _mode_of(request))
     if not end_user.is_active or end_user.banned_at is not None:
-        raise EndUserBanned
+        raise UserBanned
     return EndUserPrincipal(end_user=end_user, project=row, claims=claims, test_only=test_only)
 
 

@@ -178,6 +178,14 @@ class ChangeEndUserSerializer(serializers.Serializer[Any]):
     """PATCH /projects/{id}/users/{user_id}."""
 
     is_active = serializers.BooleanField(help_text="false bans the user.")
+    reason = PlainCharField(
+        max_length=1000,
+        multiline=True,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="Kept in the action log.",
+    )
 
 
 class PutIdentityProviderSerializer(serializers.Serializer[Any]):

@@ -4,7 +4,9 @@ Every query reads what an index holds of the window, so that measuring each minu
 """
 
 import datetime as dt
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
@@ -47,7 +49,7 @@ _FAILED_PAYMENTS = f"""
     ) found WHERE project.deleted_at IS NULL AND found.number >= %(payments_min)s
 """  # noqa: S608 - only the name above goes in
 # Ids are made in the order of real time, so that the range of the newest is what was written lately.
-_ODD_CREDIT_USE = """
+_EACH_ODD_USER = """
     WITH used AS (
         SELECT entry.project_id, entry.mode, entry.wallet_id, -sum(entry.amount) AS credits
         FROM entitlements_credittransaction entry
@@ -61,14 +63,16 @@ _ODD_CREDIT_USE = """
               AND entry.kind = ANY(%(kinds)s)
         ) before
     )
-    SELECT DISTINCT ON (compared.project_id, compared.mode) compared.project_id, compared.mode,
-           floor(compared.credits / compared.usual), compared.credits, end_user.external_id
+    SELECT {distinct} compared.project_id, compared.mode,
+           floor(compared.credits / compared.usual), compared.credits, end_user.external_id, end_user.id
     FROM compared
     JOIN projects_project project ON project.id = compared.project_id AND project.deleted_at IS NULL
     JOIN entitlements_creditwallet wallet ON wallet.id = compared.wallet_id
     JOIN projects_enduser end_user ON end_user.id = wallet.end_user_id
     ORDER BY compared.project_id, compared.mode, compared.credits / compared.usual DESC
 """
+_ODD_CREDIT_USERS = _EACH_ODD_USER.format(distinct="")
+_ODD_CREDIT_USE = _EACH_ODD_USER.format(distinct="DISTINCT ON (compared.project_id, compared.mode)")
 _REVIEW_BACKLOG = """
     SELECT item.project_id, item.mode, count(*) FROM moderation_reviewitem item
     JOIN projects_project project ON project.id = item.project_id AND project.deleted_at IS NULL
@@ -114,11 +118,35 @@ def failed_payments(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
     ]
 
 
+@dataclass(frozen=True)
+class OddUser:
+    """A user who spent many `times` what they usually do in such a window."""
+
+    project_id: uuid.UUID
+    mode: str
+    times: int
+    credits: int
+    external_id: str
+    end_user_id: uuid.UUID
+
+
 def odd_credit_use(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
     """Say how many times the usual the oddest user spent within the window."""
+    return [
+        Reading(user.project_id, user.mode, user.times, f"user {user.external_id} used {user.credits} credits")
+        for user in _odd_users(_ODD_CREDIT_USE, moment, window)
+    ]
+
+
+def odd_credit_users(moment: dt.datetime, window: dt.timedelta, *, at_least: int) -> list[OddUser]:
+    """List the users who spent at least so many times their usual within the window."""
+    return [user for user in _odd_users(_ODD_CREDIT_USERS, moment, window) if user.times >= at_least]
+
+
+def _odd_users(query: str, moment: dt.datetime, window: dt.timedelta) -> list[OddUser]:
     since = moment - window
     found = _rows(
-        _ODD_CREDIT_USE,
+        query,
         since=since,
         first_id=first_uuid7_of(min(since, timezone.now() - window)),
         kinds=_USE_KINDS,
@@ -127,10 +155,7 @@ def odd_credit_use(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:
         windows=max(1.0, dt.timedelta(days=USUAL_DAYS) / window),
         usual_from=since - dt.timedelta(days=USUAL_DAYS),
     )
-    return [
-        Reading(project, mode, int(times), f"user {user} used {credits} credits")
-        for project, mode, times, credits, user in found
-    ]
+    return [OddUser(project, mode, int(times), *rest) for project, mode, times, *rest in found]
 
 
 def review_backlog(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:

@@ -20,7 +20,7 @@ MAX_TTL_SECONDS = 86400
 
 
 class UserBanned(Forbidden):
-    """403: no tokens are minted for a banned user."""
+    """403: a banned user may do nothing, and nothing is done for them. Signing in again does not help, so it is no 401."""
 
     code = "end_user_banned"
     detail = "This user has been banned."

@@ -7,13 +7,15 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from common.errors import NotFound
+from accounts.models import User
+from common.errors import Conflict, FieldError, NotFound
 from common.strict_jwt import is_identifier, is_storable
 from projects.appearance import APPEARANCE_COLUMNS, announce_appearance
-from projects.bans import announce_ban
+from projects.bans import BanChange, announce_ban, announce_ban_change
 from projects.models import EndUser, EndUserQuerySet, Project
 
 SEEN_EVERY = dt.timedelta(days=1)
+BAN_REASON_CHARS_MAX = 1000
 
 
 class EndUserNotFound(NotFound):
@@ -21,6 +23,13 @@ class EndUserNotFound(NotFound):
 
     code = "end_user_not_found"
     detail = "End user not found."
+
+
+class EndUserGone(Conflict):
+    """409: nothing is known any more about who this was."""
+
+    code = "end_user_anonymised"
+    detail = "This end user was anonymised and cannot be let in again."
 
 
 def ensure_end_user(*, project: Project, external_id: str, email: str | None, mode: str) -> EndUser:
@@ -88,14 +97,28 @@ def list_end_users(*, project: Project, search: str = "", is_active: bool | None
     return rows
 
 
-def set_end_user_active(*, end_user: EndUser, is_active: bool) -> EndUser:
-    """Ban an end user or let them in again. A ban holds from their next request on."""
-    end_user.is_active = is_active
-    end_user.banned_at = None if is_active else (end_user.banned_at or timezone.now())
+def set_end_user_active(*, end_user: EndUser, is_active: bool, actor: User | None = None, reason: str = "") -> EndUser:
+    """Ban an end user or let them in again, and log who did so and why. A ban holds from their next request on.
+
+    Asking for what is so already changes nothing. Raises: EndUserGone (409) for one who was anonymised, FieldError (422).
+    """
+    reason = reason.strip()
+    if len(reason) > BAN_REASON_CHARS_MAX:
+        raise FieldError("body", "reason", msg=f"At most {BAN_REASON_CHARS_MAX} characters.")
     with transaction.atomic():
+        # Whoever bans or lets in at the same time waits here, so that each change is logged once.
+        held = EndUser.objects.for_project(end_user.project_id).select_for_update(no_key=True).get(pk=end_user.pk)
+        if held.anonymised_at is not None and is_active:
+            raise EndUserGone()
+        end_user.is_active, end_user.banned_at = held.is_active, held.banned_at
+        if (held.is_active and held.banned_at is None) == is_active:
+            return end_user
+        end_user.is_active = is_active
+        end_user.banned_at = None if is_active else timezone.now()
         end_user.save(update_fields=["is_active", "banned_at"])
         if not is_active:
             announce_ban(end_user)
+        announce_ban_change(BanChange(end_user, banned=not is_active, actor=actor, reason=reason))
     return end_user
 
 

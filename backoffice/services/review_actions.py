@@ -1,0 +1,190 @@
+"""What is done about a review item: warn, ban, refund, revoke or replay, and with it the item is decided.
+
+Invariant: the deed, its own line in the action log and the decision about the item are one transaction; an item that somebody
+else decided meanwhile refuses the deed. What Stripe or GitHub is asked for is an effect, carried out afterwards.
+"""
+
+import uuid
+from collections.abc import Callable
+
+from django.db import transaction
+
+from accounts.models import User
+from common.errors import Conflict, FieldError
+from licenses.models import License
+from licenses.services.revoking import revoke_license
+from moderation.models import ReviewItem
+from moderation.services.action_log import log_action
+from moderation.services.review import AlreadyDecided, checked_reason, decide_review_item
+from notifications.models import OutboxRow
+from notifications.services.mail import MAIL
+from notifications.services.outbox import record_effect
+from notifications.services.running import replay_rows
+from payments.models import Dispute, Transaction, WebhookEvent
+from payments.services.dead_letters import replay_one
+from payments.services.objects.refund import REVOKE
+from payments.services.refunds import RefundRequest, request_refund
+from projects.models import EndUser
+from projects.services.end_users import set_end_user_active
+
+WARN, BAN, REFUND, REVOKE_LICENSE, REPLAY = "warn", "ban", "refund", "revoke", "replay"
+MESSAGE_CHARS_MAX = 2000
+
+
+class NothingToDo(Conflict):
+    """409: the item is about nothing that this could be done to."""
+
+    code = "nothing_to_do"
+    detail = "This item is about nothing that this can be done to."
+
+
+def warn(*, item: ReviewItem, actor: User, reason: str, message: str) -> None:
+    """Mail the item's user a warning, and approve the item. Raises: FieldError (422), NothingToDo, AlreadyDecided (409)."""
+    end_user, message = _user_of(item), message.strip()
+    if not message or len(message) > MESSAGE_CHARS_MAX:
+        raise FieldError("body", "message", msg=f"Write to the user, in at most {MESSAGE_CHARS_MAX} characters.")
+    with transaction.atomic():
+        _decide(item, actor, reason, WARN)
+        record_effect(
+            project_id=item.project_id,
+            mode=item.mode,
+            kind=MAIL,
+            effect_key=f"{MAIL}:warning:{item.pk}",
+            payload={"template": "warning", "to": None, "context": {"message": message}},
+            end_user_id=end_user.pk,
+            cause=f"review:{item.pk}",
+        )
+        log_action(
+            action="end_user.warn",
+            subject=str(end_user.pk),
+            actor=actor,
+            reason=reason.strip(),
+            project_id=item.project_id,
+            mode=item.mode,
+            details={"item": str(item.pk)},
+        )
+
+
+def ban(*, item: ReviewItem, actor: User, reason: str) -> None:
+    """Ban the item's user, and approve the item. Raises: FieldError (422), NothingToDo, AlreadyDecided (409)."""
+    end_user = _user_of(item)
+    with transaction.atomic():
+        _decide(item, actor, reason, BAN)
+        set_end_user_active(end_user=end_user, is_active=False, actor=actor, reason=reason)
+
+
+def refund(*, item: ReviewItem, actor: User, reason: str, request: uuid.UUID) -> None:
+    """Give back all that is left of the item's payment, with what it bought, and approve the item.
+
+    Raises: FieldError (422), NothingToDo, NotRefundable, AlreadyDecided (409), and what limits the actor's refunds.
+    """
+    payment = payment_of(item)
+    if payment is None:
+        raise NothingToDo("This item is about no payment.")
+    wanted = RefundRequest(key=request, amount_cents=None, access=REVOKE, cancel_subscription=False, reason=reason)
+    with transaction.atomic():
+        _decide(item, actor, reason, REFUND)
+        request_refund(payment=payment, request=wanted, actor=actor)
+
+
+def revoke(*, item: ReviewItem, actor: User, reason: str) -> None:
+    """Revoke the licence that the item is about or whose payment it is, and approve the item.
+
+    Raises: FieldError (422), NothingToDo, AlreadyRevoked, AlreadyDecided (409).
+    """
+    row = license_of(item)
+    if row is None:
+        raise NothingToDo("This item is about no licence. A subscription is canceled on its own page.")
+    with transaction.atomic():
+        _decide(item, actor, reason, REVOKE_LICENSE)
+        revoke_license(row=row, reason=reason, actor=actor)
+
+
+def replay(*, item: ReviewItem, actor: User, reason: str) -> None:
+    """Carry a dead letter out again, an event of Stripe or an effect, and approve the item.
+
+    Raises: FieldError (422), NothingToDo, AlreadyDecided (409).
+    """
+    if item.kind != ReviewItem.Kind.DEAD_LETTER:
+        raise NothingToDo("This item is about no dead letter.")
+    with transaction.atomic():
+        _decide(item, actor, reason, REPLAY)
+        if not (_replay_effect(item, actor, reason) or _replay_event(item, actor)):
+            raise NothingToDo("It is no dead letter any more.")
+
+
+def payment_of(item: ReviewItem) -> Transaction | None:
+    """Find the payment that an item is about, by what it is about or by what is known of it."""
+    rows = Transaction.objects.for_project(item.project_id).in_mode(item.mode)
+    named = {item.subject, str(item.details.get("payment_intent_id") or ""), str(item.details.get("reference") or "")}
+    disputed = Dispute.objects.for_project(item.project_id).filter(mode=item.mode, stripe_dispute_id=item.subject)
+    named |= set(disputed.values_list("payment_intent_id", flat=True))
+    return rows.filter(payment_intent_id__in=named - {""}).order_by("-created_at").first()
+
+
+def license_of(item: ReviewItem) -> License | None:
+    """Find the licence that an item is about, or that the payment it is about has bought."""
+    rows = License.objects.for_project(item.project_id).filter(mode=item.mode).select_related("product")
+    if item.kind == ReviewItem.Kind.STUCK_LICENSE and (key := _as_uuid(item.subject)):
+        return rows.filter(pk=key).first()
+    payment = payment_of(item)
+    return rows.filter(payment_intent_id=payment.payment_intent_id).first() if payment else None
+
+
+def deeds_for(item: ReviewItem) -> dict[str, Callable[..., None]]:
+    """Return what can be done about an item, besides approving and dismissing it."""
+    found: dict[str, Callable[..., None]] = {}
+    if item.end_user_id is not None:
+        found |= {WARN: warn, BAN: ban}
+    if payment_of(item) is not None:
+        found[REFUND] = refund
+    if license_of(item) is not None:
+        found[REVOKE_LICENSE] = revoke
+    if item.kind == ReviewItem.Kind.DEAD_LETTER:
+        found[REPLAY] = replay
+    return found
+
+
+def _decide(item: ReviewItem, actor: User, reason: str, deed: str) -> None:
+    """Approve the item first: of two who act at once the second is refused before anything is done."""
+    reason = checked_reason(reason)
+    if item.status != ReviewItem.Status.PENDING:
+        raise AlreadyDecided()
+    decide_review_item(item=item, status=ReviewItem.Status.APPROVED, actor=actor, reason=f"{deed}: {reason}"[:1000])
+
+
+def _user_of(item: ReviewItem) -> EndUser:
+    if item.end_user is None:
+        raise NothingToDo("This item is about no end user.")
+    return item.end_user
+
+
+def _replay_effect(item: ReviewItem, actor: User, reason: str) -> bool:
+    key = _as_uuid(item.subject)
+    rows = OutboxRow.objects.for_project(item.project_id).filter(mode=item.mode, pk=key or uuid.UUID(int=0))
+    row = rows.first()
+    if row is None or not replay_rows(rows):
+        return False
+    log_action(
+        action="outbox.replay",
+        subject=str(row.pk),
+        actor=actor,
+        reason=reason.strip(),
+        project_id=row.project_id,
+        mode=row.mode,
+        details={"kind": row.kind, "effect_key": row.effect_key, "error": row.error},
+    )
+    return True
+
+
+def _replay_event(item: ReviewItem, actor: User) -> bool:
+    rows = WebhookEvent.objects.for_project(item.project_id).filter(mode=item.mode, event_id=item.subject)
+    event = rows.first()
+    return event is not None and replay_one(event=event, actor=actor)
+
+
+def _as_uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
