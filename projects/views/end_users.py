@@ -13,6 +13,7 @@ from common.paging import paginate
 from common.schema import IDEMPOTENCY_KEY, PAGING, error_responses
 from common.strict_jwt import is_storable
 from projects.access import ProjectNotFound, get_project_for
+from projects.action_limits import END_USER_TOKENS
 from projects.authentication import FALSE_WORDS, TRUE_WORDS, ApiKeyAuthentication, server_of
 from projects.idempotent_view import idempotent
 from projects.models import Role
@@ -72,15 +73,21 @@ class EndUserView(APIView):
         operation_id="change_end_user",
         tags=["projects"],
         request=ChangeEndUserSerializer,
-        responses={200: EndUserSerializer, **error_responses(400, 401, 403, 404, 415, 422)},
+        responses={200: EndUserSerializer, **error_responses(400, 401, 403, 404, 409, 415, 422)},
     )
     def patch(self, request: Request, project_id: uuid.UUID, end_user_id: uuid.UUID) -> Response:
-        """Ban an end user or let them in again; it holds from their next request on."""
-        project = get_project_for(user=developer_of(request), project_id=project_id, min_role=Role.DEVELOPER)
+        """Ban an end user or let them in again; it holds from their next request on and is in the action log."""
+        actor = developer_of(request)
+        project = get_project_for(user=actor, project_id=project_id, min_role=Role.DEVELOPER)
         end_user = get_end_user(project=project, end_user_id=end_user_id)
         body = ChangeEndUserSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        changed = set_end_user_active(end_user=end_user, is_active=body.validated_data["is_active"])
+        changed = set_end_user_active(
+            end_user=end_user,
+            is_active=body.validated_data["is_active"],
+            actor=actor,
+            reason=body.validated_data.get("reason") or "",
+        )
         return Response(EndUserSerializer(changed).data)
 
 
@@ -88,13 +95,14 @@ class EndUserTokensView(APIView):
     """Mint."""
 
     authentication_classes = [ApiKeyAuthentication]
+    action_limits = END_USER_TOKENS
 
     @extend_schema(
         operation_id="mint_end_user_token",
         tags=["server"],
         parameters=[IDEMPOTENCY_KEY],
         request=MintTokenSerializer,
-        responses={200: EndUserTokenSerializer, **error_responses(400, 401, 403, 404, 409, 415, 422)},
+        responses={200: EndUserTokenSerializer, **error_responses(400, 401, 403, 404, 409, 415, 422, 429)},
     )
     @idempotent(holds_secret=True)
     def post(self, request: Request, project_id: uuid.UUID) -> Response:
