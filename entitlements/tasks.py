@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from entitlements.services.credit_days import sum_credit_days
 from entitlements.services.credit_rounds import end_overdue_reservations, give_months_of_given_plans
 from entitlements.services.overage import close_ended_periods
 from entitlements.services.provisioning_sweep import sweep_all
@@ -43,3 +44,9 @@ def give_credit_months() -> None:
 def fold_old_usage() -> None:
     """Fold reports of usage past their retention into their totals; what one run does not finish the next one does."""
     fold_old_reports()
+
+
+@shared_task(name="entitlements.tasks.sum_credits", acks_late=False, ignore_result=True)
+def sum_credits() -> None:
+    """Sum what was given and used of credits, for the dashboard."""
+    sum_credit_days()

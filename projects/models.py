@@ -7,7 +7,9 @@ import uuid
 from typing import Any, Self
 
 from django.conf import settings
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
+from django.db.models.functions import Upper
 from django.utils import timezone
 
 from common.encryption import SecretContext, decrypt, encrypt
@@ -215,7 +217,12 @@ class EndUser(models.Model):
             ("anonymise_enduser", "Can hand out and erase what is kept about an end user"),
         ]
         constraints = [models.UniqueConstraint(fields=["project", "external_id"], name="end_user_once_per_project")]
-        indexes = [models.Index(fields=["project", "-created_at", "-id"], name="end_user_newest")]
+        indexes = [
+            models.Index(fields=["project", "-created_at", "-id"], name="end_user_newest"),
+            # The search of staff over all projects: by the beginning, whatever the case.
+            models.Index(OpClass(Upper("email"), "text_pattern_ops"), name="end_user_email_begins"),
+            models.Index(OpClass(Upper("external_id"), "text_pattern_ops"), name="end_user_id_begins"),
+        ]
 
     def __str__(self) -> str:
         return self.external_id

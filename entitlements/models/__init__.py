@@ -1,6 +1,7 @@
 """The entitlements tables, one noun a file."""
 
 from entitlements.models.connections import Connection, ProvisionedUser
+from entitlements.models.credit_days import CreditDay
 from entitlements.models.holdings import Entitlement
 from entitlements.models.ledger import (
     Bucket,
@@ -20,6 +21,7 @@ __all__ = [
     "Bucket",
     "Connection",
     "CreditAccount",
+    "CreditDay",
     "CreditEntry",
     "CreditPack",
     "CreditPackPrice",

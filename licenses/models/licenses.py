@@ -9,9 +9,10 @@ import datetime as dt
 import uuid
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 from django_fsm import ConcurrentTransitionMixin, FSMField, transition
 
 from common.ids import uuid7
@@ -167,6 +168,9 @@ class License(ConcurrentTransitionMixin, models.Model):
             models.Index(fields=["project", "mode", "-purchased_at", "-id"], name="license_list"),
             models.Index(fields=["project", "mode", "github_user_id"], name="license_of_github_user"),
             models.Index(fields=["end_user", "-purchased_at"], name="license_of_end_user"),
+            # The search of staff over all projects: by the beginning, whatever the case.
+            models.Index(OpClass(Upper("email"), "text_pattern_ops"), name="license_email_begins"),
+            models.Index(OpClass(Upper("username"), "text_pattern_ops"), name="license_username_begins"),
             models.Index(
                 fields=["state", "purchased_at"], condition=Q(state__in=["pending", "invited"]), name="license_stuck"
             ),

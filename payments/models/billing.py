@@ -3,8 +3,10 @@
 import uuid
 from typing import Any
 
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Case, Q, Value, When
+from django.db.models.functions import Upper
 
 from common.modes import MODE_CHOICES, TEST
 from entitlements.models import Plan
@@ -71,6 +73,7 @@ class StripeCustomer(models.Model):
                 name="stripe_customer_once_per_user",
             ),
         ]
+        indexes = [models.Index(OpClass(Upper("email"), "text_pattern_ops"), name="stripe_customer_email_begins")]
 
     def __str__(self) -> str:
         return self.stripe_customer_id

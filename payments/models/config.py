@@ -4,13 +4,14 @@ import datetime as dt
 import uuid
 
 from django.db import models
-from django.db.models import Case, Exists, OuterRef, Q, When
+from django.db.models import Case, Exists, OuterRef, Q, Value, When
 
 from common.encryption import SecretContext, decrypt, encrypt, key_id_of, mask
 from common.ids import uuid7
 from common.modes import MODE_CHOICES
 from projects.models import Project
 
+EMPTY_LIST = Value([], output_field=models.JSONField())
 SECRET_FIELDS = ("secret_key", "publishable_key", "webhook_secret", "previous_webhook_secret")
 
 
@@ -90,6 +91,12 @@ class StripeCredentials(models.Model):
     configured_at = models.DateTimeField(null=True, blank=True)
     # Since when this account is followed: saving its keys again does not move it, another account's key does.
     followed_since = models.DateTimeField(null=True, blank=True, editable=False)
+    # When a signed probe last came back through the public address, and when the mode was opened: live sells nothing before.
+    probed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    opened_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What the key doctor found last: [{"permission", "ok", "message", "features"}], and when.
+    diagnosis = models.JSONField(default=list, db_default=EMPTY_LIST, blank=True, editable=False)
+    diagnosed_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Bumped whenever a key changes, so that cached clients and verifying secrets notice.
     version = models.PositiveIntegerField(default=1)
 

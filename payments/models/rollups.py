@@ -70,16 +70,23 @@ class RevenueDelta(models.Model):
 
 
 class SubscriptionGauge(models.Model):
-    """How many subscriptions of a project and mode have a status now. A gauge: folded from deltas like the days."""
+    """How many subscriptions of a project and mode have a status and a price now. A gauge: folded from deltas like the days."""
 
     id = models.BigAutoField(primary_key=True)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="subscription_gauges")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
     status = models.CharField(max_length=32)
+    stripe_price_id = models.CharField(max_length=255, default="", db_default="", blank=True)
     subscriptions = models.BigIntegerField(default=0)
+    # What the price is paid for, summed over the subscriptions.
+    quantity = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "mode", "status"], name="subscription_gauge_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "mode", "status", "stripe_price_id"], name="subscription_gauge_of_price_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.status}: {self.subscriptions}"
@@ -94,7 +101,9 @@ class SubscriptionGaugeDelta(models.Model):
     )
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
     status = models.CharField(max_length=32)
+    stripe_price_id = models.CharField(max_length=255, default="", db_default="", blank=True)
     subscriptions = models.BigIntegerField(default=0)
+    quantity = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         indexes = [models.Index(fields=["project", "mode"], name="gauge_delta_account")]

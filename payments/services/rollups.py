@@ -37,12 +37,13 @@ _FOLD_GAUGES = """
         DELETE FROM payments_subscriptiongaugedelta
         WHERE id IN (SELECT id FROM payments_subscriptiongaugedelta ORDER BY id LIMIT %s) RETURNING *
     ), folded AS (
-        INSERT INTO payments_subscriptiongauge (project_id, mode, status, subscriptions)
-        SELECT taken.project_id, mode, status, sum(subscriptions)
+        INSERT INTO payments_subscriptiongauge (project_id, mode, status, stripe_price_id, subscriptions, quantity)
+        SELECT taken.project_id, mode, status, stripe_price_id, sum(subscriptions), sum(quantity)
         FROM taken JOIN projects_project ON projects_project.id = taken.project_id
-        GROUP BY taken.project_id, mode, status
-        ON CONFLICT (project_id, mode, status) DO UPDATE
-        SET subscriptions = payments_subscriptiongauge.subscriptions + excluded.subscriptions
+        GROUP BY taken.project_id, mode, status, stripe_price_id
+        ON CONFLICT (project_id, mode, status, stripe_price_id) DO UPDATE
+        SET subscriptions = payments_subscriptiongauge.subscriptions + excluded.subscriptions,
+            quantity = payments_subscriptiongauge.quantity + excluded.quantity
     )
     SELECT count(*) FROM taken
 """
@@ -123,12 +124,14 @@ REVENUE_DIFFERENCES = f"""
     HAVING {" OR ".join(f"sum({name}) <> 0" for name in _SUMS)}
 """  # noqa: S608 - only the names above go in
 GAUGE_DIFFERENCES = """
-    SELECT project_id, mode, status, sum(subscriptions)::bigint AS subscriptions FROM (
-        SELECT project_id, mode, status, count(*) AS subscriptions FROM payments_subscription GROUP BY 1, 2, 3
-        UNION ALL SELECT project_id, mode, status, -subscriptions FROM payments_subscriptiongauge
-        UNION ALL SELECT project_id, mode, status, -subscriptions FROM payments_subscriptiongaugedelta
+    SELECT project_id, mode, status, stripe_price_id, sum(subscriptions)::bigint AS subscriptions, sum(quantity)::bigint AS quantity
+    FROM (
+        SELECT project_id, mode, status, stripe_price_id, count(*) AS subscriptions, sum(quantity) AS quantity
+        FROM payments_subscription GROUP BY 1, 2, 3, 4
+        UNION ALL SELECT project_id, mode, status, stripe_price_id, -subscriptions, -quantity FROM payments_subscriptiongauge
+        UNION ALL SELECT project_id, mode, status, stripe_price_id, -subscriptions, -quantity FROM payments_subscriptiongaugedelta
         WHERE EXISTS (SELECT 1 FROM projects_project WHERE projects_project.id = project_id)
-    ) compared GROUP BY project_id, mode, status HAVING sum(subscriptions) <> 0
+    ) compared GROUP BY project_id, mode, status, stripe_price_id HAVING sum(subscriptions) <> 0 OR sum(quantity) <> 0
 """
 
 
@@ -155,6 +158,7 @@ def mend_rollups() -> int:
         )
         mended = cursor.rowcount
         cursor.execute(
-            f"INSERT INTO {SubscriptionGaugeDelta._meta.db_table} (project_id, mode, status, subscriptions) {GAUGE_DIFFERENCES}"
+            f"INSERT INTO {SubscriptionGaugeDelta._meta.db_table} "
+            f"(project_id, mode, status, stripe_price_id, subscriptions, quantity) {GAUGE_DIFFERENCES}"
         )
         return int(mended + cursor.rowcount)
