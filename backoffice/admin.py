@@ -11,24 +11,25 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from backoffice import webhook_pages
+from backoffice.review_pages import ReviewDeeds
 from backoffice.services.dead_letters import replay_effects
 from backoffice.services.resending import resend_mails, resendable
 from backoffice.staff_pages import ROWS_MAX, ProjectFilter, StaffActionsAdmin, actor_of
 from common.errors import ApiError
 from moderation.models import ActionLog, ReviewItem
-from moderation.services.review import REASON_CHARS_MAX, decide_review_item
+from moderation.services.review import decide_review_item
 from notifications.models import OutboxRow
 from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import Dispute
-from projects.admin_scope import is_staff_role
 from projects.models import Project
 
 __all__ = ["webhook_pages"]
 
+RESEND = "notifications.resend_mail"
 TO_DECIDE = (
     "Approve: the report is right and was dealt with. Dismiss: nothing needs doing. Either closes the item with your reason in the "
-    "action log, and changes nothing at Stripe; both are actions of the list."
+    "action log, and changes nothing at Stripe. “Act on it” above warns, bans, refunds, revokes, replays, assigns or takes a note."
 )
 REVIEW_COLORS = {"Pending": "warning", "Approved": "success", "Dismissed": "default"}
 OUTBOX_COLORS = {
@@ -37,15 +38,15 @@ OUTBOX_COLORS = {
 
 
 @admin.register(ReviewItem)
-class ReviewItemAdmin(StaffActionsAdmin):
+class ReviewItemAdmin(ReviewDeeds):
     list_display = ["title", "kind", "colored_status", "project", "mode", "end_user", "created_at", "assigned_to"]
     list_filter = ["status", "kind", "mode", ProjectFilter, "created_at"]
     list_select_related = ["project", "end_user", "assigned_to"]
     search_fields = ["title", "subject", "cause_key", "project__name", "end_user__external_id"]
     date_hierarchy = "created_at"
     exclude = ["details"]
-    readonly_fields = ["shown_subject", "to_decide", "shown_details"]
-    actions = ["approve_selected", "dismiss_selected"]
+    readonly_fields = ["shown_subject", "to_decide", "shown_details", "shown_notes"]
+    actions = ["approve_selected", "dismiss_selected", "take_selected", "act_selected"]
 
     @display(description="Status", ordering="status", label=REVIEW_COLORS)
     def colored_status(self, row: ReviewItem) -> str:
@@ -87,31 +88,30 @@ class ReviewItemAdmin(StaffActionsAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], *, status: ReviewItem.Status, action: str
     ) -> HttpResponse | None:
         chosen = list(self.actionable(request, queryset).filter(status="pending").order_by("created_at")[:ROWS_MAX])
-        reason = request.POST.get("reason", "").strip()
-        confirmed = request.POST.get("confirmed") == "yes"
-        if not confirmed or not 1 <= len(reason) <= REASON_CHARS_MAX:
-            return self.ask_first(
-                request,
-                title="Decide about review items",
-                action=action,
-                question=f"{counted(len(chosen), 'pending item')} will be marked as {status.label.lower()}:",
-                rows=chosen,
-                ask_reason=True,
-                problem=f"Say why, in at most {REASON_CHARS_MAX} characters." if confirmed else "",
-            )
-        count = 0
-        for item in chosen:
-            try:
-                decide_review_item(item=item, status=status, actor=actor_of(request), reason=reason)
-                count += 1
-            except ApiError as refusal:
-                messages.warning(request, f"{item}: {refusal.detail}")
-        messages.success(request, f"{counted(count, 'item')} {status.label.lower()}.")
-        return None
+
+        def decide(reason: str) -> None:
+            count = 0
+            for item in chosen:
+                try:
+                    decide_review_item(item=item, status=status, actor=actor_of(request), reason=reason)
+                    count += 1
+                except ApiError as refusal:
+                    messages.warning(request, f"{item}: {refusal.detail}")
+            messages.success(request, f"{counted(count, 'item')} {status.label.lower()}.")
+
+        return self.when_confirmed(
+            request,
+            title="Decide about review items",
+            action=action,
+            question=f"{counted(len(chosen), 'pending item')} will be marked as {status.label.lower()}:",
+            rows=chosen,
+            carry_out=decide,
+        )
 
 
 @admin.register(OutboxRow)
 class OutboxRowAdmin(StaffActionsAdmin):
+    act_right = "notifications.replay_outboxrow"
     list_display = ["effect_key", "kind", "colored_status", "attempts", "created_at", "done_at", "mode", "project"]
     list_filter = ["status", "kind", "mode", ProjectFilter, "created_at"]
     search_fields = ["effect_key", "cause", "end_user__external_id", "project__name"]
@@ -122,7 +122,7 @@ class OutboxRowAdmin(StaffActionsAdmin):
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         """Allow every staff role, support too: a mail is sent again to its own recipient. Developers in their own projects."""
-        return is_staff_role(request.user) or self.may_act(request)
+        return self.may_act(request, RESEND)
 
     @display(description="Status", ordering="status", label=OUTBOX_COLORS)
     def colored_status(self, row: OutboxRow) -> str:
@@ -143,29 +143,35 @@ class OutboxRowAdmin(StaffActionsAdmin):
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Carry dead letters out again, after a confirmation. Each is replayed once, however often this is pressed."""
         chosen = list(self.actionable(request, queryset).filter(status="dead").order_by("created_at")[:ROWS_MAX])
-        if request.POST.get("confirmed") != "yes":
-            question = f"{counted(len(chosen), 'dead letter')} will be carried out again:"
-            return self.ask_first(
-                request, title="Replay effects", action="replay_selected", question=question, rows=chosen
-            )
-        count = replay_effects(rows=chosen, actor=actor_of(request))
-        messages.success(request, f"{counted(count, 'effect')} will be carried out again.")
-        return None
+
+        def replay(reason: str) -> None:
+            count = replay_effects(rows=chosen, actor=actor_of(request), reason=reason)
+            messages.success(request, f"{counted(count, 'effect')} will be carried out again.")
+
+        question = f"{counted(len(chosen), 'dead letter')} will be carried out again:"
+        return self.when_confirmed(
+            request, title="Replay effects", action="replay_selected", question=question, rows=chosen, carry_out=replay
+        )
 
     @admin.action(description="Send mails again", permissions=["resend"])
     def resend_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Send mails again that were sent, after a confirmation. One that waits to be sent again is not doubled."""
-        rows = queryset if is_staff_role(request.user) else self.actionable(request, queryset)
-        chosen = list(resendable(rows).order_by("created_at")[:ROWS_MAX])
-        if request.POST.get("confirmed") != "yes":
-            where = "to where the recipient is billed now; a licence's to the address it was bought with"
-            question = f"{counted(len(chosen), 'mail')} will be sent again, {where}:"
-            return self.ask_first(
-                request, title="Send mails again", action="resend_selected", question=question, rows=chosen
-            )
-        count = resend_mails(rows=chosen, actor=actor_of(request))
-        messages.success(request, f"{counted(count, 'mail')} will be sent again.")
-        return None
+        chosen = list(resendable(self.actionable(request, queryset, RESEND)).order_by("created_at")[:ROWS_MAX])
+
+        def resend(reason: str) -> None:
+            count = resend_mails(rows=chosen, actor=actor_of(request), reason=reason)
+            messages.success(request, f"{counted(count, 'mail')} will be sent again.")
+
+        where = "to where the recipient is billed now; a licence's to the address it was bought with"
+        question = f"{counted(len(chosen), 'mail')} will be sent again, {where}:"
+        return self.when_confirmed(
+            request,
+            title="Send mails again",
+            action="resend_selected",
+            question=question,
+            rows=chosen,
+            carry_out=resend,
+        )
 
 
 @admin.register(ActionLog)

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.models import ROLE_ADMIN, ROLE_MODERATOR, User
+from accounts.models import User
 from payments.admin.actions import ProjectActionsAdmin
 from payments.admin.read_only import ReadOnlyAdmin
 from projects.models import Project, Role
@@ -34,17 +34,9 @@ class ProjectFilter(admin.SimpleListFilter):
 
 
 class StaffActionsAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
-    """Rows that are changed by actions only: by moderators, and by developers of the row's project; support reads."""
+    """Rows that are changed by actions only: by staff with `act_right`, and by developers of the row's project."""
 
     list_select_related = ["project"]
-
-    def _is_staff_for(self, request: HttpRequest, action: str) -> bool:
-        if super()._is_staff_for(request, action):
-            return True
-        user = request.user
-        if action != "change" or not isinstance(user, User) or not (user.is_active and user.is_staff):
-            return False
-        return user.groups.filter(name__in=[ROLE_ADMIN, ROLE_MODERATOR]).exists()
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Allow whoever may act in some project; `actionable` keeps to those projects."""

@@ -68,6 +68,7 @@ class WebhooksAdmin(StaffActionsAdmin):
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(WebhooksAdmin):
+    act_right = "notifications.switch_webhookendpoint"
     list_display = ["address", "colored_state", "shown_types", "answered_at", "failing_since", "mode", "project"]
     list_filter = ["mode", "disabled_reason", ProjectFilter]
     search_fields = ["description", "project__name", "project__slug"]
@@ -123,17 +124,24 @@ class WebhookEndpointAdmin(WebhooksAdmin):
     def _switch(self, request: HttpRequest, queryset: QuerySet[Any], *, active: bool) -> HttpResponse | None:
         chosen = list(self.actionable(request, queryset).order_by("created_at")[:ROWS_MAX])
         what = "on" if active else "off"
-        if request.POST.get("confirmed") != "yes":
-            question = f"{counted(len(chosen), 'endpoint')} will be switched {what}:"
-            title = f"Switch endpoints {what}"
-            return self.ask_first(request, title=title, action=f"switch_{what}", question=question, rows=chosen)
-        count = switch_endpoints(rows=chosen, active=active, actor=actor_of(request))
-        messages.success(request, f"{counted(count, 'endpoint')} switched {what}.")
-        return None
+
+        def switch(reason: str) -> None:
+            count = switch_endpoints(rows=chosen, active=active, actor=actor_of(request), reason=reason)
+            messages.success(request, f"{counted(count, 'endpoint')} switched {what}.")
+
+        return self.when_confirmed(
+            request,
+            title=f"Switch endpoints {what}",
+            action=f"switch_{what}",
+            question=f"{counted(len(chosen), 'endpoint')} will be switched {what}:",
+            rows=chosen,
+            carry_out=switch,
+        )
 
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(WebhooksAdmin):
+    act_right = "notifications.replay_webhookdelivery"
     url_lookup = "endpoint__url"
     list_display = ["what", "colored_status", "answer", "attempts", "where", "created_at", "mode", "project"]
     list_filter = ["status", EventTypeFilter, "mode", ProjectFilter, "created_at"]
@@ -202,13 +210,18 @@ class WebhookDeliveryAdmin(WebhooksAdmin):
         """Send deliveries again under the same id, after a confirmation."""
         rows = self.actionable(request, queryset).exclude(status="processing").select_related("endpoint")
         chosen = list(rows.order_by("created_at")[:ROWS_MAX])
-        if request.POST.get("confirmed") != "yes":
-            question = f"{counted(len(chosen), 'webhook')} will be sent again:"
-            return self.ask_first(
-                request, title="Send webhooks again", action="replay_selected", question=question, rows=chosen
-            )
-        count, refused = replay_deliveries(rows=chosen, actor=actor_of(request))
-        messages.success(request, f"{counted(count, 'webhook')} will be sent again.")
-        if refused:
-            messages.warning(request, f"{refused} stay where they are: their endpoint is disabled.")
-        return None
+
+        def replay(reason: str) -> None:
+            count, refused = replay_deliveries(rows=chosen, actor=actor_of(request), reason=reason)
+            messages.success(request, f"{counted(count, 'webhook')} will be sent again.")
+            if refused:
+                messages.warning(request, f"{refused} stay where they are: their endpoint is disabled.")
+
+        return self.when_confirmed(
+            request,
+            title="Send webhooks again",
+            action="replay_selected",
+            question=f"{counted(len(chosen), 'webhook')} will be sent again:",
+            rows=chosen,
+            carry_out=replay,
+        )

@@ -15,6 +15,7 @@ from common.signing_keys import BadSigningKeys, load_signing_keys
 Number = TypeVar("Number", int, float)
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+TOKEN_CHARS_MIN = 16
 RSA_BITS_MIN = 2048
 # Mail providers that are reached by their API, with what each needs. Source: https://anymail.dev/en/stable/esps/
 MAIL_PROVIDERS = {
@@ -71,6 +72,25 @@ def read_address(
     return text
 
 
+def read_amounts(env: environ.Env, name: str, *, default: str) -> dict[str, int]:
+    """Read `usd=10000,eur=10000`: minor units by currency. Raises ImproperlyConfigured."""
+    found: dict[str, int] = {}
+    for entry in env.str(name, default=default).split(","):
+        if not entry.strip():
+            continue
+        currency, _, amount = (part.strip().lower() for part in entry.partition("="))
+        if (
+            len(currency) != 3
+            or not currency.isascii()
+            or not currency.isalpha()
+            or not amount.isascii()
+            or not amount.isdigit()
+        ):
+            raise ImproperlyConfigured(f"{name} must be amounts such as usd=10000, in minor units, not {entry[:40]!r}.")
+        found[currency] = int(amount)
+    return found
+
+
 def read_pairs(env: environ.Env, name: str) -> dict[str, frozenset[str]]:
     """Read `key=value,key=value` in lower case; a key may come several times. Raises ImproperlyConfigured."""
     found: dict[str, frozenset[str]] = {}
@@ -80,6 +100,28 @@ def read_pairs(env: environ.Env, name: str) -> dict[str, frozenset[str]]:
             raise ImproperlyConfigured(f"{name} must be pairs such as acme=acme.example, not {str(entry)[:40]!r}.")
         found[key] = found.get(key, frozenset()) | {value}
     return found
+
+
+def read_rate_limits(env: environ.Env, name: str) -> dict[str, tuple[int, int]]:
+    """Read `checkout-address=200/300,…`: the name of a limit, calls, seconds. Raises ImproperlyConfigured."""
+    found: dict[str, tuple[int, int]] = {}
+    for limit, values in read_pairs(env, name).items():
+        parts = [part for value in values for part in value.split("/")]
+        if len(parts) != 2 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**7 for part in parts):
+            raise ImproperlyConfigured(
+                f"{name} must be limits such as checkout-address=200/300 (calls/seconds), not {limit[:40]!r}."
+            )
+        found[limit] = (int(parts[0]), int(parts[1]))
+    return found
+
+
+def read_token(env: environ.Env, name: str) -> str:
+    """Read a secret that a program sends, or "" without one. Raises ImproperlyConfigured for one that can be guessed."""
+    token: str = env.str(name, default="").strip()
+    if token and (len(token) < TOKEN_CHARS_MIN or not token.isascii() or any(char.isspace() for char in token)):
+        # Not shown: it is a secret, if a weak one.
+        raise ImproperlyConfigured(f"{name} must be at least {TOKEN_CHARS_MIN} characters without blanks.")
+    return token
 
 
 def read_mail_settings(env: environ.Env, name: str, *, unsent_dir: Path) -> dict[str, Any]:

@@ -17,12 +17,16 @@ from config.environment import (
     check_ed25519_keys,
     check_rsa_key,
     read_address,
+    read_amounts,
     read_log_level,
     read_mail_settings,
     read_number,
     read_pairs,
+    read_rate_limits,
+    read_token,
     read_word,
 )
+from config.error_reports import start_error_reports
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -108,14 +112,18 @@ INSTALLED_APPS = [
     "entitlements",
     "licenses",
     "payments",
+    "hosted",
     "backoffice",
 ]
 MIDDLEWARE = [
     "config.health_middleware.HealthMiddleware",
+    "config.metrics.RequestMetrics",
     "django.middleware.security.SecurityMiddleware",
     "payments.webhook_middleware.DeliveriesFirst",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "projects.cors.CrossOrigin",
+    "common.rate_limit_headers.RateLimitHeaders",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -207,6 +215,7 @@ APPEND_SLASH = False
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_THROTTLE_CLASSES": ["projects.action_limits.ActionThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["common.drf.NullableJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["common.drf_parsers.PlainJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -332,6 +341,34 @@ X_FRAME_OPTIONS = "DENY"
 
 LOG_LEVEL = read_log_level(env, "LOG_LEVEL", default="INFO")
 LOGGING = logging_config(level=LOG_LEVEL)
+# Rate limits by name (docs/operations.md): amount and seconds that replace what the code declares.
+RATE_LIMITS = read_rate_limits(env, "RATE_LIMITS")
+
+# Metrics. Without a token /metrics does not exist; a worker tells what it counted on METRICS_PORT, for the monitoring alone.
+METRICS_TOKEN = read_token(env, "METRICS_TOKEN")
+METRICS_PORT = read_number(env, "METRICS_PORT", default=0, at_least=0, at_most=65535)
+METRICS_HOST = env.str("METRICS_HOST", default="127.0.0.1")
+# Where the processes of a machine add up what they count. The library reads the variable as well, when it is first imported.
+PROMETHEUS_MULTIPROC_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", default="")
+if PROMETHEUS_MULTIPROC_DIR:
+    Path(PROMETHEUS_MULTIPROC_DIR).mkdir(parents=True, exist_ok=True)
+
+# Reports of unexpected errors; nothing is sent anywhere without an address.
+SENTRY_DSN = read_address(env, "SENTRY_DSN", default="", schemes=("https", "http"))
+SENTRY_ENVIRONMENT = env.str("SENTRY_ENVIRONMENT", default="demo" if DEMO else "production")
+RELEASE = env.str("RELEASE", default="")
+if SENTRY_DSN:
+    start_error_reports(dsn=SENTRY_DSN, environment=SENTRY_ENVIRONMENT, release=RELEASE)
+# What moderators may give away; the role Admin and superusers have no limits (docs/back-office.md). Minor units by currency,
+# of one payment and of all that one person refunds in 24 hours; a currency that is not named is refunded by the role Admin only.
+MODERATOR_REFUND_LIMITS = read_amounts(
+    env, "MODERATOR_REFUND_LIMITS", default="usd=10000,eur=10000,gbp=10000,chf=10000,cad=15000,aud=15000,jpy=15000"
+)
+MODERATOR_REFUND_LIMITS_DAY = read_amounts(
+    env, "MODERATOR_REFUND_LIMITS_DAY", default="usd=50000,eur=50000,gbp=50000,chf=50000,cad=75000,aud=75000,jpy=75000"
+)
+MODERATOR_CREDITS_LIMIT_DAY = read_number(env, "MODERATOR_CREDITS_LIMIT_DAY", default=10_000, at_least=0, at_most=10**9)
+MODERATOR_FREE_DAYS_LIMIT = read_number(env, "MODERATOR_FREE_DAYS_LIMIT", default=31, at_least=0, at_most=365)
 UNFOLD = {
     "SITE_TITLE": "Payments",
     "SITE_HEADER": "Payments",

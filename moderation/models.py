@@ -140,6 +140,8 @@ class ActionLog(models.Model):
         indexes = [
             models.Index(fields=["project", "-at"], name="action_log_recent"),
             models.Index(fields=["subject", "-at"], name="action_log_subject"),
+            # What one person gave away today.
+            models.Index(fields=["actor", "action", "-at"], name="action_log_of_actor"),
         ]
 
     def __str__(self) -> str:

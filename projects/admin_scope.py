@@ -137,6 +137,22 @@ class ProjectScopedAdmin(SafeLookupsMixin, ModelAdmin):
             raise PermissionDenied
         super().save_model(request, obj, form, change)
 
+    def has_right(
+        self, request: HttpRequest, right: str, obj: Any = None, *, developers: Role | None = Role.DEVELOPER
+    ) -> bool:
+        """Allow staff who have the right, and members of the row's project (None: of any) with that role or a higher one."""
+        user: Any = request.user
+        if not (user.is_active and getattr(user, "is_staff", False)):
+            return False
+        return bool(user.has_perm(right)) or self._is_member(request, obj, developers)
+
+    def rows_within(self, request: HttpRequest, right: str, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the rows on which the viewer has a right of the staff, or is a developer in their project."""
+        user: Any = request.user
+        if user.is_active and getattr(user, "is_staff", False) and user.has_perm(right):
+            return rows
+        return rows.filter(**{f"{self.project_lookup}__in": self._projects(request, Role.DEVELOPER)})
+
     def _is_staff_for(self, request: HttpRequest, action: str) -> bool:
         user = request.user
         if not getattr(user, "is_staff", False) or not user.is_active:

@@ -30,7 +30,7 @@ def review_disabled_endpoint(endpoint: WebhookEndpoint) -> None:
     )
 
 
-def replay_deliveries(*, rows: Iterable[WebhookDelivery], actor: User) -> tuple[int, int]:
+def replay_deliveries(*, rows: Iterable[WebhookDelivery], actor: User, reason: str) -> tuple[int, int]:
     """Make deliveries due now and log it for each; returns how many, and how many stay since their endpoint is disabled."""
     count = refused = 0
     for row in rows:
@@ -42,11 +42,11 @@ def replay_deliveries(*, rows: Iterable[WebhookDelivery], actor: User) -> tuple[
                 continue
             if replayed:
                 count += 1
-                _log("webhook_delivery.replay", row, row.pk, actor, {"event_type": row.event_type, "error": row.error})
+                _log("webhook_delivery.replay", row, actor, reason, {"event_type": row.event_type, "error": row.error})
     return count, refused
 
 
-def switch_endpoints(*, rows: Iterable[WebhookEndpoint], active: bool, actor: User) -> int:
+def switch_endpoints(*, rows: Iterable[WebhookEndpoint], active: bool, actor: User, reason: str) -> int:
     """Switch endpoints on or off and log it for each that was not so already; returns how many."""
     count = 0
     for row in rows:
@@ -55,18 +55,19 @@ def switch_endpoints(*, rows: Iterable[WebhookEndpoint], active: bool, actor: Us
         with transaction.atomic():
             change_endpoint(endpoint=row, fields={"is_active": active})
             what = "on" if active else "off"
-            _log(f"webhook_endpoint.{what}", row, row.pk, actor, {"endpoint": origin_of(row)})
+            _log(f"webhook_endpoint.{what}", row, actor, reason, {"endpoint": origin_of(row)})
         count += 1
     return count
 
 
 def _log(
-    action: str, row: WebhookDelivery | WebhookEndpoint, subject: object, actor: User, details: dict[str, str]
+    action: str, row: WebhookDelivery | WebhookEndpoint, actor: User, reason: str, details: dict[str, str]
 ) -> None:
     log_action(
         action=action,
-        subject=str(subject),
+        subject=str(row.pk),
         actor=actor,
+        reason=reason,
         project_id=row.project_id,
         mode=row.mode,
         details=details,

@@ -11,6 +11,7 @@ from entitlements.models import CreditPolicy
 from entitlements.services import ledger
 from entitlements.services.ledger import AMOUNT_MAX, Posted, Wallet
 from moderation.services.action_log import log_action
+from moderation.services.limits import CREDITS, check_credit_limit
 
 REASON_CHARS_MAX = 500
 
@@ -18,7 +19,7 @@ REASON_CHARS_MAX = 500
 def adjust_credits(*, amount: int, reason: str, actor: User, key: str, **wallet: Unpack[Wallet]) -> Posted:
     """Give bonus credits (amount above zero) or take credits away (below), once per key, and write down who did it and why.
 
-    Raises: FieldError (422) without a reason or amount, InsufficientCredits (402), KeyReused (409).
+    Raises: FieldError (422) without a reason or amount, BeyondLimit (403), InsufficientCredits (402), KeyReused (409).
     """
     if not reason.strip() or len(reason) > REASON_CHARS_MAX:
         raise FieldError("body", "reason", msg=f"Say why, in 1 to {REASON_CHARS_MAX} characters.")
@@ -27,8 +28,9 @@ def adjust_credits(*, amount: int, reason: str, actor: User, key: str, **wallet:
     with transaction.atomic():
         posted = ledger.move_by_hand(**wallet, amount=amount, reason=reason.strip(), actor=actor.email, key=key)
         if not posted.replayed:
+            check_credit_limit(actor=actor, project_id=wallet["project_id"], amount=amount)
             log_action(
-                action="credits.adjusted",
+                action=CREDITS,
                 subject=f"credits:{wallet['end_user_id']}",
                 actor=actor,
                 reason=reason.strip(),

@@ -1,6 +1,6 @@
-"""Actions on chosen rows: for those who may change the row's project, and only after a confirmation by POST."""
+"""Actions on chosen rows: for those who have the right to act on them, and only after a confirmation by POST, with a reason."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -9,23 +9,50 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from projects.admin_scope import ProjectScopedAdmin
-from projects.models import Role
 
 ROWS_SHOWN = 100
+REASON_CHARS_MAX = 1000
 
 
 class ProjectActionsAdmin(ProjectScopedAdmin):
-    """An admin whose actions developers may use on their own projects, and staff with Django's permission to change."""
+    """An admin whose actions developers may use on their own projects, and staff who have `act_right` on all."""
 
-    def may_act(self, request: HttpRequest) -> bool:
+    # Empty: Django's permission to change these rows.
+    act_right = ""
+
+    def may_act(self, request: HttpRequest, right: str = "") -> bool:
         """Say whether there is any project that the viewer may act in; support, who only read, may not."""
-        return self._is_staff_for(request, "change") or self._is_member(request, None, Role.DEVELOPER)
+        return self.has_right(request, right or self._act_right())
 
-    def actionable(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+    def actionable(self, request: HttpRequest, rows: QuerySet[Any], right: str = "") -> QuerySet[Any]:
         """Keep the rows of projects that the viewer may act in."""
-        if self._is_staff_for(request, "change"):
-            return rows
-        return rows.filter(**{f"{self.project_lookup}__in": self._projects(request, Role.DEVELOPER)})
+        return self.rows_within(request, right or self._act_right(), rows)
+
+    def when_confirmed(
+        self,
+        request: HttpRequest,
+        *,
+        title: str,
+        action: str,
+        question: str,
+        rows: Sequence[Any],
+        carry_out: Callable[[str], None],
+        ask_reason: bool = True,
+    ) -> HttpResponse | None:
+        """Ask whether an action is meant for these rows, and why; once that is answered, carry it out with the reason."""
+        reason = request.POST.get("reason", "").strip()
+        confirmed = request.POST.get("confirmed") == "yes"
+        good = not ask_reason or 1 <= len(reason) <= REASON_CHARS_MAX
+        if confirmed and good:
+            carry_out(reason)
+            return None
+        problem = f"Say why, in at most {REASON_CHARS_MAX} characters." if confirmed else ""
+        return self.ask_first(
+            request, title=title, action=action, question=question, rows=rows, ask_reason=ask_reason, problem=problem
+        )
+
+    def _act_right(self) -> str:
+        return self.act_right or f"{self.opts.app_label}.change_{self.opts.model_name}"
 
     def ask_first(
         self,

@@ -15,8 +15,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldBooleanSwitchWidget
 
+from accounts.models import User
 from common.errors import ApiError
 from common.modes import MODES
+from moderation.services.action_log import log_action
 from payments.admin.actions import ProjectActionsAdmin
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import StripeConfig, StripeCredentials
@@ -171,6 +173,13 @@ class StripeConfigAdmin(ProjectActionsAdmin):
     def _saved(self, request: HttpRequest, project: Project, saved: list[str]) -> HttpResponse:
         config = StripeConfig.objects.for_project(project).get()
         with transaction.atomic():
+            log_action(
+                action="stripe_config.keys_saved",
+                subject=str(config.pk),
+                actor=request.user if isinstance(request.user, User) else None,
+                project_id=project.pk,
+                details={"fields": saved},
+            )
             self.log_change(request, config, f"Saved {', '.join(saved) or 'nothing'}; activated.")
         messages.success(request, "The keys are saved. They are not shown again.")
         return HttpResponseRedirect(reverse("admin:payments_stripeconfig_changelist"))
@@ -183,36 +192,56 @@ class StripeConfigAdmin(ProjectActionsAdmin):
     def check_endpoints(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """Look at the endpoints of both modes, after a confirmation, since endpoints by hand are mended too."""
         rows = list(self.actionable(request, queryset).select_related("project")[:CHECKED_MAX])
-        if request.POST.get("confirmed") != "yes":
-            question = "The webhook endpoints of these projects are looked at, and made or mended, at Stripe:"
-            return self.ask_first(
-                request, title="Check webhook endpoints", action="check_endpoints", question=question, rows=rows
-            )
-        for config in rows:
-            for mode in MODES:
-                try:
-                    check = check_endpoint(project=config.project, mode=mode, mend_by_hand=True)
-                except StripeNotConfigured:
-                    continue
-                found = f"{config.project.name}, {mode}: {check.status}{f' – {check.error}' if check.error else ''}"
-                messages.info(request, found)
-                self.log_change(request, config, f"Checked the {mode} webhook endpoint: {check.status}.")
-        return None
+
+        def check_all(reason: str) -> None:
+            for config in rows:
+                for mode in MODES:
+                    try:
+                        check = check_endpoint(project=config.project, mode=mode, mend_by_hand=True)
+                    except StripeNotConfigured:
+                        continue
+                    found = f"{config.project.name}, {mode}: {check.status}{f' – {check.error}' if check.error else ''}"
+                    messages.info(request, found)
+                    self.log_change(request, config, f"Checked the {mode} webhook endpoint: {check.status}.")
+
+        return self.when_confirmed(
+            request,
+            title="Check webhook endpoints",
+            action="check_endpoints",
+            question="The webhook endpoints of these projects are looked at, and made or mended, at Stripe:",
+            rows=rows,
+            carry_out=check_all,
+            ask_reason=False,
+        )
 
     @admin.action(description="Deactivate: stop taking payments", permissions=["deactivate"])
     def deactivate_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """Switch payments off, after a confirmation."""
-        rows = self.actionable(request, queryset).select_related("project")
-        if request.POST.get("confirmed") != "yes":
-            question = "These projects stop taking payments, and their webhooks stop verifying:"
-            return self.ask_first(
-                request, title="Deactivate payments", action="deactivate_selected", question=question, rows=list(rows)
-            )
-        for config in rows:
-            deactivate_stripe_config(project=config.project)
-            self.log_change(request, config, "Deactivated.")
-        messages.success(request, "Payments are off. Saving keys switches them on again.")
-        return None
+        rows = list(self.actionable(request, queryset).select_related("project"))
+
+        def deactivate(reason: str) -> None:
+            for config in rows:
+                # Written first: Stripe is called for the endpoints, and never inside a transaction.
+                with transaction.atomic():
+                    log_action(
+                        action="stripe_config.deactivate",
+                        subject=str(config.pk),
+                        actor=request.user if isinstance(request.user, User) else None,
+                        reason=reason,
+                        project_id=config.project_id,
+                    )
+                    self.log_change(request, config, "Deactivated.")
+                deactivate_stripe_config(project=config.project)
+            messages.success(request, "Payments are off. Saving keys switches them on again.")
+
+        return self.when_confirmed(
+            request,
+            title="Deactivate payments",
+            action="deactivate_selected",
+            question="These projects stop taking payments, and their webhooks stop verifying:",
+            rows=rows,
+            carry_out=deactivate,
+        )
 
 
 def _health(row: StripeCredentials) -> Health:

@@ -52,6 +52,7 @@ class HasErrorFilter(admin.SimpleListFilter):
 
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
+    act_right = "payments.replay_webhookevent"
     list_display = [
         "type", "event_id", "colored_status", "attempts", "short_error", "received_at", "handled_at", "mode", "project",
     ]  # fmt: skip
@@ -99,25 +100,27 @@ class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
         if not chosen:
             messages.warning(request, "None of the chosen events is dead or ignored; nothing was replayed.")
             return None
-        if request.POST.get("confirmed") != "yes":
-            question = f"{counted(len(chosen), 'dead or ignored event')} will be processed again:"
-            return self.ask_first(
-                request, title="Replay events", action="replay_selected", question=question, rows=chosen
-            )
-        count = 0
-        for project_id, mode in sorted({(event.project_id, event.mode) for event in chosen}):
-            keys = [event.pk for event in chosen if (event.project_id, event.mode) == (project_id, mode)]
-            count += replay_chosen(
-                rows=WebhookEvent.objects.for_project(project_id).filter(pk__in=keys),
-                project_id=project_id,
-                mode=mode,
-                actor=request.user if isinstance(request.user, User) else None,
-            )
-        for event in chosen:
-            self.log_change(request, event, "Replayed.")
-        nudge_worker()
-        messages.success(request, f"{counted(count, 'event')} will be processed again.")
-        return None
+
+        def replay(reason: str) -> None:
+            count = 0
+            for project_id, mode in sorted({(event.project_id, event.mode) for event in chosen}):
+                keys = [event.pk for event in chosen if (event.project_id, event.mode) == (project_id, mode)]
+                count += replay_chosen(
+                    rows=WebhookEvent.objects.for_project(project_id).filter(pk__in=keys),
+                    project_id=project_id,
+                    mode=mode,
+                    actor=request.user if isinstance(request.user, User) else None,
+                    reason=reason,
+                )
+            for event in chosen:
+                self.log_change(request, event, "Replayed.")
+            nudge_worker()
+            messages.success(request, f"{counted(count, 'event')} will be processed again.")
+
+        question = f"{counted(len(chosen), 'dead or ignored event')} will be processed again:"
+        return self.when_confirmed(
+            request, title="Replay events", action="replay_selected", question=question, rows=chosen, carry_out=replay
+        )
 
 
 @admin.register(SyncLease)

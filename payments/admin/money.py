@@ -133,7 +133,7 @@ class TransactionAdmin(AmountColumn, ReadOnlyAdmin):
     ]  # fmt: skip
     date_hierarchy = "created_at"
     exclude = ["receipt_url", "invoice_pdf"]
-    readonly_fields = ["receipt", "invoice_document"]
+    readonly_fields = ["going_back", "receipt", "invoice_document"]
     actions_detail = ["refund"]
 
     @display(description="Status", ordering="status", label=PAYMENT_COLORS)
@@ -145,6 +145,12 @@ class TransactionAdmin(AmountColumn, ReadOnlyAdmin):
     def refunded(self, row: Transaction) -> str:
         """Show what was given back."""
         return money_text(row.refunded_amount_cents, row.currency) if row.refunded_amount_cents else "-"
+
+    @display(description="Going back now")
+    def going_back(self, row: Transaction) -> str:
+        """Show what was asked to be given back and Stripe has not done yet: the figures above are those of before."""
+        asked = row.amount_cents - row.refunded_amount_cents - refundable_cents(row)
+        return money_text(asked, row.currency) if asked else "-"
 
     @display(description="Receipt")
     def receipt(self, row: Transaction) -> SafeString | str:
@@ -173,7 +179,7 @@ class TransactionAdmin(AmountColumn, ReadOnlyAdmin):
         form = RefundForm(payment, request.POST or None, initial={"request": uuid.uuid4()})
         meant = request.method == "POST" and form.is_valid()
         if meant and request.POST.get("confirmed") != "yes":
-            _check(payment, form)
+            _check(payment, form, request.user)
         elif meant and self._request_refund(request, payment, form):
             return HttpResponseRedirect(reverse("admin:payments_transaction_change", args=[payment.pk]))
         return self._refund_page(request, payment, form, confirming=meant and form.is_valid())
@@ -274,10 +280,10 @@ class DisputeAdmin(AmountColumn, ReadOnlyAdmin):
         return row.status
 
 
-def _check(payment: Transaction, form: RefundForm) -> None:
+def _check(payment: Transaction, form: RefundForm, actor: Any) -> None:
     """Show at the form what the request itself would be refused for, before anybody confirms it."""
     try:
-        check_refund(payment=payment, request=form.to_request())
+        check_refund(payment=payment, request=form.to_request(), actor=actor)
     except ApiError as error:
         form.refuse(error)
 

@@ -89,7 +89,7 @@ def replay_all_dead(*, project: Project, mode: str, event_type: str | None, acto
     return replay_chosen(rows=rows, project_id=project.pk, mode=mode, actor=actor)
 
 
-def replay_chosen(*, rows: Any, project_id: uuid.UUID, mode: str, actor: User | None) -> int:
+def replay_chosen(*, rows: Any, project_id: uuid.UUID, mode: str, actor: User | None, reason: str = "") -> int:
     """Make the dead and ignored events among these rows due again and log who did it; each once, however often."""
     with transaction.atomic():
         chosen = rows.filter(status__in=REPLAYABLE).select_for_update(no_key=True).order_by("pk")
@@ -100,6 +100,7 @@ def replay_chosen(*, rows: Any, project_id: uuid.UUID, mode: str, actor: User | 
                 action="webhook_event.replay",
                 subject=names[0] if count == 1 else f"{count} events",
                 actor=actor,
+                reason=reason,
                 project_id=project_id,
                 mode=mode,
                 details={"count": count, "event_ids": names[:IDS_LOGGED_MAX]},

@@ -16,6 +16,7 @@ from accounts.models import User
 from common.errors import ApiError, Conflict, FieldError
 from common.money import money_text
 from moderation.services.action_log import log_action
+from moderation.services.limits import REFUND, check_refund_limit
 from notifications.models import OutboxRow
 from notifications.services.outbox import record_effect
 from payments.models import Dispute, Transaction
@@ -83,19 +84,20 @@ def why_not_refundable(payment: Transaction) -> str:
     return ""
 
 
-def check_refund(*, payment: Transaction, request: RefundRequest) -> None:
+def check_refund(*, payment: Transaction, request: RefundRequest, actor: User) -> None:
     """Refuse what `request_refund` would refuse, and change nothing.
 
-    Raises: NotRefundable (409), FieldError (422) for the amount, the access, the cancellation or the reason.
+    Raises: NotRefundable (409), BeyondLimit (403), FieldError (422) for the amount, the access, the cancellation or the reason.
     """
-    _checked_amount(payment, request)
+    with transaction.atomic():
+        _check_limit(payment, _checked_amount(payment, request), actor)
     _subscription_to_cancel(payment, request)
 
 
 def request_refund(*, payment: Transaction, request: RefundRequest, actor: User) -> OutboxRow:
     """Commit a refund to be made, with its line in the action log; the same request a second time changes nothing.
 
-    Raises: NotRefundable (409), FieldError (422) for the amount, the access or the reason.
+    Raises: NotRefundable (409), BeyondLimit (403), FieldError (422) for the amount, the access or the reason.
     """
     with transaction.atomic():
         # Held until the commit, so that two requests at once do not each see the whole amount.
@@ -104,6 +106,7 @@ def request_refund(*, payment: Transaction, request: RefundRequest, actor: User)
         if known is not None:
             return known
         amount = _checked_amount(row, request)
+        _check_limit(row, amount, actor)
         payload = {
             "payment_id": str(row.pk),
             "payment_intent_id": row.payment_intent_id,
@@ -126,7 +129,7 @@ def request_refund(*, payment: Transaction, request: RefundRequest, actor: User)
             lane=row.payment_intent_id,
         )
         log_action(
-            action="payment.refund",
+            action=REFUND,
             subject=row.payment_intent_id,
             actor=actor,
             reason=request.reason.strip(),
@@ -179,6 +182,11 @@ def _checked_amount(payment: Transaction, request: RefundRequest) -> int:
             "amount_cents", msg=f"Give an amount above zero and at most {money_text(left, payment.currency)}."
         )
     return amount
+
+
+def _check_limit(payment: Transaction, amount_cents: int, actor: User) -> None:
+    returned = payment.amount_cents - refundable_cents(payment)
+    check_refund_limit(actor=actor, currency=payment.currency, amount_cents=amount_cents, returned_cents=returned)
 
 
 def _subscription_to_cancel(payment: Transaction, request: RefundRequest) -> str:
