@@ -37,6 +37,9 @@ class LicensePurchase(models.Model):
         EXPIRED = "expired", "Expired"
         FAILED = "failed", "Failed"
 
+    # One that a click may be answered with.
+    UNFINISHED = (Status.CREATING, Status.OPEN)
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="license_purchases")
     mode = models.CharField(max_length=4, choices=MODE_CHOICES)
@@ -45,6 +48,8 @@ class LicensePurchase(models.Model):
     end_user = models.ForeignKey(
         EndUser, null=True, blank=True, on_delete=models.SET_NULL, related_name="license_purchases"
     )
+    # Who buys what; "" when nobody knows who.
+    purchase_key = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     amount_cents = models.PositiveBigIntegerField()
     currency = models.CharField(max_length=3)
     stripe_session_id = models.CharField(max_length=255, blank=True)
@@ -69,6 +74,11 @@ class LicensePurchase(models.Model):
                 fields=["project", "mode", "payment_intent_id"],
                 condition=~Q(payment_intent_id=""),
                 name="license_purchase_once_per_payment",
+            ),
+            models.UniqueConstraint(
+                fields=["project", "mode", "purchase_key"],
+                condition=~Q(purchase_key="") & Q(status__in=["creating", "open"]),
+                name="license_purchase_open_once",
             ),
             models.CheckConstraint(condition=Q(mode__in=["test", "live"]), name="license_purchase_mode"),
         ]
