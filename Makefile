@@ -64,7 +64,7 @@ secrets: $(VENV)/.dev-installed
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
 bandit: $(VENV)/.dev-installed
-	$(BIN)/bandit -q -ll -c pyproject.toml -r accounts backoffice common config entitlements licenses moderation \
+	$(BIN)/bandit -q -ll -c pyproject.toml -r accounts backoffice common config entitlements hosted licenses moderation \
 		notifications payments projects sandbox manage.py
 
 # Removes guards one by one in a copy of the checkout; the tests named in each patch must turn red.

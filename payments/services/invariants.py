@@ -20,6 +20,7 @@ from entitlements.services.ledger_checks import LEDGER
 from entitlements.services.usage import OVERLAPS, USAGE_DIFFERENCES
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
+from payments.services.license_checks import LICENSES
 from payments.services.mirror_lag import LAGGING
 from payments.services.rollups import GAUGE_DIFFERENCES, REVENUE_DIFFERENCES
 from payments.services.standing import DIFFERENCES as STANDING_DIFFERENCES
@@ -32,7 +33,17 @@ DUE_SECONDS_MAX = 600
 UNFINISHED_HOURS_MAX = 24
 # The mirror is written after the rows; a round of reconciliation heals what a crash kept from it.
 MIRROR_LAGS_HOURS_MAX = 26
-OUR_APPS = ("accounts", "projects", "notifications", "moderation", "entitlements", "licenses", "payments", "backoffice")
+OUR_APPS = (
+    "accounts",
+    "projects",
+    "notifications",
+    "moderation",
+    "entitlements",
+    "licenses",
+    "payments",
+    "hosted",
+    "backoffice",
+)
 SECRETS = r"(sk|rk)_(test|live)_[A-Za-z0-9]{10}|whsec_[A-Za-z0-9+/]{16}"
 
 
@@ -218,6 +229,7 @@ QUERIES: dict[str, Callable[[], str]] = {
     "I7": tenancy,
     "I8": secrets,
     "I9": lambda: ENTITLED,
+    "I10": lambda: LICENSES,
 }
 
 

@@ -17,6 +17,7 @@ PRODUCT = (
     "common",
     "config",
     "entitlements",
+    "hosted",
     "licenses",
     "moderation",
     "notifications",

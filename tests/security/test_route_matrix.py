@@ -47,7 +47,7 @@ def fingerprint() -> dict[str, tuple[int, int]]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename ~ %s",
-            ["^(accounts|projects|payments|entitlements|licenses|moderation|notifications)_"],
+            ["^(accounts|projects|payments|hosted|entitlements|licenses|moderation|notifications)_"],
         )
         tables = [row[0] for row in cursor.fetchall() if row[0] not in SEEN]
         union = " UNION ALL ".join(

@@ -1,0 +1,22 @@
+"""Paths of the hosted pages, and of the operation that mints links to them."""
+
+from django.urls import path
+
+from hosted.views import account, change, entry, links, pricing
+
+PAGES = "hosted/<str:slug>/<str:mode>"
+
+urlpatterns = [
+    path("api/v1/payments/hosted-links", links.HostedLinksView.as_view(), name="hosted-links"),
+    path(f"{PAGES}/open", entry.OpenView.as_view(), name="hosted-open"),
+    path(f"{PAGES}/sign-out", entry.SignOutView.as_view(), name="hosted-sign-out"),
+    path(f"{PAGES}/brand.css", entry.BrandView.as_view(), name="hosted-brand"),
+    path(f"{PAGES}/pricing", pricing.PricingView.as_view(), name="hosted-pricing"),
+    path(f"{PAGES}/return", pricing.ReturnView.as_view(), name="hosted-return"),
+    path(f"{PAGES}/account", account.AccountView.as_view(), name="hosted-account"),
+    path(f"{PAGES}/change", change.ChangeView.as_view(), name="hosted-change"),
+    path(f"{PAGES}/cancel", account.CancelView.as_view(), name="hosted-cancel"),
+    path(f"{PAGES}/resume", account.ResumeView.as_view(), name="hosted-resume"),
+    path(f"{PAGES}/portal", account.PortalView.as_view(), name="hosted-portal"),
+    path(f"{PAGES}/credits", account.CreditsView.as_view(), name="hosted-credits"),
+]
