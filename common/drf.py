@@ -10,7 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from common.errors import ApiError, NotAuthenticated, as_api_error
+from common.client_address import client_address
+from common.errors import ApiError, NotAuthenticated, TooManyRequests, as_api_error
+from common.rate_limits import RateLimit, count_call
+
+# Wrong tokens and keys from one address. Guessing them is hopeless anyhow; this keeps the noise down.
+REFUSED_TOKENS = RateLimit("refused-tokens-address", amount=600, seconds=300)
 
 
 class NullableJSONRenderer(JSONRenderer):
@@ -45,8 +50,22 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         known = _from_drf(error)
     if known is None:
         return None
+    if isinstance(known, NotAuthenticated):
+        known = _counted(known, context)
     set_rollback()
     return Response(known.body(), status=known.status_code, headers=known.response_headers())
+
+
+def _counted(refusal: ApiError, context: dict[str, Any]) -> ApiError:
+    """Count a token that was refused; past the limit, say so instead. A good token is never kept out by this."""
+    request = context.get("request")
+    if request is None:
+        return refusal
+    try:
+        count_call(REFUSED_TOKENS, client_address(request))
+    except TooManyRequests as too_many:
+        return too_many
+    return refusal
 
 
 def field_errors(detail: Any, prefix: tuple[str | int, ...] = ("body",)) -> list[dict[str, Any]]:

@@ -71,9 +71,11 @@ class LeasedRounds(Generic[Work]):
 
     def _carry_out(self, work: Work) -> None:
         """Carry out on a thread of its own; what it could not commit comes back when its lease ends."""
-        try:
-            self.carry_out(work)
-        except Exception:
-            log.exception("leased_work_lost", rounds=self.name, **self.describe(work))
-        finally:
-            connection.close()
+        # Whatever is logged while this is in hand says what it is about.
+        with structlog.contextvars.bound_contextvars(rounds=self.name, **self.describe(work)):
+            try:
+                self.carry_out(work)
+            except Exception:
+                log.exception("leased_work_lost")
+            finally:
+                connection.close()

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from celery import Celery, bootsteps
 from celery.schedules import crontab
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_init
 
 from config import heartbeat
 
@@ -66,17 +66,25 @@ app.conf.beat_schedule = {
     "follow-usage-lines": _every(900, "payments.tasks.follow_usage_lines"),
     "end-credit-reservations": _every(60, "entitlements.tasks.end_credit_reservations"),
     "give-credit-months": _every(300, "entitlements.tasks.give_credit_months"),
+    "sum-credits": _every(300, "entitlements.tasks.sum_credits"),
     "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
     "tell-of-expiring-cards": _daily(8, 0, "payments.tasks.tell_of_expiring_cards"),
     "heal-entitlements": _every(1800, "payments.tasks.heal_entitlements"),
     "check-invariants": _daily(3, 50, "payments.tasks.check_invariants"),
     "poll-invitations": _every(30, "licenses.tasks.poll_invitations"),
     "look-after-licenses": _every(900, "licenses.tasks.look_after_licenses"),
+    "examine-github": _daily(4, 20, "licenses.tasks.examine_connections"),
     "sweep-provisioning": _every(300, "entitlements.tasks.sweep_provisioning"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),
     "prune-token-marks": _every(3600, "entitlements.tasks.prune_token_marks"),
     "prune-idempotency": _every(3600, "projects.tasks.prune_idempotency"),
 }
+
+
+@worker_init.connect
+def measure_tasks(**_: Any) -> None:
+    """Begin to time tasks once the settings are there: they say where processes write what they count."""
+    import config.worker_metrics  # noqa: F401
 
 
 @setup_logging.connect
@@ -103,11 +111,13 @@ class Recovery(bootsteps.StartStopStep):
         """Start sweeping. Raises RuntimeError for a pool of processes, whose children would share our connections."""
         from django.conf import settings
 
+        from config.metrics import serve_worker_metrics
         from entitlements.token_writer import keep_journal_once
 
         if "prefork" in worker.pool_cls.__module__:
             raise RuntimeError("Run the worker with --pool threads (see docs/adr/0007-worker-threads.md).")
         url = settings.REDIS_URL
+        serve_worker_metrics()
         self._repeat("sweep", settings.EVENT_SWEEP_SECONDS, app.tasks[SWEEP_TASK])
         self._repeat("outbox", settings.EVENT_SWEEP_SECONDS, app.tasks[OUTBOX_TASK])
         self._repeat("webhooks", settings.EVENT_SWEEP_SECONDS, app.tasks[WEBHOOKS_TASK])
@@ -140,8 +150,11 @@ class Recovery(bootsteps.StartStopStep):
         """Run one step; a failure is logged and tried again after the interval, since these threads must never end."""
         from django.db import close_old_connections
 
+        from common.metrics import TASK_SECONDS, timed
+
         try:
-            action()
+            with timed(TASK_SECONDS, task=f"own:{what}"):
+                action()
         except Exception as error:
             log.warning("worker_step_failed", step=what, error=f"{type(error).__name__}: {error}")
         finally:

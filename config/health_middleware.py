@@ -1,12 +1,13 @@
-"""Answers the health paths before anything looks at the Host header: a probe asks an address, not a public name."""
+"""Answers the health paths and /metrics before anything looks at the Host header: a probe asks an address, not a public name."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
 from config.health import healthz, readyz
+from config.metrics import metrics
 
-_PROBES = {"/healthz": healthz, "/readyz": readyz}
+_PROBES = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
 
 
 class HealthMiddleware:

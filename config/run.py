@@ -8,6 +8,7 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,11 @@ class Supervisor:
         Path(own["STATIC_ROOT"]).mkdir(parents=True, exist_ok=True)
         # Nothing here is for other users of the machine: the keys are in the file that others cannot read.
         self.environment = {**generated_keys(self.var_dir), **given, **own}
+        if "PROMETHEUS_MULTIPROC_DIR" not in given:
+            # What processes before these have counted is nobody's any more.
+            shutil.rmtree(self.var_dir / "metrics", ignore_errors=True)
+            (self.var_dir / "metrics").mkdir()
+            self.environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.var_dir / "metrics")
         names = [*own, *generated_keys(self.var_dir), "DATABASE_URL", "REDIS_URL"]
         self.runtime_env = write_runtime_env(self.var_dir, {name: self.environment[name] for name in names})
 

@@ -26,7 +26,13 @@ _rounds = LeasedRounds[OutboxRow](
     lease=lambda limit, in_hand: lease_due_rows(limit=limit, in_hand=in_hand),
     carry_out=carry_out_row,
     renew=_renew,
-    describe=lambda row: {"row": str(row.pk), "kind": row.kind},
+    describe=lambda row: {
+        "project": str(row.project_id),
+        "row": str(row.pk),
+        "kind": row.kind,
+        "effect_key": row.effect_key,
+        "cause": row.cause,
+    },
 )
 
 
@@ -46,7 +52,12 @@ _webhook_rounds = LeasedRounds[WebhookDelivery](
     lease=lambda limit, _: deliveries.lease_due_deliveries(limit=limit),
     carry_out=attempt_delivery,
     renew=_renew_deliveries,
-    describe=lambda row: {"delivery": str(row.pk), "endpoint": str(row.endpoint_id)},
+    describe=lambda row: {
+        "project": str(row.project_id),
+        "delivery": str(row.pk),
+        "endpoint": str(row.endpoint_id),
+        "event_row": str(row.event_id),
+    },
 )
 
 

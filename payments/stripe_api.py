@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connection
 
 from common.errors import ApiError, NotFound
+from common.metrics import STRIPE_SECONDS, timed
 from payments.models import StripeCredentials
 from payments.services import rate_budget
 
@@ -107,6 +108,17 @@ class StripeRateLimited(StripeUnavailable):
     detail = "Stripe asks to slow down. Try again later."
 
 
+_OUTCOMES: dict[type[StripeFailure], str] = {
+    StripeRefused: "refused",
+    StripeObjectMissing: "missing",
+    StripeCardError: "card_error",
+    StripeKeyRejected: "key_rejected",
+    StripePermissionMissing: "permission_missing",
+    StripeUnavailable: "unavailable",
+    StripeRateLimited: "rate_limited",
+}
+
+
 class TransactionOpen(RuntimeError):
     """A programming error: Stripe was about to be called while a database transaction was open."""
 
@@ -178,16 +190,19 @@ class StripeAccount:
         if connection.in_atomic_block:
             raise TransactionOpen(f"{method} {path} would call Stripe inside a database transaction")
         options = {"idempotency_key": idempotency_key} if idempotency_key else {}
-        turn = _turn.set(lambda: self._await_turn(f"{method} {path.split('/')[2]}"))
-        try:
-            answer = self._client.raw_request(method, path, **params, **options)
-        except stripe.StripeError as error:
-            failure = _translated(error)
-            if isinstance(failure, StripeRateLimited) and self._mode:
-                rate_budget.slow_down(account=self.account_id or self._label, mode=self._mode)
-            raise failure from None
-        finally:
-            _turn.reset(turn)
+        noun = path.split("/")[2]
+        turn = _turn.set(lambda: self._await_turn(f"{method} {noun}"))
+        with timed(STRIPE_SECONDS, method=method, object=noun, mode=self._mode or "none") as seen:
+            try:
+                answer = self._client.raw_request(method, path, **params, **options)
+            except stripe.StripeError as error:
+                failure = _translated(error)
+                seen["outcome"] = _OUTCOMES[type(failure)]
+                if isinstance(failure, StripeRateLimited) and self._mode:
+                    rate_budget.slow_down(account=self.account_id or self._label, mode=self._mode)
+                raise failure from None
+            finally:
+                _turn.reset(turn)
         data = answer.data
         if not isinstance(data, dict):
             raise StripeUnavailable(detail="Stripe's answer is not an object.")

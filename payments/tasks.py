@@ -28,6 +28,8 @@ from payments.webhooks import HANDLERS
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_SECONDS = 60.0
+# How many of a group's events its log lines name.
+EVENTS_NAMED = 20
 # How often, and when a worker starts, events are looked for that a release before this one has ignored.
 FOLLOW_SECONDS = 600.0
 
@@ -50,7 +52,12 @@ _rounds = LeasedRounds[EventGroup](
     lease=lambda limit, _: lease_due_groups(limit=limit),
     carry_out=_process,
     renew=_renew,
-    describe=lambda group: {"project": str(group.project_id), "root": group.root},
+    describe=lambda group: {
+        "project": str(group.project_id),
+        "mode": group.mode,
+        "root": group.root,
+        "event_ids": ",".join(event.event_id for event in group.events[:EVENTS_NAMED]),
+    },
 )
 
 

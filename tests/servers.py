@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "test"
 TEMPLATES = CACHE / "templates"
 TEMPLATE_UNUSED_SECONDS = 6 * 3600
+LIMITED_BY_ADDRESS = ("checkout", "billing", "entitlement-tokens", "refused-tokens", "reports")
 DATABASE_NAME = re.compile(r"^run_(?P<pid>\d+)_")
 
 _users_lock: IO[str] | None = None
@@ -102,6 +103,8 @@ def environment() -> dict[str, str]:
         "OUTGOING_ALLOWED_HOSTS": "",
         "WEBHOOK_ALLOWED_HOSTS": "",
         "TRUSTED_PROXY_COUNT": "0",
+        # All tests of a run come from one address. Those about limits set figures of their own.
+        "RATE_LIMITS": ",".join(f"{name}-address=1000000/60" for name in LIMITED_BY_ADDRESS),
         "CLOCK_FILE": "",
         # Playwright's synchronous API keeps an event loop running in this thread, which Django takes for async code.
         "DJANGO_ALLOW_ASYNC_UNSAFE": "true",

@@ -22,6 +22,7 @@ from entitlements.services.entitled import Entitled, read_entitled, render_entit
 from entitlements.services.entitlement_tokens import mint_entitlement_token, public_keys, read_epochs
 from entitlements.views.usage import READ, TEST_MODE, read_body
 from projects.account_view import REQUIRED
+from projects.action_limits import ENTITLEMENT_TOKENS
 from projects.authentication import ApiKeyAuthentication, EndUserOrServerAuthentication, server_of
 from projects.principals import EndUserPrincipal, ServerPrincipal
 from projects.services.end_user_tokens import UserBanned
@@ -85,6 +86,8 @@ class UserEntitlementsView(EntitledView):
 
 class EntitlementTokenView(EntitledView):
     """POST signs a token. GET is the user whose id is the word `token`: the paths of users may be any text."""
+
+    action_limits = ENTITLEMENT_TOKENS
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:

@@ -29,6 +29,7 @@ from entitlements.plan_bodies import (
 from entitlements.services import plans
 from entitlements.services.plan_fields import PLANS_MAX
 from projects.access import ProjectNotFound, get_project_for
+from projects.cors import let_pages_read
 from projects.idempotent_view import idempotent
 from projects.models import Project, Role
 from projects.services.projects import clean_slug
@@ -173,6 +174,7 @@ class PublicPlansView(APIView):
         """List what a project sells, the lowest rank first. Internal and archived plans are not shown."""
         mode = mode_of(read_test_mode(request.query_params))
         project = _project_named(request.query_params.get("project"))
+        let_pages_read(request._request, project)
         # An amount of 0 was never entered: Stripe has not been asked yet what it charges.
         known = PlanPrice.objects.for_project(project).on_sale().filter(mode=mode, amount_cents__gt=0)
         sold = known.order_by("interval", "amount_cents", "id")

@@ -21,6 +21,7 @@ from common.encryption import DecryptionError
 from common.failpoints import failpoint
 from common.ids import uuid7
 from common.logs import redact
+from common.metrics import APP_DELIVERIES
 from common.outgoing import WEBHOOKS, OutgoingFailed, OutgoingRefused, OutgoingResponse, fetch
 from notifications.event_types import APP_EVENT, EVENT_TYPES
 from notifications.models import OutboxRow, WebhookDelivery, WebhookEndpoint
@@ -49,6 +50,7 @@ def attempt_delivery(delivery: WebhookDelivery) -> None:
     # The connection would be idle for as long as the app takes, and others wait for one.
     connection.close()
     outcome = _send(endpoint, event)
+    APP_DELIVERIES.labels(outcome="taken" if outcome.succeeded else "failed").observe(outcome.duration_ms / 1000)
     failpoint("webhooks.before_stamp")
     note_outcome(delivery, outcome)
 

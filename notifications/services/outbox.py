@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict, Unpack
 
+import structlog
 from django.db import connection
 from django.db.models.expressions import RawSQL
 
@@ -134,6 +135,12 @@ def record_effect(**effect: Unpack[AccountEffect]) -> bool:
     return insert_together(Rows([effect_row(**effect)])) == 1
 
 
+def _request_in_hand() -> str:
+    """Name the request that is being answered, by the id that its log lines have."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return f"request:{request_id}" if request_id else ""
+
+
 def effect_row(**effect: Unpack[AccountEffect]) -> OutboxRow:
     """Return an effect's row unsaved, for a caller that inserts it together with other rows of the same transaction.
 
@@ -148,7 +155,7 @@ def effect_row(**effect: Unpack[AccountEffect]) -> OutboxRow:
         effect_key=effect["effect_key"][:255],
         payload=dict(effect["payload"]),
         end_user_id=effect.get("end_user_id"),
-        cause=effect.get("cause", "")[:255],
+        cause=(effect.get("cause") or _request_in_hand())[:255],
         lane=effect.get("lane", "")[:255],
         status=Status.SKIPPED if skipped_because else Status.PENDING,
         error=skipped_because,

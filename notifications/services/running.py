@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from common.failpoints import failpoint
 from common.locks import LEASE_OUTBOX
 from common.logs import redact
+from common.metrics import EFFECT_SECONDS, timed
 from notifications.models import OutboxRow
 from notifications.services.outbox import (
     EffectSkipped,
@@ -155,17 +156,21 @@ def carry_out_row(row: OutboxRow) -> None:
     executor = executor_of(row.kind)
     if executor is None:
         raise RuntimeError(f"nothing carries out outbox rows of kind {row.kind}")
-    try:
-        result = executor(row)
-    except EffectSkipped as reason:
-        _finish(row, status=Status.SKIPPED, error=str(reason))
-    except EffectWaits as cause:
-        _put_back(row, cause)
-    except Exception as error:
-        _note_failure(row, error)
-    else:
-        failpoint("outbox.before_stamp")
-        _mark_done(row, result)
+    with timed(EFFECT_SECONDS, kind=row.kind) as seen:
+        try:
+            result = executor(row)
+        except EffectSkipped as reason:
+            seen["outcome"] = "skipped"
+            _finish(row, status=Status.SKIPPED, error=str(reason))
+        except EffectWaits as cause:
+            seen["outcome"] = "waits"
+            _put_back(row, cause)
+        except Exception as error:
+            seen["outcome"] = "failed"
+            _note_failure(row, error)
+        else:
+            failpoint("outbox.before_stamp")
+            _mark_done(row, result)
 
 
 def pause_seconds(attempts: int) -> float:

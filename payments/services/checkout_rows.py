@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from common.clock import from_unix
 from common.ids import uuid7
+from common.metrics import CHECKOUTS_OPENED
 from entitlements.services.packs import PackOrder
 from payments.models import CheckoutSession, CreditPurchase
 from payments.services.checkout_effects import REPLACED, forgo_retry_mail
@@ -151,6 +152,8 @@ def create_at_stripe(account: StripeAccount, row: CheckoutSession) -> CheckoutSe
     settled = CheckoutSession.objects.for_project(row.project_id).get(pk=row.pk)
     if not settled.stripe_session_id:
         raise CallInProgress()
+    kind = "subscription" if row.request.get("mode") == "subscription" else "payment"
+    CHECKOUTS_OPENED.labels(kind=kind, mode=row.mode).inc()
     return settled
 
 

@@ -6,6 +6,7 @@ dead worker's rows come back by themselves; only the holder of the lease finishe
 
 import datetime as dt
 import random
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from common.errors import ApiError
 from common.ids import uuid7
 from common.locks import LEASE_EVENTS
 from common.logs import redact
+from common.metrics import EVENT_FAILURES, EVENT_LAG_SECONDS, EVENTS_FINISHED
 from payments.models import SyncLease, WebhookEvent
 
 Status = WebhookEvent.Status
@@ -215,11 +217,14 @@ def finish_events(group: EventGroup, events: Sequence[WebhookEvent], *, status: 
     """Mark leased events as done; rows that somebody else leased meanwhile are left to them."""
     if not events:
         return 0
+    _observe(events, status)
     return _held(group, events).update(**DONE, status=status, error=reason)
 
 
 def finish_with_ignored(group: EventGroup, processed: Sequence[WebhookEvent]) -> None:
     """Mark what was processed as done and with it, in the same statement, what nothing follows."""
+    _observe(processed, Status.PROCESSED)
+    _observe(group.not_followed, Status.IGNORED)
     nothing_follows = When(pk__in=[event.pk for event in group.not_followed], then=Value(Status.IGNORED.value))
     why = When(pk__in=[event.pk for event in group.not_followed], then=Value(WebhookEvent.NOT_FOLLOWED))
     _held(group, [*processed, *group.not_followed]).update(
@@ -227,6 +232,15 @@ def finish_with_ignored(group: EventGroup, processed: Sequence[WebhookEvent]) ->
         status=Case(nothing_follows, default=Value(Status.PROCESSED.value)),
         error=Case(why, default=Value("")),
     )
+
+
+def _observe(events: Sequence[WebhookEvent], status: str) -> None:
+    """Count what is being finished, and how long it took. What the transaction then does not keep is counted again."""
+    now = time.time()
+    for event in events:
+        EVENTS_FINISHED.labels(mode=event.mode, status=str(status)).inc()
+        if status == Status.PROCESSED:
+            EVENT_LAG_SECONDS.labels(mode=event.mode).observe(max(0.0, now - event.received_at.timestamp()))
 
 
 def put_back(
@@ -260,9 +274,11 @@ def fail_events(group: EventGroup, events: Sequence[WebhookEvent], error: Except
     """
     transient = bool(getattr(error, "retryable", False)) or _is_database_trouble(error)
     text = _safe(f"{type(error).__name__}: {error}")
+    EVENT_FAILURES.labels(mode=group.mode).inc(len(events))
     for event in events:
         attempts = event.attempts + 1
         if not transient and attempts >= settings.EVENT_MAX_ATTEMPTS:
+            _observe([event], Status.DEAD)
             _held(group, [event]).update(
                 status=Status.DEAD,
                 attempts=attempts,

@@ -18,6 +18,7 @@ from payments.services.checkout import open_checkout_session
 from payments.services.credit_checkout import order_pack
 from payments.views.end_user import PROJECT_HEADER, read_body
 from projects.account_view import AccountView
+from projects.action_limits import CHECKOUTS
 from projects.idempotent_view import idempotent
 from projects.models import Project
 from projects.principals import EndUserPrincipal, ServerPrincipal
@@ -88,6 +89,8 @@ class CreditPacksView(AccountView):
 
 
 class CreditPurchaseView(AccountView):
+    action_limits = CHECKOUTS
+
     @extend_schema(
         operation_id="purchase_credits",
         tags=TAGS,

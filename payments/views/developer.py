@@ -30,6 +30,7 @@ from payments.serializers import (
 from payments.services import stats, stripe_config
 from payments.services.webhook_address import webhook_urls
 from projects.access import get_project_for
+from projects.action_limits import STRIPE_SETUP
 from projects.models import Project, Role
 
 TAGS = ["Developer"]
@@ -193,6 +194,8 @@ class WebhookUrlsView(DeveloperView):
 
 
 class ValidateCredentialsView(DeveloperView):
+    action_limits = STRIPE_SETUP
+
     @extend_schema(
         operation_id="validate_credentials",
         tags=TAGS,

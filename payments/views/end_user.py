@@ -20,6 +20,7 @@ from payments.serializers import payments_with_relations, render_payments
 from payments.services import checkout, my_state, portal, subscription_changes, subscription_preview
 from payments.services.shapes import render_payment, render_subscription, utc_text
 from payments.services.subscription_changes import ChangedSubscription
+from projects.action_limits import BILLING, CHECKOUTS
 from projects.authentication import EndUserAuthentication
 from projects.idempotent_view import idempotent
 from projects.principals import EndUserPrincipal
@@ -62,6 +63,8 @@ class EndUserView(APIView):
 
 
 class CheckoutSessionsView(EndUserView):
+    action_limits = CHECKOUTS
+
     @extend_schema(
         operation_id="create_checkout_session",
         tags=TAGS,
@@ -148,6 +151,8 @@ class MyPaymentsView(EndUserView):
 
 
 class CustomerPortalView(EndUserView):
+    action_limits = BILLING
+
     @extend_schema(
         operation_id="open_customer_portal",
         tags=TAGS,
@@ -164,6 +169,8 @@ class CustomerPortalView(EndUserView):
 
 
 class CancelSubscriptionView(EndUserView):
+    action_limits = BILLING
+
     @extend_schema(
         operation_id="cancel_subscription",
         tags=TAGS,
@@ -186,6 +193,8 @@ class CancelSubscriptionView(EndUserView):
 
 
 class ResumeSubscriptionView(EndUserView):
+    action_limits = BILLING
+
     @extend_schema(
         operation_id="resume_subscription",
         tags=TAGS,
@@ -200,6 +209,8 @@ class ResumeSubscriptionView(EndUserView):
 
 
 class UpdateSubscriptionView(EndUserView):
+    action_limits = BILLING
+
     @extend_schema(
         operation_id="update_subscription",
         tags=TAGS,
@@ -223,6 +234,8 @@ class UpdateSubscriptionView(EndUserView):
 
 
 class PreviewUpdateView(EndUserView):
+    action_limits = BILLING
+
     @extend_schema(
         operation_id="preview_update",
         tags=TAGS,

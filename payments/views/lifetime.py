@@ -10,14 +10,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from common.client_address import client_address
-from common.drf_fields import PlainCharField
+from common.drf_fields import PlainCharField, PlainEmailField
 from common.modes import mode_of
 from common.query import read_test_mode
 from common.schema import IDEMPOTENCY_KEY, error_responses
 from licenses.limits import CHECKOUTS_PER_ADDRESS, count_by_address
 from licenses.services.products import LicenseProductNotFound
 from payments.bodies import PROMO_CODE_CHARS_MAX, PROMO_CODE_HELP, CheckoutAnswer, address
-from payments.services.license_checkout import open_license_checkout
+from payments.services.license_checkout import Buyer, open_license_checkout
 from payments.views.end_user import read_body
 from projects.authentication import EndUserAuthentication
 from projects.idempotent_view import idempotent
@@ -34,6 +34,11 @@ class LifetimeCheckoutBody(serializers.Serializer[Any]):
     product = PlainCharField(min_length=1, max_length=64, help_text="The product's code.")
     promo_code = PlainCharField(
         required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX, help_text=PROMO_CODE_HELP
+    )
+    email = PlainEmailField(
+        required=False,
+        allow_null=True,
+        help_text="The buyer's address, which Stripe's page then has already. A second click gets the same checkout.",
     )
     cancel_url = address(
         required=False,
@@ -75,5 +80,6 @@ class LifetimeCheckoutView(APIView):
         # Somebody else's project answers like one that does not exist.
         if project is None or (end_user is not None and end_user.project_id != project.pk):
             raise LicenseProductNotFound()
-        opened = open_license_checkout(project=project, mode=mode, end_user=end_user, **given)
+        buyer = Buyer(end_user, given.pop("email", ""), client_address(request._request))
+        opened = open_license_checkout(project=project, mode=mode, buyer=buyer, **given)
         return Response({"session_id": opened.session_id, "checkout_url": opened.url})

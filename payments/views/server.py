@@ -16,6 +16,7 @@ from payments.services import on_behalf
 from payments.services.shapes import utc_text
 from payments.views.end_user import read_body
 from projects.access import ProjectNotFound
+from projects.action_limits import BILLING, CHECKOUTS
 from projects.authentication import ApiKeyAuthentication
 from projects.idempotent_view import idempotent
 from projects.models import Project
@@ -45,6 +46,8 @@ class ServerView(APIView):
 
 
 class ServerCheckoutView(ServerView):
+    action_limits = CHECKOUTS
+
     @extend_schema(
         operation_id="checkout_for_user",
         tags=TAGS,
@@ -64,6 +67,8 @@ class ServerCheckoutView(ServerView):
 
 
 class ServerPortalView(ServerView):
+    action_limits = BILLING
+
     @extend_schema(
         operation_id="portal_for_user",
         tags=TAGS,

@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from common.encryption import DecryptionError
 from common.errors import ApiError, NotFound, error_response
 from common.failpoints import failpoint
+from common.metrics import DELIVERIES
 from common.modes import MODES, mode_of_livemode
 from payments.clock_trouble import note_refused_for_its_time
 from payments.event_body import MalformedEvent, read_event_body
@@ -53,7 +54,7 @@ def project_webhook(request: HttpRequest, project_id: str, mode: str) -> HttpRes
         body = read_bounded_body(request)
         return _take(body, request.headers.get("Stripe-Signature"), [_verifier_for(project_id, mode)])
     except ApiError as error:
-        return error_response(error)
+        return _refused(error)
     except (DatabaseError, InterfaceError, DecryptionError) as error:
         return _not_stored(error)
 
@@ -70,7 +71,7 @@ def shared_webhook(request: HttpRequest) -> HttpResponse:
             raise NotFound()
         return _take(body, request.headers.get("Stripe-Signature"), verifiers)
     except ApiError as error:
-        return error_response(error)
+        return _refused(error)
     except (DatabaseError, InterfaceError) as error:
         return _not_stored(error)
 
@@ -103,7 +104,11 @@ def _take(body: bytes, header_text: str | None, verifiers: list[Verifier]) -> Ht
     failpoint("webhook.before_commit")
     stored = _store(signer, event)
     failpoint("webhook.after_commit")
+    DELIVERIES.labels(outcome="stored" if stored else "repeated").inc()
     if stored:
+        # Ties the request to all that a worker will say of this event.
+        where = (signer.project_id, signer.mode)
+        logger.info("event_stored event_id=%s type=%s project=%s mode=%s", event.event_id, event.type, *where)
         nudge_worker()
     return JsonResponse({"received": True})
 
@@ -144,7 +149,13 @@ def _only_post() -> HttpResponse:
     return error_response(error)
 
 
+def _refused(error: ApiError) -> HttpResponse:
+    DELIVERIES.labels(outcome=error.code).inc()
+    return error_response(error)
+
+
 def _not_stored(error: Exception) -> HttpResponse:
+    DELIVERIES.labels(outcome=StoreUnavailable.code).inc()
     logger.error("event_not_stored error=%s", type(error).__name__)
     connection.close()
     return error_response(StoreUnavailable())

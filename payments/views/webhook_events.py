@@ -18,6 +18,7 @@ from payments.schema import TEST_MODE
 from payments.services import dead_letters
 from payments.services.webhook_endpoints import check_endpoint, roll_secret
 from payments.views.developer import TAGS, DeveloperView
+from projects.action_limits import STRIPE_SETUP
 from projects.idempotent_view import idempotent
 from projects.models import Role
 
@@ -25,6 +26,8 @@ REFUSALS = (400, 401, 403, 404, 409, 415, 422, 429)
 
 
 class EndpointCheckView(DeveloperView):
+    action_limits = STRIPE_SETUP
+
     @extend_schema(
         operation_id="check_webhook_endpoint",
         tags=TAGS,
@@ -42,6 +45,8 @@ class EndpointCheckView(DeveloperView):
 
 
 class RollSecretView(DeveloperView):
+    action_limits = STRIPE_SETUP
+
     @extend_schema(
         operation_id="roll_webhook_secret",
         tags=TAGS,
@@ -99,6 +104,8 @@ class WebhookEventView(DeveloperView):
 
 
 class ReplayEventView(DeveloperView):
+    action_limits = STRIPE_SETUP
+
     @extend_schema(
         operation_id="replay_webhook_event",
         tags=TAGS,
@@ -116,6 +123,8 @@ class ReplayEventView(DeveloperView):
 
 
 class ReplayEventsView(DeveloperView):
+    action_limits = STRIPE_SETUP
+
     @extend_schema(
         operation_id="replay_webhook_events",
         tags=TAGS,
