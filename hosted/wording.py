@@ -35,7 +35,7 @@ def sentence_of(error: ApiError) -> str:
         # A card's own words, and what changed meanwhile.
         return error.detail
     if isinstance(error, FieldError):
-        return error.errors[0]["msg"]
+        return str(error.errors[0]["msg"])
     return UNAVAILABLE if error.status_code in (502, 503) else ELSE
 
 

@@ -6,6 +6,7 @@ Invariant: every request reads the session anew, so that leaving, a ban and a pr
 import datetime as dt
 import hashlib
 import secrets
+import uuid
 from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
@@ -87,7 +88,7 @@ def was_opened_by(*, session: HostedSession | None, link: Link) -> bool:
     return session is not None and session.link_id == link.link_id
 
 
-def _sweep(project_id: object) -> None:
+def _sweep(project_id: uuid.UUID) -> None:
     """Forget some of the project's sessions that ended long ago: nobody but who opens another one has to."""
     old = HostedSession.objects.filter(project_id=project_id, expires_at__lt=timezone.now() - KEPT)
     HostedSession.objects.filter(pk__in=old.values("pk")[:SWEPT_AT_ONCE]).delete()

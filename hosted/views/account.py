@@ -83,11 +83,14 @@ class CancelView(HostedView):
             return self._ask(form, status=error.status_code, problem=sentence_of(error))
         return self.go("account?done=canceled")
 
-    def _ask(self, form: Mapping[str, str], *, status: int = 200, **problems: str) -> HttpResponse:
+    def _ask(self, form: Mapping[str, str], *, status: int = 200, **problems: Any) -> HttpResponse:
         held = read_plan_held(self.session)
         if held is None or held.ends_at is not None:
             return self.go("account")
-        given = {"reason": form.get("reason", ""), "comment": form.get("comment", "")[: COMMENT_CHARS_MAX * 2]}
+        given: dict[str, Any] = {
+            "reason": form.get("reason", ""),
+            "comment": form.get("comment", "")[: COMMENT_CHARS_MAX * 2],
+        }
         return self.page("cancel", status=status, held=held, reasons=REASONS.items(), **given, **problems)
 
 
@@ -158,5 +161,11 @@ def show_account(view: HostedView, request: HttpRequest, *, status: int = 200, *
     spendable = account.entitled.credits.buckets
     buckets = [(bucket.label, spendable[bucket]) for bucket in Bucket if spendable.get(bucket)]
     owed_url = web_link(account.held.owed.hosted_invoice_url) if account.held and account.held.owed else ""
-    shown = {"account": account, "buckets": buckets, "done": done, "is_good": is_good, "owed_url": owed_url}
+    shown: dict[str, Any] = {
+        "account": account,
+        "buckets": buckets,
+        "done": done,
+        "is_good": is_good,
+        "owed_url": owed_url,
+    }
     return view.page("account", status=status, **shown, **more)

@@ -61,8 +61,8 @@ class PricingView(Indexed, HostedView):
         subscription = running_subscription(session) if session else None
         held_code = ""
         if session is not None and subscription is None:
-            whose = {"project_id": place.project.pk, "mode": place.mode, "end_user_id": session.end_user_id}
-            held_code = read_entitled(**whose).tier
+            end_user_id = session.end_user_id
+            held_code = read_entitled(project_id=place.project.pk, mode=place.mode, end_user_id=end_user_id).tier
         offers = read_offers(
             project=place.project,
             mode=place.mode,
