@@ -13,7 +13,8 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserCreationForm
 
-from accounts.models import FamilyToken, TokenFamily, User, normalize_email
+from accounts.models import ROLE_ADMIN, STAFF_ROLES, FamilyToken, TokenFamily, User, normalize_email
+from common.admin_lists import BoundedListMixin
 
 # allauth's own pages show secrets' hashes and let e-mail addresses be edited that nothing here reads.
 for model in (Client, Token, EmailAddress, Group):
@@ -33,7 +34,7 @@ class NewUserForm(UserCreationForm):
         return normalize_email(self.cleaned_data["email"])
 
 
-class LookAtOnly:
+class LookAtOnly(BoundedListMixin):
     """Rows that only the service writes."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -46,7 +47,7 @@ class LookAtOnly:
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
     """Developers and staff. Who may do what is for superusers to say."""
 
     add_form = NewUserForm
@@ -68,9 +69,11 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         return any(lookup == name or lookup.startswith(f"{name}__") for name in self.list_filter)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Keep anybody but a superuser from giving rights, to others or to themselves."""
-        rights = [] if request.user.is_superuser else ["is_staff", "is_superuser", "groups", "user_permissions"]
-        return [*self.readonly_fields, *rights]
+        """Keep anybody but a superuser from giving rights; the role Admin opens the admin to others, and gives them roles."""
+        if request.user.is_superuser:
+            return self.readonly_fields
+        roles = [] if self._gives_roles(request, obj) else ["is_staff", "groups"]
+        return [*self.readonly_fields, *roles, "is_superuser", "user_permissions"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Leave superusers' accounts to superusers: changing their password would be taking them over."""
@@ -78,9 +81,26 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
             return False
         return bool(super().has_change_permission(request, obj))
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Leave superusers' accounts to superusers, and nobody deletes their own."""
+        if obj is not None and (obj == request.user or (obj.is_superuser and not request.user.is_superuser)):
+            return False
+        return bool(super().has_delete_permission(request, obj))
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer the role Admin the roles that it may give: its own and those below, not what else a superuser has made."""
+        if db_field.name == "groups" and not getattr(request.user, "is_superuser", False):
+            kwargs["queryset"] = Group.objects.filter(name__in=STAFF_ROLES)
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    @staticmethod
+    def _gives_roles(request: HttpRequest, obj: Any) -> bool:
+        """Say whether the viewer is of the role Admin; nobody changes their own role."""
+        return obj != request.user and request.user.groups.filter(name=ROLE_ADMIN).exists()
+
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(BoundedListMixin, DjangoGroupAdmin, ModelAdmin):
     """Staff roles."""
 
 

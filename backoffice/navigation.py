@@ -30,6 +30,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("entitlements.CreditTransaction", "Ledger of credits", "receipt"),
             ("payments.CreditPurchase", "Credits bought", "shopping_bag"),
             ("licenses.License", "Licences", "workspace_premium"),
+            ("payments.LicensePurchase", "Licences bought", "shopping_basket"),
             ("entitlements.TokenPeriod", "Token budgets", "token"),
             ("entitlements.UsagePeriod", "Usage", "speed"),
             ("entitlements.UsageEvent", "Usage reports", "data_usage"),
@@ -45,6 +46,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("notifications.WebhookDelivery", "Webhooks sent", "send"),
             ("notifications.AlertIncident", "Incidents", "emergency_home"),
             ("moderation.ActionLog", "Action log", "gavel"),
+            ("backoffice.Export", "Exports", "download"),
         ],
     ),
     (

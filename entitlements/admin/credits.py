@@ -103,10 +103,7 @@ class CreditWalletAdmin(ReadOnlyMixin, ProjectScopedAdmin):
 
     def has_adjust_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         """Staff with the right to adjust, and developers; whose wallet it is decides the page itself."""
-        user: Any = request.user
-        return bool(user.is_active and user.is_staff) and (
-            user.has_perm(RIGHT) or self._is_member(request, None, Role.DEVELOPER)
-        )
+        return self.has_right(request, RIGHT)
 
     @action(description="Adjust credits", url_path="adjust", permissions=["adjust"])
     def adjust(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -115,8 +112,7 @@ class CreditWalletAdmin(ReadOnlyMixin, ProjectScopedAdmin):
         if wallet is None:
             redirect: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
             return redirect
-        user: Any = request.user
-        if not user.has_perm(RIGHT) and not self._is_member(request, wallet, Role.DEVELOPER):
+        if not self.has_right(request, RIGHT, wallet):
             raise PermissionDenied
         form = AdjustForm(request.POST or None, initial={"request": uuid.uuid4()})
         meant = request.method == "POST" and form.is_valid()

@@ -26,9 +26,8 @@ from licenses.services.progress import Progress, progress_of
 from licenses.services.revoking import REASON_CHARS_MAX, restore_license, revoke_license
 from licenses.services.support import change_username, invite_by_staff, resend_mail
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
-from projects.models import Role
 
-ACT, RESEND = "licenses.act_on_license", "licenses.resend_license_mail"
+ACT, RESEND, REINVITE = "licenses.act_on_license", "licenses.resend_license_mail", "licenses.reinvite_license"
 STATE_COLORS = {
     LicenseState.PENDING.label: "warning",
     LicenseState.USERNAME_SUBMITTED.label: "info",
@@ -176,10 +175,8 @@ class LicenseAdmin(ReadOnlyMixin, ProjectScopedAdmin):
         return super().changelist_view(request, {**(extra_context or {}), "license_figures": shown})
 
     def has_act_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        """Staff with a right to act or to resend, and developers; whose licence it is decides the page itself."""
-        user: Any = request.user
-        may = user.has_perm(ACT) or user.has_perm(RESEND) or self._is_member(request, None, Role.DEVELOPER)
-        return bool(user.is_active and user.is_staff) and may
+        """Staff with a right to act, invite or resend, and developers; whose licence it is decides the page itself."""
+        return any(self.has_right(request, right) for right in (ACT, RESEND, REINVITE))
 
     @action(description="Act on it", url_path="act", permissions=["act"])
     def act(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -188,7 +185,8 @@ class LicenseAdmin(ReadOnlyMixin, ProjectScopedAdmin):
         if row is None:
             redirect: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
             return redirect
-        form = ActForm(request.POST or None)
+        # A link from elsewhere names what is to be done; it is still asked, and done by a confirmed POST alone.
+        form = ActForm(request.POST or None, initial={"deed": request.GET.get("deed")})
         form.fields["deed"].choices = [(name, DEEDS[name][0]) for name in self._deeds(request, row)]  # type: ignore[attr-defined]
         if not form.fields["deed"].choices:  # type: ignore[attr-defined]
             raise PermissionDenied
@@ -210,14 +208,13 @@ class LicenseAdmin(ReadOnlyMixin, ProjectScopedAdmin):
 
     def _deeds(self, request: HttpRequest, row: License) -> list[str]:
         """Name what this viewer may do to this licence now."""
-        user: Any = request.user
-        acts = user.has_perm(ACT) or self._is_member(request, row, Role.DEVELOPER)
+        acts = self.has_right(request, ACT, row)
         if row.state == LicenseState.REVOKED:
             return [RESTORE] if acts else []
         can_invite = row.state in (LicenseState.INVITED, LicenseState.ACTIVE) or progress_of(row) == Progress.FAILED
-        invited = [INVITE] if can_invite else []
-        resends = [MAIL] if acts or user.has_perm(RESEND) else []
-        return resends + ([*invited, CHANGE, REVOKE] if acts else [])
+        invites = [INVITE] if can_invite and (acts or self.has_right(request, REINVITE, row)) else []
+        resends = [MAIL] if acts or self.has_right(request, RESEND, row) else []
+        return [*resends, *invites, *([CHANGE, REVOKE] if acts else [])]
 
     def _carry_out(self, request: HttpRequest, row: License, form: ActForm) -> bool:
         actor = request.user

@@ -11,6 +11,7 @@ from common import clock
 from payments.admin.display import pretty_json
 from payments.admin.policy import history_table
 from payments.admin.read_only import ReadOnlyAdmin
+from payments.admin.subscription_deeds import SubscriptionDeeds
 from payments.models import CheckoutSession, StripeCustomer, StripeIntent, Subscription, Trial
 from payments.models.billing import STATUS_PRECEDENCE
 from payments.services.access import access_of
@@ -53,7 +54,7 @@ class SubscriptionStatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ReadOnlyAdmin):
+class SubscriptionAdmin(ReadOnlyAdmin, SubscriptionDeeds):
     list_display = ["stripe_subscription_id", "colored_status", "plan", "end_user", "period_end", "mode", "project"]
     list_filter = ["mode", SubscriptionStatusFilter, "cancel_at_period_end", "created_at"]
     list_select_related = ["project__billing_policy", "plan", "end_user"]

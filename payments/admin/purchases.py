@@ -1,4 +1,4 @@
-"""Credits that were bought, and what refunds and disputes took back of them."""
+"""What was bought once: credits, with what refunds and disputes took back of them, and licences."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from unfold.decorators import display
 
 from common.money import money_text
 from payments.admin.read_only import ReadOnlyAdmin
-from payments.models import CreditClawback, CreditPurchase
+from payments.models import CreditClawback, CreditPurchase, LicensePurchase
 from projects.admin_scope import ReadOnlyMixin
 
 
@@ -48,4 +48,32 @@ class CreditPurchaseAdmin(ReadOnlyAdmin):
     @display(description="Price", ordering="amount_cents")
     def price(self, row: CreditPurchase) -> str:
         """Show the price of all of it, before discounts and taxes."""
+        return money_text(row.amount_cents, row.currency)
+
+
+LICENSE_PURCHASE_COLORS = {
+    "Being opened": "warning", "Open": "info", "Complete": "success", "Expired": "default", "Failed": "danger",
+}  # fmt: skip
+
+
+@admin.register(LicensePurchase)
+class LicensePurchaseAdmin(ReadOnlyAdmin):
+    """Checkouts of licences: one that is complete, and whose licence was not issued, is what a buyer calls about."""
+
+    list_display = [
+        "product", "colored_status", "price", "end_user", "issued_at", "stripe_session_id", "created_at", "mode", "project",
+    ]  # fmt: skip
+    list_filter = ["mode", "status", "issued_at", "created_at"]
+    list_select_related = ["project", "end_user", "product"]
+    search_fields = ["stripe_session_id", "payment_intent_id", "end_user__external_id", "product__code"]
+    date_hierarchy = "created_at"
+
+    @display(description="Status", ordering="status", label=LICENSE_PURCHASE_COLORS)
+    def colored_status(self, row: LicensePurchase) -> str:
+        """Show how far the checkout has come."""
+        return str(row.get_status_display())
+
+    @display(description="Price", ordering="amount_cents")
+    def price(self, row: LicensePurchase) -> str:
+        """Show the price, before discounts and taxes."""
         return money_text(row.amount_cents, row.currency)
