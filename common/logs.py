@@ -26,8 +26,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(sk|rk)_(test|live)_[A-Za-z0-9_]+"), rf"\1_\2_{REDACTED}"),
     (re.compile(r"\bwhsec_[A-Za-z0-9_+/=-]+"), f"whsec_{REDACTED}"),
     (re.compile(r"\bak_[A-Za-z0-9_-]{16,}"), f"ak_{REDACTED}"),
-    # Links to a licence's page, and licence keys.
-    (re.compile(r"\blat_[A-Za-z0-9_.-]{16,}"), f"lat_{REDACTED}"),
+    # Links to a licence's page and to the hosted pages, and licence keys.
+    (re.compile(r"\b(lat|hpl)_[A-Za-z0-9_.-]{16,}"), rf"\1_{REDACTED}"),
     (re.compile(r"\blk_[A-Z2-7]{16,}"), f"lk_{REDACTED}"),
     (re.compile(r"\bsk-[A-Za-z0-9_-]{16,}"), f"sk-{REDACTED}"),
     (re.compile(r"\b(gh[opsu]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"), REDACTED),

@@ -86,7 +86,7 @@ def read_offers(
     if paid is not None:
         currencies = [paid.currency]
     if currency not in currencies:
-        currency = paid.currency if paid else prices[0].currency if prices else ""
+        currency = paid.currency if paid else _main_currency(prices)
     if interval not in intervals:
         interval = paid.interval if paid else intervals[0] if intervals else MONTH
     may_try = subscription is None and (
@@ -173,6 +173,14 @@ def _saving(prices: list[PlanPrice], currency: str) -> int:
         return 0
     twelve = 12 * month.amount_cents
     return max(0, (twelve - year.amount_cents) * 100 // twelve)
+
+
+def _main_currency(prices: list[PlanPrice]) -> str:
+    """Choose what most plans are sold in; among equals, what was there first."""
+    plans: dict[str, set[uuid.UUID]] = {}
+    for price in sorted(prices, key=lambda price: price.created_at):
+        plans.setdefault(price.currency, set()).add(price.plan_id)
+    return max(plans, key=lambda currency: len(plans[currency]), default="")
 
 
 def _only(prices: list[PlanPrice], interval: str, currency: str) -> PlanPrice | None:
