@@ -19,6 +19,8 @@ from tests.scenarios.lifecycle import Life
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 FAILPOINTS = {"FAILPOINTS": "true", "DEMO": "true"}
+# What a dead worker held is free again after so long.
+SHORT_LEASE = {"EVENT_LEASE_SECONDS": "6"}
 
 
 def unfinished(life: Life) -> int:
@@ -72,6 +74,7 @@ def test_f7_a_broker_that_forgot_everything_loses_no_event(
     sender.check_effects_once()
 
 
+@pytest.mark.live(env=SHORT_LEASE)
 def test_f4_a_worker_killed_in_its_work_is_followed_by_one_that_finishes_it(
     live_service: LiveService, sender: Sender, life: Life
 ) -> None:
@@ -95,7 +98,7 @@ def test_f3_a_worker_that_dies_around_its_commit_repeats_nothing(
 ) -> None:
     from tests.live import running_service
 
-    env = {**FAILPOINTS, "FAIL_AT": moment, "FAIL_ONCE_FILE": str(tmp_path / "once")}
+    env = {**FAILPOINTS, **SHORT_LEASE, "FAIL_AT": moment, "FAIL_ONCE_FILE": str(tmp_path / "once")}
     life.buy()
     with running_service(tmp_path, life.shop.sandbox.url, env=env) as service:
         sender = Sender(service.url, life.shop, rng)
