@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from licenses.services import polling
+from licenses.services import github_connection, polling
 from licenses.services.metrics import put_stuck_before_staff
 from licenses.services.removals import sweep_unwanted_seats
 
@@ -18,3 +18,9 @@ def look_after_licenses() -> None:
     """Ask for removals that got lost, and put licences that wait too long before staff."""
     sweep_unwanted_seats()
     put_stuck_before_staff()
+
+
+@shared_task(name="licenses.tasks.examine_connections", acks_late=False, ignore_result=True)
+def examine_connections() -> None:
+    """Ask GitHub whether the connections in use are still as licences need them."""
+    github_connection.examine_connections()

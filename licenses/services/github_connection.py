@@ -28,6 +28,8 @@ from projects.models import Project
 
 Problem = GitHubConnection.Problem
 TOKEN_CHARS_MAX = 500
+# So many connections in a row without an answer are GitHub's trouble, which passes by itself.
+SILENT_MAX = 3
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _TEAM = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,254}")
@@ -164,6 +166,21 @@ def check_github_connection(connection: GitHubConnection) -> Verdict:
     note_health(connection)
     resume_waiting_rows(project_id=connection.project_id, reason=GITHUB_CONNECTION)
     return Verdict("", found.message, found.findings)
+
+
+def examine_connections() -> int:
+    """Ask GitHub about every connection in use, since what it lets members do may be changed there at any time.
+
+    Returns how many were asked about. Ends early when GitHub itself is away.
+    """
+    asked = silent = 0
+    projects = Project.objects.existing().filter(is_active=True)
+    for connection in GitHubConnection.objects.active().filter(project__in=projects).order_by("pk").iterator():
+        asked += 1
+        silent = silent + 1 if check_github_connection(connection).problem == Problem.UNREACHABLE else 0
+        if silent == SILENT_MAX:
+            break
+    return asked
 
 
 def _wanted(before: GitHubConnection | None, fields: Mapping[str, Any]) -> Wanted:

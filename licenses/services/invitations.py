@@ -20,8 +20,10 @@ from licenses.services.github import (
     GitHubUser,
     NotFound,
     QuotaReached,
+    RateLimited,
     Refused,
     State,
+    TokenTrouble,
     github_effect,
 )
 from licenses.services.mails import GRANTED, INVITED, mail_buyer
@@ -69,6 +71,10 @@ def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
             return _refuse(holder, revision, UNKNOWN)
         except QuotaReached as error:
             _note_delay(holder, revision, error.retry_at)
+            _note_refused(holder, revision)
+            raise
+        except (Refused, RateLimited, TokenTrouble):
+            _note_refused(holder, revision)
             raise
     return _settle(holder, revision, user, state)
 
@@ -148,6 +154,7 @@ def _take_seat(holder: License, revision: int, user: GitHubUser, github: GitHub,
             "organization": github.organization,
             "team_slug": github.team_slug,
             "asked_at": clock.now(),
+            "outcome": "",
         }
         held = _may_have_let_in(row).filter(github_user_id=user.id, organization__iexact=github.organization)
         first, first_in_team = (
@@ -213,6 +220,11 @@ def _refuse(holder: License, revision: int, problem: str) -> Mapping[str, Any]:
     return {"refused": problem}
 
 
+def _note_refused(holder: License, revision: int) -> None:
+    """Note that GitHub said no: nobody was let in by this attempt, whoever tries it again later."""
+    _seats(holder).filter(revision=revision).update(outcome=Outcome.ENDED)
+
+
 def _note_delay(holder: License, revision: int, until: dt.datetime | None) -> None:
     rows = License.objects.for_project(holder.project_id).filter(pk=holder.pk, revision=revision)
     rows.filter(state=LicenseState.USERNAME_SUBMITTED).update(delayed_until=until)
@@ -221,11 +233,13 @@ def _note_delay(holder: License, revision: int, until: dt.datetime | None) -> No
 def _take_out_late(holder: License, revision: int) -> None:
     """After a crash between an invitation and its note, somebody may be in whom the licence does not want any more.
 
-    What was closed long after GitHub was asked was closed properly: whoever has the place today has it from somebody else.
+    What was closed long after GitHub was asked was closed properly, and by what GitHub refused nobody came in: whoever has the
+    place today has it from somebody else. So it is when staff replay what failed.
     """
     with transaction.atomic():
         row = lock_license(project_id=holder.project_id, license_id=holder.pk)
-        _remove_late(row, _seats(row).filter(revision=revision, removed_at__lt=F("asked_at") + LANDS_WITHIN))
+        unknown = _seats(row).filter(revision=revision, outcome="", asked_at__gt=clock.now() - LANDS_WITHIN)
+        _remove_late(row, unknown.filter(removed_at__lt=F("asked_at") + LANDS_WITHIN))
 
 
 def _remove_late(row: License, closed: QuerySet[LicenseSeat]) -> None:

@@ -1,4 +1,4 @@
-"""The three mails of a licence: welcome, invitation sent, access granted.
+"""The mails of a licence: welcome, invitation sent, access granted; and that it was taken back.
 
 Invariants: each is sent once by itself, and again only when staff or the buyer ask; its stamp is written in the transaction that
 marks the effect as done, which is after the mail server took it; the link in it is signed when it is sent and never stored.
@@ -17,28 +17,40 @@ from notifications.services.outbox import EffectSkipped, record_effect
 
 LICENSE_MAIL = "license_mail"
 WELCOME, INVITED, GRANTED = "license_welcome", "license_invited", "license_granted"
+REVOKED = "license_revoked"
 STAMPS = {WELCOME: "welcome_sent_at", INVITED: "invitation_mail_sent_at", GRANTED: "access_mail_sent_at"}
 # What a mail is still true of. A welcome is worth sending for as long as anybody holds the licence.
 WORTH_SENDING = {
     WELCOME: (LicenseState.PENDING, LicenseState.USERNAME_SUBMITTED, LicenseState.INVITED, LicenseState.ACTIVE),
     INVITED: (LicenseState.INVITED,),
     GRANTED: (LicenseState.ACTIVE,),
+    REVOKED: (LicenseState.REVOKED,),
 }
+# What Stripe's ids begin with. Sources: https://docs.stripe.com/api/refunds/object, https://docs.stripe.com/api/disputes/object
+TAKEN_BY = {"re": "refund", "pyr": "refund", "du": "dispute", "dp": "dispute"}
 OVERTAKEN = "The licence has moved on; this mail would not be true any more."
 
 
-def mail_buyer(row: License, template: str, *, key: str, cause: str = "", skipped_because: str = "") -> bool:
-    """Record one of a licence's mails; False when this key was recorded before."""
+def mail_buyer(
+    row: License, template: str, *, key: str, cause: str = "", skipped_because: str = "", **facts: str
+) -> bool:
+    """Record one of a licence's mails; False when this key was recorded before. `facts` are kept with it."""
     return record_effect(
         project_id=row.project_id,
         mode=row.mode,
         kind=LICENSE_MAIL,
         effect_key=f"mail:{template}:{row.pk}:{key}",
-        payload=_payload(row, template),
+        payload=_payload(row, template) | facts,
         end_user_id=row.end_user_id,
         cause=cause,
         skipped_because=skipped_because,
     )
+
+
+def mail_revoked(row: License, *, cause: str, skipped_because: str = "") -> bool:
+    """Record the mail that a licence was taken back, once each time that it is. Call after it moved."""
+    at = str(row.revoked_at)
+    return mail_buyer(row, REVOKED, key=at, cause=cause, skipped_because=skipped_because, revoked_at=at)
 
 
 def mail_again(row: License, *, cause: str) -> str:
@@ -74,6 +86,9 @@ def send_license_mail(row: OutboxRow) -> Mapping[str, Any]:
         row.payload = {**row.payload, "template": template}
     if holder is None or holder.state not in WORTH_SENDING.get(template, ()):
         raise EffectSkipped(OVERTAKEN)
+    if template == REVOKED and row.payload.get("revoked_at") != str(holder.revoked_at):
+        # It was given back and taken anew, which another mail says.
+        raise EffectSkipped(OVERTAKEN)
     token = mint_access_token(project_id=holder.project_id, license_id=holder.pk)
     payload = {
         **row.payload,
@@ -83,6 +98,7 @@ def send_license_mail(row: OutboxRow) -> Mapping[str, Any]:
             "access_url": access_link(session_id=holder.stripe_session_id, token=token),
             "repository": holder.product.repository,
             "has_key": holder.product.activation_limit is not None,
+            "because": _why_revoked(holder),
         },
     }
     # Only in memory: the row in the database keeps no link.
@@ -95,6 +111,11 @@ def stamp_license_mail(row: OutboxRow) -> None:
     if stamp:
         rows = License.objects.for_project(row.project_id).filter(pk=row.payload.get("license"))
         rows.filter(**{f"{stamp}__isnull": True}).update(**{stamp: clock.now()})
+
+
+def _why_revoked(row: License) -> str:
+    """Say what took a licence as its mail has it; "" for what staff decided, and while nothing did."""
+    return TAKEN_BY.get(row.revoked_because.partition("_")[0], "")
 
 
 def _payload(row: License, template: str) -> dict[str, Any]:

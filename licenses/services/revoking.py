@@ -13,6 +13,7 @@ from accounts.models import User
 from common import clock
 from common.errors import Conflict, FieldError
 from licenses.models import License, LicenseState
+from licenses.services.mails import mail_revoked
 from licenses.services.removals import record_removals
 from licenses.services.states import LicenseMoved, lock_license, move_license
 from licenses.services.usernames import record_invitation
@@ -20,6 +21,7 @@ from moderation.services.action_log import log_action
 
 STAFF = "staff"
 REASON_CHARS_MAX = 1000
+NOT_TOLD = "Found again after a restore or an import: its buyer was told then, or never will be."
 
 
 class AlreadyRevoked(Conflict):
@@ -90,6 +92,7 @@ def _take_back(row: License, *, because: str, by: str, told: bool = True) -> Non
     at = clock.now()
     move_license(row, "take_back", by=by, note=because, told=told, at=at, because=because)
     row.activations.all().delete()
+    mail_revoked(row, cause=by, skipped_because="" if told else NOT_TOLD)
     record_removals(row, because=f"revoked:{int(at.timestamp() * 1000)}")
 
 

@@ -65,8 +65,8 @@ class AlertRuleForm(forms.ModelForm):
         fields = ["project", "kind", "is_enabled", "threshold", "recovers_at", "window_minutes", "calm_minutes"]
         help_texts = {
             "project": "Empty: for every project that has no rule of the kind.",
-            "threshold": f"{AS_SHIPPED} An incident opens here. "
-            + "; ".join(f"{kind.label}: {UNITS[kind]}" for kind in AlertKind)
+            "threshold": f"{AS_SHIPPED} An incident opens here. As shipped: "
+            + "; ".join(f"{kind.label}, {rule.threshold} {UNITS[kind]}" for kind, rule in DEFAULT_RULES.items())
             + ".",
             "recovers_at": f"{AS_SHIPPED} Below the threshold: the incident ends after the calm minutes at or below this.",
             "window_minutes": f"{AS_SHIPPED} How far back is looked, for what is counted over time.",
@@ -105,8 +105,14 @@ class AlertRuleAdmin(OperatorsRowsAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show the rules that hold where none is set."""
-        shipped = [(kind.label, rule, UNITS[kind]) for kind, rule in DEFAULT_RULES.items()]
+        shipped = [(kind, rule, UNITS[kind]) for kind, rule in DEFAULT_RULES.items()]
         return super().changelist_view(request, {**(extra_context or {}), "shipped_rules": shipped})
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Begin a rule of a named kind with the figures that ship for it."""
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        shipped = DEFAULT_RULES.get(given.get("kind", ""))
+        return ({name: getattr(shipped, name) for name in FIGURES} if shipped else {}) | given
 
 
 class AlertTargetForm(forms.ModelForm):

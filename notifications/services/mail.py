@@ -39,8 +39,11 @@ TAKEN_STATUSES = {"sent", "queued"}
 PROJECT_GONE = "The project was deleted."
 # Finds the address that Stripe bills a user at: apps above this one know it.
 BillingAddress = Callable[[uuid.UUID, str, uuid.UUID], str]
+# Finds the address of whoever made a payment, by its PaymentIntent.
+PayerAddress = Callable[[uuid.UUID, str, str], str]
 
 _billing_address: BillingAddress | None = None
+_payer_address: PayerAddress | None = None
 
 
 class Undeliverable(Exception):
@@ -55,13 +58,21 @@ def register_billing_address(find: BillingAddress) -> None:
     _billing_address = find
 
 
+def register_payer_address(find: PayerAddress) -> None:
+    """Say who knows who made a payment (project, mode, PaymentIntent); once per process, in `AppConfig.ready`."""
+    global _payer_address
+    _payer_address = find
+
+
 def send_mail(row: OutboxRow) -> dict[str, Any]:
     """Send a mail to an end user. Payload: `template`, `context`, `to` (null = wherever the user is billed).
+
+    With `payment_intent_id` it is about that payment, and goes to whoever made it.
 
     Raises: EffectSkipped, UnknownTemplate; whatever the mail server raises is tried again.
     """
     project = _project_of(row)
-    address = _usable(str(row.payload.get("to") or "")) or _address_of_user(row)
+    address = _usable(str(row.payload.get("to") or "")) or _address_of_payer(row) or _address_of_user(row)
     if not address:
         raise EffectSkipped(NO_ADDRESS)
     template, link = str(row.payload.get("template") or ""), ""
@@ -141,6 +152,14 @@ def _project_of(row: OutboxRow) -> Project:
 def _context_of(row: OutboxRow) -> dict[str, Any]:
     context = row.payload.get("context")
     return context if isinstance(context, dict) else {}
+
+
+def _address_of_payer(row: OutboxRow) -> str:
+    """Return the address of whoever made the payment that a mail is about; "" when it is about none."""
+    payment_intent_id = str(row.payload.get("payment_intent_id") or "")
+    if not payment_intent_id or _payer_address is None:
+        return ""
+    return _usable(_payer_address(row.project_id, row.mode, payment_intent_id))
 
 
 def _address_of_user(row: OutboxRow) -> str:

@@ -27,7 +27,7 @@ def tell_collected(scope: Scope, payment: Transaction, invoice: StripeObject | N
         cause,
         kind=MAIL,
         effect_key=f"mail:receipt:{payment.payment_intent_id}",
-        payload={"template": "receipt", "to": None, "context": _receipt(payment, invoice)},
+        payload=_mail(payment, "receipt", _receipt(payment, invoice)),
         end_user_id=payment.end_user_id,
     )
     insert_together(Rows([_app_event(scope, cause, payment, "payment.succeeded", payment.payment_intent_id), receipt]))
@@ -52,7 +52,7 @@ def tell_refunded(scope: Scope, payment: Transaction, refund: Refund) -> None:
         cause,
         kind=MAIL,
         effect_key=f"mail:payment_refunded:{refund.stripe_refund_id}",
-        payload={"template": "payment_refunded", "to": None, "context": _refund_facts(payment, refund)},
+        payload=_mail(payment, "payment_refunded", _refund_facts(payment, refund)),
         end_user_id=payment.end_user_id,
     )
     told = _app_event(scope, cause, payment, "payment.refunded", refund.stripe_refund_id, about)
@@ -83,6 +83,16 @@ def payments_with_users(scope: Scope, payment_ids: list[uuid.UUID]) -> dict[uuid
     """Read payments as their shape needs them, by id."""
     rows = Transaction.objects.for_project(scope.project_id).filter(pk__in=payment_ids).select_related("end_user")
     return {row.pk: row for row in rows}
+
+
+def _mail(payment: Transaction, template: str, context: Shape) -> Shape:
+    """Write a mail about a payment: it goes to whoever made it."""
+    return {
+        "template": template,
+        "to": None,
+        "payment_intent_id": payment.payment_intent_id,
+        "context": context,
+    }
 
 
 def _refund_facts(payment: Transaction, refund: Refund) -> Shape:

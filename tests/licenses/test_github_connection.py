@@ -12,13 +12,14 @@ from django.utils import timezone
 
 from accounts.models import ROLE_SUPPORT, User
 from licenses.models import GitHubConnection
-from licenses.services import github_client
+from licenses.services import github_client, github_connection
 from licenses.services.github import GITHUB_CONNECTION, GitHub
+from licenses.services.github_connection import examine_connections
 from licenses.services.github_state import note_problem
 from moderation.models import ActionLog, ReviewItem
 from notifications.models import OutboxRow
 from projects.models import Project
-from tests.cast import Developer, set_role
+from tests.cast import Developer, create_project, set_role
 from tests.github import DAY, TEAM, Organization, create_organization
 from tests.payments.shop import at_once
 
@@ -252,6 +253,28 @@ def test_what_breaks_later_is_found_put_before_a_person_once_and_mended(world: W
     world.put(token=world.org.new_token())
     note_problem(old, "token_rejected")
     assert world.row().problem == "" and items.count() == 1
+
+
+def test_what_changed_at_github_is_found_by_the_daily_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    GitHubConnection.objects.exclude(project=world.project).update(is_active=False)
+    assert world.put().status_code == 200
+    world.org.settings(default_repository_permission="write")
+    assert examine_connections() == 1 and world.row().problem == "base_permission"
+    assert ReviewItem.objects.for_project(world.project).count() == 1
+    world.org.settings(default_repository_permission="none")
+    assert examine_connections() == 1 and world.row().problem == ""
+    # While GitHub is away not everybody's connection is asked about, and of a deleted project's never.
+    for number in range(4):
+        project = create_project(world.owner, f"Shop {number}")
+        row = GitHubConnection(project=project, mode="live", organization=world.org.login, team_slug=TEAM)
+        row.set_token(world.org.token)
+        row.save()
+    monkeypatch.setattr(github_connection, "SILENT_MAX", 2)
+    world.org.fault("GET *", "status:502", times=99)
+    assert examine_connections() == 2
+    world.org.clear_faults()
+    Project.objects.exclude(pk=world.project.pk).filter(github_connections__is_active=True).update(is_active=False)
+    assert examine_connections() == 1
 
 
 def test_a_deleted_connection_forgets_its_token(world: World) -> None:

@@ -4,6 +4,7 @@ import datetime as dt
 
 from common import clock
 from licenses.models import GitHubConnection, LicenseSeat
+from licenses.services.github import GitHub
 from licenses.services.polling import poll_invitations
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
@@ -37,6 +38,8 @@ def test_a_permission_that_is_missing_is_told_once_however_often_it_is_met(selle
         assert work_off(row).wait_reason == "github_connection"
         # Looking people up went well each time, which says nothing about inviting them.
         assert (problem(seller), told(seller)) == ("not_permitted", (1, 1))
+    GitHub(seller.project, "test").list_invitations()
+    assert problem(seller) == "not_permitted", "seeing who is invited proves no right to invite"
     seller.org.fault("GET /user/*", "status:500")
     work_off(row)
     assert problem(seller) == "not_permitted", "a silence does not hide what somebody has to mend"

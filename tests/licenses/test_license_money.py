@@ -1,7 +1,8 @@
-"""What refunds do to a licence that staff gave back, and what the app hears of it after a restore."""
+"""What refunds do to a licence that staff gave back, what the app hears of it after a restore, and who is mailed about it."""
 
 import uuid
 
+from django.core import mail
 from django.db import transaction
 
 from licenses.models import License
@@ -10,8 +11,9 @@ from notifications.models import OutboxRow
 from payments.models import Refund
 from payments.services.license_purchases import derive_license_revocations
 from payments.services.ownership import Cause, Scope
-from tests.cast import Developer
-from tests.licenses.licensing import Holder, LicenseShop
+from payments.services.recipients import payer_address
+from tests.cast import AppUser, Developer
+from tests.licenses.licensing import Holder, LicenseShop, work_off
 
 
 def derive(holder: Holder, *, quietly: bool = False) -> str:
@@ -77,3 +79,56 @@ def test_after_a_restore_the_app_is_not_told_again(seller: LicenseShop) -> None:
     assert told(holder) == before
     Refund.objects.for_project(seller.project).update(status="succeeded")
     assert derive(holder) == "revoked" and told(holder) == [*before, "license.revoked"]
+
+
+def test_every_mail_about_a_licence_and_its_payment_goes_to_the_address_of_its_checkout(
+    seller: LicenseShop, dana: AppUser
+) -> None:
+    guest, user = seller.buy(), seller.buy(headers=dana.headers)
+    assert user.license.end_user_id is not None and dana.end_user.email != "buyer@example.com"
+    for holder in (guest, user):
+        holder.refund()
+    seller.work()
+    payments = {holder.license.payment_intent_id for holder in (guest, user)}
+    rows = OutboxRow.objects.for_project(seller.project).filter(kind="mail", payload__payment_intent_id__in=payments)
+    assert sorted(row.payload["template"] for row in rows) == ["payment_refunded"] * 2 + ["receipt"] * 2
+    for row in [*rows, *seller.effects(payload__template="license_revoked")]:
+        done = work_off(row) if row.kind == "mail" else row
+        assert done.status == "done" and done.result is not None, row.payload["template"]
+        assert done.result["to"] == ["buyer@example.com"], row.payload["template"]
+    # Until a licence is known, and of what is none: whoever Stripe says is the customer.
+    License.objects.for_project(seller.project).delete()
+    assert {payer_address(seller.project.pk, "test", one) for one in payments} == {"buyer@example.com"}
+
+
+def test_a_buyer_is_told_of_each_revocation_once_and_of_none_that_was_undone(
+    seller: LicenseShop, alice: Developer
+) -> None:
+    holder = seller.buy()
+    seller.work()
+    sent = len(mail.outbox)
+
+    def told() -> list[str]:
+        return [row.status for row in seller.effects(payload__template="license_revoked")]
+
+    revoke_license(row=holder.license, reason="Shared", actor=alice.user)
+    restore_license(row=holder.license, reason="It was not shared", actor=alice.user)
+    seller.work()
+    assert told() == ["skipped"] and len(mail.outbox) == sent
+    revoke_license(row=holder.license, reason="Shared", actor=alice.user)
+    restore_license(row=holder.license, reason="It was not shared", actor=alice.user)
+    revoke_license(row=holder.license, reason="It was shared", actor=alice.user)
+    seller.work()
+    assert told() == ["skipped", "skipped", "done"]
+    (last,) = mail.outbox[sent:]
+    assert "has ended" in last.subject and "refunded" not in last.body
+    other = seller.buy()
+    other.refund()
+    assert derive(other) == "revoked"
+    seller.work()
+    assert "because its payment was refunded" in mail.outbox[-1].body and told()[3:] == ["done"]
+    License.objects.for_project(seller.project).filter(pk=other.license.pk).update(overruled=[], taken_by=[])
+    Refund.objects.for_project(seller.project).update(status="failed")
+    assert derive(other, quietly=True) == "pending"
+    Refund.objects.for_project(seller.project).update(status="succeeded")
+    assert derive(other, quietly=True) == "revoked" and told()[4:] == ["skipped"]

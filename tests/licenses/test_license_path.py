@@ -8,6 +8,7 @@ from django.db import transaction
 
 from common import clock
 from licenses.models import GitHubConnection, License, LicenseProduct, LicenseSeat
+from licenses.services import github_client
 from licenses.services.github import GitHub
 from licenses.services.metrics import license_metrics, put_stuck_before_staff
 from licenses.services.polling import poll_invitations
@@ -235,7 +236,10 @@ def test_news_of_the_refund_may_come_before_the_licence(seller: LicenseShop) -> 
     seller.deliver_new()
     assert holder.license.state == "revoked"
     seller.work()
-    assert [row.status for row in seller.effects(kind="license_mail")] == ["skipped"]
+    assert [(row.payload["template"], row.status) for row in seller.effects(kind="license_mail")] == [
+        ("license_welcome", "skipped"),
+        ("license_revoked", "done"),
+    ]
 
 
 def test_a_lost_dispute_revokes_and_a_won_one_gives_back_what_its_opening_took(seller: LicenseShop) -> None:
@@ -341,19 +345,35 @@ def test_a_removal_that_nobody_recorded_is_found(seller: LicenseShop, alice: Dev
 # GitHub's faults
 
 
-@pytest.mark.parametrize("do", ["timeout_after_effect", "status:500", "reset_after_effect"])
-def test_an_invitation_whose_answer_is_lost_is_sent_once(seller: LicenseShop, settings: Any, do: str) -> None:
-    login, _ = seller.org.person()
-    holder = seller.buy()
-    holder.submit(login)
-    seller.org.fault("PUT", do, times=1)
-    row = work_off(seller.effects(kind="github_invite").get())
-    if row.status == "pending":
-        assert holder.license.state == "username_submitted" and holder.license.invited_at is None
-        row = work_off(row)
-    assert (row.status, holder.license.state) == ("done", "invited")
-    assert seller.org.invited() == [login]
-    assert seller.keys().count("mail:license_invited:1") == 1
+def test_an_invitation_whose_answer_is_lost_is_sent_once(seller: LicenseShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github_client, "TIMEOUT_SECONDS", 0.3)
+    # What happens to the call that invites, to the look at what came of it, and how often GitHub is asked to invite then.
+    cases = (
+        ("timeout_after_effect", "", 1),
+        ("reset_after_effect", "", 1),
+        ("timeout_after_effect", "status:502", 1),
+        ("status:500", "", 2),
+    )
+    for do, look, asked in cases:
+        login, _ = seller.org.person()
+        holder = seller.buy()
+        holder.submit(login)
+        before = len(seller.org.requests("PUT"))
+        seller.org.fault("PUT *", do, seconds=1)
+        if look:
+            # The look before inviting went well.
+            seller.org.fault(f"GET /orgs/*/teams/*/memberships/{login}", look, nth=2)
+        row = work_off(seller.effects(kind="github_invite").last())
+        if look or asked > 1:
+            assert (row.status, row.attempts) == ("pending", 1), (do, look)
+            assert holder.license.state == "username_submitted" and holder.license.invited_at is None
+            row = work_off(row)
+        assert (row.status, holder.license.state) == ("done", "invited"), (do, look)
+        assert len(seller.org.requests("PUT")) - before == asked, (do, look)
+        assert seller.org.invited().count(login) == 1
+        mails = seller.effects(kind="license_mail", effect_key__startswith=f"mail:license_invited:{holder.license.pk}:")
+        assert mails.count() == 1
+        seller.org.clear_faults()
 
 
 def test_a_used_up_quota_waits_a_day_and_the_page_says_so(seller: LicenseShop) -> None:

@@ -112,18 +112,25 @@ def test_a_replay_reopens_only_a_seat_that_was_closed_while_the_invitation_may_h
     seller: LicenseShop, alice: Developer
 ) -> None:
     late, properly = (seller.buy().invited(seller.org.person()[0]) for _ in range(2))
-    for holder in (late, properly):
+    # GitHub said no to this one, once and for all.
+    refused = seller.buy()
+    refused.submit(seller.org.person()[0])
+    seller.org.fault("PUT *", "status:422")
+    seller.work("github_invite")
+    assert seats(refused)[0].outcome == "ended"
+    for holder in (late, properly, refused):
         revoke_license(row=holder.license, reason="A mistake", actor=alice.user)
     seller.work()
+    given_up = seats(refused)[0].removed_at
     closed = seats(properly)[0].removed_at
     assert closed is not None and seller.org.invited() == []
     LicenseSeat.objects.for_project(seller.project).filter(license=properly.license).update(asked_at=closed - DAY)
     # The one invitation arrived after its removal; the other person was let in by hand since.
-    for holder in (late, properly):
+    for holder in (late, properly, refused):
         seller.org.set_role(holder.license.username, "member", TEAM)
-    assert [replay(seller, holder).status for holder in (late, properly)] == ["skipped", "skipped"]
-    assert seats(properly)[0].removed_at == closed
-    assert seller.org.members() == [properly.license.username]
+    assert [replay(seller, holder).status for holder in (late, properly, refused)] == ["skipped"] * 3
+    assert (seats(properly)[0].removed_at, seats(refused)[0].removed_at) == (closed, given_up)
+    assert sorted(seller.org.members()) == sorted([properly.license.username, refused.license.username])
 
 
 def lose_seats(project: Project, number: int) -> list[LicenseSeat]:

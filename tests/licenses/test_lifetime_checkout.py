@@ -1,19 +1,24 @@
 """POST lifetime-checkout: anybody may buy a licence, and only money makes one, once, whatever brings the news."""
 
+import datetime as dt
 import itertools
 from typing import Any
 
+import pytest
 from django.core import mail
 from django.db import connection
+from django.test import Client
 
+from common import clock
 from licenses.models import License, LicenseProduct
 from licenses.services.access_tokens import read_access_token
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
 from payments.models import BillingPolicy, LicensePurchase, Transaction
+from payments.services import license_checkout
 from payments.services.invariants import check_invariants
 from tests.cast import AppUser
-from tests.licenses.licensing import Holder, LicenseShop, create_product
+from tests.licenses.licensing import CHECKOUT, Holder, LicenseShop, create_product
 from tests.payments.deliveries import deliver, events_of
 from tests.payments.shop import DECLINED, Shop, at_once, checkout_body, post
 
@@ -205,6 +210,50 @@ def test_an_idempotency_key_opens_one_checkout(seller: LicenseShop) -> None:
     opened = {answer.json()["session_id"] for answer in asked if answer.status_code == 200}
     assert len(opened) == 1 and {answer.status_code for answer in asked} <= {200, 409}
     assert len(seller.shop.objects("checkout/sessions")) == 1
+
+
+def test_a_buyer_who_is_known_has_one_open_checkout_of_the_same(seller: LicenseShop, dana: AppUser) -> None:
+    create_product(seller.project, "pro")
+    guest = {"email": "Guest@Example.com"}
+    asked = at_once(3, lambda _: seller.open(**guest))
+    opened = {answer.json()["session_id"] for answer in asked if answer.status_code == 200}
+    assert len(opened) == 1 and {answer.status_code for answer in asked} == {200}
+    (session,) = seller.shop.objects("checkout/sessions")
+    assert session["customer_email"] == "guest@example.com"
+    mine = [seller.checkout(headers=dana.headers) for _ in range(2)]
+    assert mine[0] == mine[1] and mine[0]["session_id"] not in opened
+    # Somebody else who gives the address, another product, another address, nobody in particular: each its own.
+    elsewhere = Client(REMOTE_ADDR="198.51.100.77").post(
+        CHECKOUT, {"project": seller.project.slug, "product": "kit", **guest}, content_type="application/json"
+    )
+    others = [
+        elsewhere.json(), seller.checkout("pro", **guest), seller.checkout(email="other@example.com"),
+        seller.checkout(), seller.checkout(),
+    ]  # fmt: skip
+    assert len({one["session_id"] for one in [*others, mine[0]]} | opened) == 7
+    # What was bought is bought: the next click buys another, also while the news of the first is on its way.
+    assert seller.shop.pay(mine[0]["checkout_url"]).status_code == 303
+    second = seller.checkout(headers=dana.headers)
+    assert second["session_id"] != mine[0]["session_id"]
+    assert [row.stripe_session_id for row in licenses(seller)] == [mine[0]["session_id"]]
+    seller.shop.api("POST", f"checkout/sessions/{second['session_id']}/expire")
+    assert seller.checkout(headers=dana.headers)["session_id"] != second["session_id"]
+    # One whose answer was lost holds nobody up.
+    seller.shop.fault("POST /v1/checkout/sessions", "status:500", times=9)
+    assert seller.open(email="lost@example.com").status_code in (502, 503)
+    seller.shop.clear_faults()
+    assert seller.checkout(email="lost@example.com")["session_id"]
+
+
+def test_a_checkout_whose_process_died_is_let_go(seller: LicenseShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = seller.checkout(email="buyer@example.com")
+    rows = LicensePurchase.objects.for_project(seller.project)
+    rows.update(status="creating", stripe_session_id="")
+    monkeypatch.setattr(license_checkout, "PATIENCE_SECONDS", 0.3)
+    answer = seller.open(email="buyer@example.com")
+    assert (answer.status_code, answer.json()["code"]) == (503, "in_progress")
+    rows.update(created_at=clock.now() - dt.timedelta(minutes=2))
+    assert seller.checkout(email="buyer@example.com")["session_id"] != first["session_id"] and rows.count() == 2
 
 
 def test_a_policy_without_addresses_is_kept_to(shop: Shop, seller: LicenseShop) -> None:

@@ -42,6 +42,10 @@ CUSTOMER_MAILS: dict[str, dict[str, Any]] = {
         "product_name": "Acme Kit", "github_username": "dana", "repository": "acme/kit",
         "access_url": "https://payments.example/license-access?session=cs_1",
     },
+    "license_revoked": {
+        "product_name": "Acme Kit", "github_username": "dana", "because": "refund", "has_key": True,
+    },
+    "warning": {"message": "Please do not share your account; several people signed in with it this week."},
 }  # fmt: skip
 OWNER_MAILS: dict[str, dict[str, Any]] = {
     "alert": {

@@ -57,7 +57,13 @@ def test_a_rule_that_only_switches_a_kind_off_needs_no_figures(acme: Project, bo
 def test_a_developer_sets_a_rule_and_who_is_told(acme: Project, bob: Developer) -> None:
     client = sign_in(bob)
     listed = client.get(reverse("admin:notifications_alertrule_changelist")).content.decode()
-    assert "Payments that fail: from 30 percent of the payments" in listed
+    assert 'add/?kind=failed_payments">Payments that fail</a>: from 30 percent of the payments' in listed
+    begun = client.get(reverse(ADD_RULE), {"kind": "failed_payments"})
+    assert begun.context["adminform"].form.initial == {
+        "kind": "failed_payments", "threshold": 30, "recovers_at": 15, "window_minutes": 60, "calm_minutes": 10,
+    }  # fmt: skip
+    assert 'value="30"' in begun.content.decode()
+    assert client.get(reverse(ADD_RULE), {"kind": "nonsense"}).status_code == 200
     assert client.post(reverse(ADD_RULE), {"project": str(acme.pk), **RULE}).status_code == 302
     rule = AlertRule.objects.for_project(acme).get()
     assert (rule.kind, rule.threshold, rule.recovers_at, rule.window_minutes) == ("failed_payments", 20, 5, 30)

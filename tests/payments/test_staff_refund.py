@@ -280,6 +280,8 @@ def test_staff_with_the_right_refund_after_a_confirmation(acme: Any, group: str)
         assert client.post(page(payment), sent | {"confirmed": "yes"}).status_code == 302
     (row,) = requests_of(payment)
     assert (row.payload["amount_cents"], row.payload["access"], row.cause) == (250, "keep", f"staff:{user.pk}")
+    landed = client.get(reverse("admin:payments_transaction_change", args=[payment.pk])).content.decode()
+    assert "Going back now" in landed and "2.50 USD" in landed, "the figures alone are those of before"
     assert LogEntry.objects.filter(object_id=str(payment.pk), user_id=user.pk, change_message__contains="2.50").exists()
     assert ActionLog.objects.for_project(acme).get().actor == user
 

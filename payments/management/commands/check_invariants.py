@@ -26,4 +26,4 @@ class Command(BaseCommand):
             self.stdout.write(str(violation))
         if found:
             raise CommandError(f"{len(found)} violation{'' if len(found) == 1 else 's'}.")
-        self.stdout.write(f"{options['only']} holds." if options["only"] else "I1 to I8 hold.")
+        self.stdout.write(f"{options['only']} holds." if options["only"] else "I1 to I10 hold.")
