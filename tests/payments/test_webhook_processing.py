@@ -309,13 +309,14 @@ def test_a_read_that_takes_longer_than_a_lease_keeps_it(shop: Shop, bought: Subs
     path = f"/v1/subscriptions/{bought.stripe_subscription_id}"
     before = reads(shop, path)
     shop.api("DELETE", f"subscriptions/{bought.stripe_subscription_id}")
-    settings.EVENT_LEASE_SECONDS = 2
-    shop.fault(f"GET {path}", "hang", seconds=5)
+    # Long enough that a busy machine renews it in time, and half of how long the read takes.
+    settings.EVENT_LEASE_SECONDS = 4
+    shop.fault(f"GET {path}", "hang", seconds=8)
     deliver(shop, new_events(shop), process=False)
     running = threading.Thread(target=run_and_close)
     running.start()
     taken_over: list[inbox.EventGroup] = []
-    for _ in range(16):
+    for _ in range(28):
         time.sleep(0.25)
         taken_over += my_groups(shop)
     running.join(timeout=60)

@@ -5,7 +5,17 @@ from typing import Any
 
 from django.core.management import CommandError, call_command
 
-from payments.models import Dispute, Drift, Invoice, ReconcileRun, Refund, StripeCustomer, Subscription, Transaction
+from payments.models import (
+    Dispute,
+    Drift,
+    Invoice,
+    ReconcileRun,
+    Refund,
+    StripeCredentials,
+    StripeCustomer,
+    Subscription,
+    Transaction,
+)
 from tests.payments.shop import Shop
 
 FOLLOWING: tuple[Any, ...] = (StripeCustomer, Subscription, Transaction, Invoice, Refund, Dispute)
@@ -49,3 +59,9 @@ def all_rows(shop: Shop, *, without: frozenset[str] = frozenset({"synced_at"})) 
         rows = model.objects.for_project(shop.project).order_by("pk").values()
         found[model.__name__] = [{name: value for name, value in row.items() if name not in left_out} for row in rows]
     return found
+
+
+def nobody_else(*shops: Shop) -> None:
+    """Leave these projects alone with Stripe."""
+    others = StripeCredentials.objects.exclude(project__in=[shop.project for shop in shops])
+    others.update(secret_key="", stripe_account_id="acct_somebody_elses")

@@ -27,7 +27,7 @@ from payments.webhooks import HANDLERS
 from tests.cast import AppUser
 from tests.payments.deliveries import control, deliver, events_of, keys_were_saved, process_all, stored
 from tests.payments.shop import Shop, connect_stripe
-from tests.reconcile.runs import drifts, reconcile, run_command, runs
+from tests.reconcile.runs import drifts, nobody_else, reconcile, run_command, runs
 from tests.scenarios.lifecycle import Life, compare_with_stripe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,7 +232,7 @@ def test_other_projects_go_on_when_one_account_is_in_trouble(life: Life, other_p
     connect_stripe(other_project, other.account)
     other.price(500)
     life.buy()
-    StripeCredentials.objects.exclude(project__in=[life.shop.project, other_project]).update(secret_key="")
+    nobody_else(life.shop, other)
     other.fault("GET /v1/events", "status:401", times=10)
     code, said = run_command("reconcile", "--kind", "events", "--mode", "test")
     assert code == 2 and "runs failed" in said

@@ -22,7 +22,7 @@ from tests.cast import AppUser
 from tests.payments.deliveries import an_event, deliver, events_of, process_all, purchase, send, set_webhook_secret
 from tests.payments.rows import create_payment, create_subscription
 from tests.payments.shop import Shop, connect_stripe
-from tests.reconcile.runs import all_rows, drifted_fields, drifts, reconcile, runs
+from tests.reconcile.runs import all_rows, drifted_fields, drifts, nobody_else, reconcile, runs
 from tests.scenarios.lifecycle import Life, compare_with_stripe
 
 LONG_AGO = timezone.now() - dt.timedelta(days=400)
@@ -237,6 +237,7 @@ def test_pages_are_walked_and_a_short_outage_is_waited_for(lived: Life, settings
 def test_an_object_that_was_deleted_under_the_cursor_restarts_its_list(lived: Life, settings: Any) -> None:
     settings.RECONCILE_PAGE_SIZE = 1
     shop = lived.shop
+    nobody_else(shop)
     for name in ("Stays", "Soon gone"):
         gone = shop.api("POST", "customers", name=name)
     with pytest.raises(KeyboardInterrupt):
@@ -280,7 +281,7 @@ def test_the_nightly_round_heals_and_one_projects_trouble_stops_nobody(
     corrupt(shop)
     broken = Shop(other_project, sandbox.create_account("Other"), sandbox)
     connect_stripe(other_project, broken.account)
-    StripeCredentials.objects.exclude(project__in=[shop.project, other_project]).update(secret_key="")
+    nobody_else(shop, broken)
     broken.fault("GET /v1/*", "status:401", times=100)
     reconcile_objects()
     assert all_rows(shop) == before

@@ -15,16 +15,10 @@ from payments.tasks import reconcile_events
 from payments.webhooks import HANDLERS
 from tests.payments.deliveries import events_of, process_all, send, stored
 from tests.payments.shop import Shop, connect_stripe
-from tests.reconcile.runs import reconcile, run_command, runs
+from tests.reconcile.runs import nobody_else, reconcile, run_command, runs
 from tests.scenarios.lifecycle import Life
 
 MINE, THEIRS = "acct_of_the_first", "acct_of_the_second"
-
-
-def nobody_else(*shops: Shop) -> None:
-    """Leave these projects alone with Stripe."""
-    others = StripeCredentials.objects.exclude(project__in=[shop.project for shop in shops])
-    others.update(secret_key="", stripe_account_id="acct_somebody_elses")
 
 
 def test_what_after_restore_could_not_finish_the_hourly_round_finishes_without_effects(life: Life) -> None:
