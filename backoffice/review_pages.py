@@ -6,6 +6,7 @@ which somebody else decided meanwhile does not keep the others.
 
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -112,10 +113,9 @@ class ReviewDeeds(StaffActionsAdmin):
     @admin.action(description="Take care of them myself", permissions=["act"])
     def take_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Assign pending items to whoever presses it."""
-        count = 0
+        count, me = 0, actor_of(request)
         for item in self.actionable(request, queryset).filter(status="pending")[:ROWS_MAX]:
-            mine = {"to": actor_of(request), "actor": actor_of(request)}
-            count += self._one(request, item, lambda item=item, mine=mine: assign_review_item(item=item, **mine))
+            count += self._one(request, item, partial(assign_review_item, item=item, to=me, actor=me))
         messages.success(request, f"{counted(count, 'item')} assigned to you.")
         return None
 
@@ -185,9 +185,9 @@ class ReviewDeeds(StaffActionsAdmin):
         """Offer who works for the operator and may decide; to a developer only themselves."""
         staff = User.objects.filter(is_active=True, is_staff=True)
         if not getattr(request.user, "has_perm", lambda right: False)(DECIDE):
-            return staff.filter(pk=request.user.pk)
+            return staff.filter(pk=actor_of(request).pk)
         deciders = Q(is_superuser=True) | Q(groups__name__in=[ROLE_ADMIN, ROLE_MODERATOR])
-        return staff.filter(deciders | Q(pk=request.user.pk)).distinct().order_by("email")
+        return staff.filter(deciders | Q(pk=actor_of(request).pk)).distinct().order_by("email")
 
     def _carry_out(self, request: HttpRequest, items: Sequence[ReviewItem], asked: dict[str, Any]) -> None:
         actor, deed, reason = actor_of(request), str(asked["deed"]), str(asked["reason"])
@@ -212,7 +212,7 @@ class ReviewDeeds(StaffActionsAdmin):
         count = 0
         for item in items:
             if self._may(request, deed, item):
-                count += self._one(request, item, lambda item=item: carry_out(item))
+                count += self._one(request, item, partial(carry_out, item))
         nudge_outbox()
         messages.success(request, f"{DEEDS[deed][0]}: {counted(count, 'item')}.")
 

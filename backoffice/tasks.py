@@ -3,9 +3,24 @@
 from celery import shared_task
 
 from backoffice.services import review_rules
+from backoffice.services.exports import making
+from backoffice.services.people import anonymising
 
 
 @shared_task
 def look_for_trouble() -> None:
     """Open review items for what the rules find."""
     review_rules.look_for_trouble()
+
+
+@shared_task
+def make_exports() -> None:
+    """Make the files that wait, and let old ones go."""
+    making.make_due_exports()
+    making.expire_exports()
+
+
+@shared_task
+def keep_people_anonymised() -> None:
+    """Empty what came in since about people who were anonymised."""
+    anonymising.keep_people_anonymised()

@@ -28,6 +28,7 @@ urlpatterns = [
     path("", include("notifications.mail_urls")),
     path("", include("licenses.urls")),
     path("", include("hosted.urls")),
+    path("", include("backoffice.api_urls")),
     path("", include("config.public_urls")),
 ]
 if settings.DEMO:

@@ -6,7 +6,7 @@ reaches the caller, since the product's state does not depend on the mirror. See
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -65,6 +65,63 @@ def mirrored(kind: str, *, account_ids: Iterable[str] | None) -> models.QuerySet
         return rows
     owner = "id__in" if kind == "account" else "djstripe_owner_account__id__in"
     return rows.filter(**{owner: [account_id for account_id in account_ids if account_id]})
+
+
+# What identifies a person in Stripe's objects, at any depth. Amounts, ids, times, states and what was bought stay.
+PERSONAL_KEYS = frozenset(
+    {
+        "address", "billing_details", "business_name", "collected_information", "custom_fields", "customer_address",
+        "customer_details", "customer_email", "customer_name", "customer_phone", "customer_shipping", "customer_tax_ids",
+        "description", "email", "individual_name", "last4", "metadata", "name", "owner", "phone", "preferred_locales",
+        "receipt_email", "shipping", "shipping_details", "tax_ids", "fingerprint", "iin", "hosted_invoice_url",
+        "invoice_pdf", "receipt_url", "client_reference_id", "cancellation_details", "verification",
+    }
+)  # fmt: skip
+# Kinds that are a person's; products, prices and coupons are everybody's.
+KINDS_OF_PEOPLE = (
+    "customer", "subscription", "subscription_item", "invoice", "payment_intent", "charge", "refund", "checkout.session",
+)  # fmt: skip
+
+
+def rows_about(object_ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the mirror's copies of these objects, and of those that are of a customer among them, as (kind, object)."""
+    for kind in KINDS_OF_PEOPLE:
+        for row in _rows_about(kind, object_ids).iterator(chunk_size=200):
+            yield kind, row.stripe_data
+
+
+def forget_people(object_ids: Sequence[str]) -> int:
+    """Empty what identifies a person in the mirror's copies of these objects; returns how many were changed."""
+    changed = 0
+    for kind in KINDS_OF_PEOPLE:
+        for row in _rows_about(kind, object_ids).select_for_update().iterator(chunk_size=200):
+            kept = _without_person(row.stripe_data)
+            values: dict[str, Any] = {"stripe_data": kept, "metadata": {}}
+            if kind == "customer":
+                values["email"] = ""
+            if kept != row.stripe_data or row.metadata:
+                changed += type(row)._base_manager.filter(pk=row.pk).update(**values)
+    return changed
+
+
+def _rows_about(kind: str, object_ids: Sequence[str]) -> "models.QuerySet[Any]":
+    model: Any = MODELS[kind]
+    about = models.Q(id__in=object_ids)
+    fields = {field.name for field in model._meta.get_fields()}
+    if "customer" in fields:
+        about |= models.Q(customer__id__in=object_ids)
+    if kind == "subscription_item":
+        about |= models.Q(subscription__customer__id__in=object_ids)
+    rows: models.QuerySet[Any] = model._base_manager.filter(pk__in=model._base_manager.filter(about).values("pk"))
+    return rows
+
+
+def _without_person(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: None if key in PERSONAL_KEYS else _without_person(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_person(inner) for inner in value]
+    return value
 
 
 def _parts(found: Any) -> Iterator[StripeObject]:

@@ -62,7 +62,8 @@ def write_customer(scope: Scope, customer_id: str, found: StripeObject | None, s
         return
     scope.bind(found, None)
     methods = [method for method in snapshot.of_kind(PAYMENT_METHODS).values() if method is not None]
-    rows.update(**customer_values(found, methods))
+    # Of whom was anonymised nothing comes back, whatever Stripe still knows.
+    rows.exclude(end_user__anonymised_at__isnull=False).update(**customer_values(found, methods))
 
 
 def customer_values(found: StripeObject, methods: list[StripeObject]) -> dict[str, Any]:
