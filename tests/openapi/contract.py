@@ -122,6 +122,10 @@ SHAPES: dict[str, Shape] = {
         "session_id": "string", "status": "string", "payment_status": "string", "subscription": "Subscription?",
         "payment": "Payment?",
     },
+    "HostedLink": {
+        "user_id": "string(1..255)?", "email": "string?", "page": "string{pricing,account}=account", "return_url": "string?",
+    },
+    "HostedLinkAnswer": {"url": "string", "expires_at": "time"},
     "Portal": {"return_url": "string(1..)", "flow": "any?"},
     "PortalAnswer": {"portal_url": "string"},
     "Cancel": {"cancel_immediately": "boolean=false", "reason": "string?", "comment": "string?"},
@@ -302,6 +306,7 @@ ENDPOINTS: list[tuple[str, str, str, Shape, str | None, str, str | None]] = [
     ("post", f"{STRIPE}/cancel-subscription", END_USER, ONE_MODE, "Cancel", "200", "CancelAnswer"),
     ("post", f"{STRIPE}/update-subscription", END_USER, ONE_MODE, "Update", "200", "UpdateAnswer"),
     ("post", f"{STRIPE}/resume-subscription", END_USER, ONE_MODE, None, "200", "CancelAnswer"),
+    ("post", f"{PAYMENTS}/hosted-links", EITHER, ONE_MODE, "HostedLink", "200", "HostedLinkAnswer"),
     ("get", f"{PAYMENTS}/credits/packs", EITHER, ONE_MODE, None, "200", "CreditPacks"),
     ("post", f"{PAYMENTS}/credits/purchase", EITHER, ONE_MODE, "CreditPurchase", "200", "CreditCheckout"),
     ("post", f"{PAYMENTS}/usage/events", EITHER, ONE_MODE, "UsageEvents", "200", "UsageCounted"),

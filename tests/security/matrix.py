@@ -21,6 +21,7 @@ ELSEWHERE = ("admin/", "static/", "demo", "dev/")
 FUNCTION_VIEWS = {
     "healthz": ("GET",),
     "readyz": ("GET",),
+    "metrics": ("GET",),
     "webhook/stripe": ("POST",),
     ".well-known/entitlements/jwks.json": ("GET",),
     "api/v1/payments/stripe/webhooks/{project_id}/{mode}": ("POST",),
@@ -91,8 +92,10 @@ CHECKOUT_BODY = {
     "success_url": "https://app.example/ok",
     "cancel_url": "https://app.example/no",
 }
+HOSTED = "hosted/{slug}/{mode}"
 NOBODY = "0190aaaa-0000-7000-8000-000000000000"
 
+HOSTED_ROW = Row("public", path={"slug": "nobodys", "mode": "test"})
 ROWS: dict[tuple[str, str], Row] = {
     # Aggregated developer endpoints: no project in the path, rows are limited to the caller's projects.
     ("GET", f"{P}/subscriptions"): Row("developer"),
@@ -158,6 +161,17 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
     ("GET", f"{P}/usage/summary"): Row("end_user_or_server"),
     ("POST", f"{P}/usage/can-execute"): Row("end_user_or_server", body={"meter": "searches"}),
+    # Reports: by end users, the server for one, and developers.
+    ("POST", f"{P}/reports"): Row("end_user_or_server", body={"category": "abuse", "text": "Spam."}),
+    ("GET", f"{PROJECT}/reports"): Row("developer", True),
+    ("POST", f"{PROJECT}/reports"): Row("developer", True, "developer", {"category": "abuse", "text": "Spam."}),
+    # What is kept about one end user: handed out, and erased.
+    ("POST", f"{PROJECT}/users/{{end_user_id}}/personal-data"): Row(
+        "developer", True, "developer", path={"end_user_id": NOBODY}
+    ),
+    ("POST", f"{PROJECT}/users/{{end_user_id}}/anonymize"): Row(
+        "developer", True, "owner", {"confirm": "nobody", "reason": "They asked."}, {"end_user_id": NOBODY}
+    ),
     # Servers.
     ("POST", "checkout/{app}"): Row("server", body={"user_id": "u", "email": "u@example.com", "tier": "pro"}),
     ("POST", "portal/{app}"): Row("server", body={"user_id": "u"}),
@@ -169,6 +183,16 @@ ROWS: dict[tuple[str, str], Row] = {
     # Stripe.
     ("POST", f"{USER}/webhooks/{{project_id}}/{{mode}}"): Row("webhook", True, path={"mode": "test"}),
     ("POST", "webhook/stripe"): Row("webhook"),
+    # Hosted pages: a link lets somebody in, a cookie of theirs says who it is; what each refuses is in tests/hosted.
+    ("POST", f"{P}/hosted-links"): Row("end_user_or_server", body={"page": "account"}),
+    **{
+        ("GET", f"{HOSTED}/{page}"): HOSTED_ROW
+        for page in ("open", "brand.css", "pricing", "return", "account", "change", "cancel")
+    },
+    **{
+        ("POST", f"{HOSTED}/{page}"): HOSTED_ROW
+        for page in ("sign-out", "pricing", "change", "cancel", "resume", "portal", "credits")
+    },
     # Licences: bought by anybody, looked after by whoever has the signed link, used by sold programs.
     ("POST", f"{P}/lifetime-checkout"): Row("public"),
     ("GET", f"{USER}/my-licenses"): Row("end_user"),
@@ -298,4 +322,6 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "admin"): Row("public"),
     ("GET", "healthz"): Row("public"),
     ("GET", "readyz"): Row("public"),
+    # Answers 404 without METRICS_TOKEN, and 401 without that token (tests/runtime/test_metrics.py).
+    ("GET", "metrics"): Row("public"),
 }

@@ -48,6 +48,7 @@ SHOWN_ONCE = {
     "api/v1/auth/clients",
     f"{PROJECT}/api-keys",
     f"{PROJECT}/end-user-tokens",
+    f"{P}/hosted-links",
     f"{PROJECT}/webhook-endpoints",
     f"{ENDPOINT}/rotate-secret",
 }
