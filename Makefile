@@ -8,7 +8,7 @@ ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint types imports migrate seed mails check lock migrations-check compose-check secrets bandit mutate sandbox browser faults soak openapi
+.PHONY: run test lint types imports migrate seed seed-large mails check lock migrations-check compose-check secrets bandit mutate sandbox browser faults soak openapi
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,6 +50,11 @@ migrate: $(VENV)/.run-installed
 
 seed: $(VENV)/.run-installed
 	@LOG_LEVEL=$${LOG_LEVEL:-WARNING} $(BIN)/python manage.py seed
+
+# 100,000 subscriptions and 1,000,000 transactions into the running instance, in projects of their own; takes minutes.
+# ARGS=--remove deletes them again.
+seed-large: $(VENV)/.run-installed
+	@LOG_LEVEL=$${LOG_LEVEL:-WARNING} $(BIN)/python manage.py seed_large $(ARGS)
 
 mails: $(VENV)/.dev-installed
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py compile_mails

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from backoffice import webhook_pages
+from backoffice import audit_pages, export_pages, webhook_pages
 from backoffice.review_pages import ReviewDeeds
 from backoffice.services.dead_letters import replay_effects
 from backoffice.services.resending import resend_mails, resendable
@@ -24,7 +24,7 @@ from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import Dispute
 from projects.models import Project
 
-__all__ = ["webhook_pages"]
+__all__ = ["audit_pages", "export_pages", "webhook_pages"]
 
 RESEND = "notifications.resend_mail"
 TO_DECIDE = (

@@ -24,6 +24,7 @@ from backoffice.services.exports.listings import (
 )
 from backoffice.services.exports.making import pieces_of, request_export
 from backoffice.staff_pages import ROWS_MAX, actor_of
+from common.admin_lists import BoundedListMixin
 from common.errors import ApiError, FieldError
 from common.modes import MODE_CHOICES
 from projects.admin_scope import SafeLookupsMixin
@@ -99,7 +100,7 @@ class ExportForm(forms.ModelForm):
 
 
 @admin.register(Export)
-class ExportAdmin(SafeLookupsMixin, ModelAdmin):
+class ExportAdmin(BoundedListMixin, SafeLookupsMixin, ModelAdmin):
     """One's own exports, newest first."""
 
     list_display = ["name", "colored_status", "rows_written", "created_at", "shown_project", "mode", "fetch"]

@@ -13,7 +13,7 @@ from typing import Any
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.filters import AllValuesFieldListFilter
 from django.contrib.admin.views.main import ORDER_VAR
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import connection, models
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
@@ -70,6 +70,15 @@ class BoundedPaginator(Paginator):
     def num_pages(self) -> int:
         """The number of pages that can be asked for."""
         return PAGES_MAX if self.is_cut else int(super().num_pages)
+
+    def page(self, number: int | str) -> Page[Any]:
+        """Return a page. Beyond what was counted it is as long as there are rows."""
+        if not self.is_cut:
+            return super().page(number)
+        wanted = self.validate_number(number)
+        first = (wanted - 1) * self.per_page
+        rows: Any = self.object_list
+        return self._get_page(rows[first : first + self.per_page], wanted, self)
 
 
 class BoundedChangeList(ChangeList):
