@@ -9,6 +9,7 @@ from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from common.encryption import parse_key_ring
 from common.logs import logging_config
@@ -376,6 +377,8 @@ UNFOLD = {
     "SITE_SYMBOL": "payments",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "backoffice.dashboard.fill_dashboard",
+    "STYLES": [lambda request: static("backoffice/desk.css")],
     "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": "backoffice.navigation.sidebar"},
 }
 RUNNING_TESTS = "pytest" in sys.modules

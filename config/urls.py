@@ -18,6 +18,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/demo/" if settings.DEMO else "/docs"), name="root"),
     # Paths are never redirected in general (APPEND_SLASH is off); this one is typed by hand.
     path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/", include("backoffice.urls")),
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
     path("", include("projects.urls")),

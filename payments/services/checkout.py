@@ -33,6 +33,7 @@ from payments.services.checkout_rows import (
 )
 from payments.services.customers import ensure_customer, find_customer, retire_customer, user_metadata
 from payments.services.intent_rows import PATIENCE_SECONDS, POLL_SECONDS, CallInProgress
+from payments.services.live_gate import require_open
 from payments.services.prices import (
     ONE_TIME,
     RECURRING,
@@ -115,6 +116,7 @@ def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, pur
     Source: https://docs.stripe.com/api/checkout/sessions/create
     """
     check_addresses(project=project, mode=mode, purchase=purchase)
+    require_open(project=project, mode=mode)
     account = stripe_account(project.id, mode)
     one_only = purchase.mode == SUBSCRIPTION and not purchase.allow_existing_subscription
     if one_only:

@@ -261,6 +261,8 @@ def _keep_account(row: StripeCredentials, account_id: str, left: Abandoned, *, c
         replace_webhook_secret(row, "")
     if known and account_id != known:
         row.followed_since = clock.now()
+        # Another account has another endpoint and other prices: what was checked was not this one.
+        row.opened_at = row.probed_at = None
     row.stripe_account_id = account_id
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from django.db import connections
+from django.utils import timezone
 
 from payments.models import StripeConfig, StripeCredentials
 from projects.models import Project
@@ -100,10 +101,11 @@ class Shop:
 
 
 def connect_stripe(project: Project, account: Any, *, live: bool = True) -> None:
-    """Save an account's keys in a project, as far as the service needs them to call Stripe."""
+    """Save an account's keys in a project, as far as the service needs them to call Stripe; it sells in live mode already."""
     config = StripeConfig.objects.create(project=project)
     for mode in ("test", "live") if live else ("test",):
         row = StripeCredentials(config=config, project=project, mode=mode, stripe_account_id=account.account_id)
+        row.opened_at = timezone.now() if mode == "live" else None
         row.set_secret("secret_key", getattr(account, f"{mode}_secret_key"))
         row.save()
 

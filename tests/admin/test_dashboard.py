@@ -1,0 +1,110 @@
+"""The first page of the admin: right sums for whoever looks, in ten statements, and charts that read without seeing them."""
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from entitlements.services.credit_days import sum_credit_days
+from entitlements.services.ledger import spend_credits
+from payments.services.rollups import fold_rollups
+from projects.models import Role
+from tests.admin.desk import Desk, make_desk
+from tests.admin.test_payments_pages import sign_in
+from tests.payments.rows import create_payment, create_subscription
+
+INDEX = "/admin/"
+QUERIES_MAX = 10
+
+
+@pytest.fixture(scope="module")
+def desks(django_db_setup: None, django_db_blocker: Any) -> tuple[Desk, Desk]:
+    """Two projects of two owners, in which the same has happened."""
+    with django_db_blocker.unblock():
+        ours, theirs = make_desk("Acme"), make_desk("Other")
+        create_payment(ours.project, amount_cents=500, currency="jpy")
+        create_subscription(ours.project, status="canceled", ended_at=timezone.now())
+        create_subscription(ours.project, status="trialing")
+        create_subscription(ours.project, status="past_due", stripe_price_id="price_of_no_plan")
+        spend_credits(
+            project_id=ours.project.pk, mode="test", end_user_id=ours.user.pk, amount=30, key=f"spend-{ours.user.pk}"
+        )
+        sum_credit_days()
+        return ours, theirs
+
+
+def page(client: Client, query: str) -> str:
+    answer = client.get(f"{INDEX}?{query}")
+    assert answer.status_code == 200
+    return unescape(answer.content.decode())
+
+
+def card(shown: str, title: str) -> str:
+    found = [part for part in shown.split('<div class="desk-card">') if f"<small>{title}</small>" in part]
+    assert len(found) == 1, title
+    text = re.sub(r"<[^>]+>", " ", found[0].split('<div class="desk-columns">')[0])
+    return " ".join(text.split()).removeprefix(title).strip()
+
+
+def test_each_figure_is_the_sum_of_what_the_viewer_sees(desks: tuple[Desk, Desk]) -> None:
+    ours, theirs = desks
+    developer = sign_in(project=ours.project, role=Role.VIEWER)
+    fold_rollups()
+    shown = page(developer, "mode=test")
+    assert ours.project.name in shown and theirs.project.name not in shown
+    # Two of a price of 12 a month; the other price is on no plan.
+    assert card(shown, "Monthly recurring revenue") == "24.00 USD 1 on a price without a plan are left out"
+    assert [card(shown, name) for name in ("Active", "Trialing", "Past due", "Churned in 30 days")] == [
+        "1",
+        "1",
+        "1",
+        "1",
+    ]
+    assert card(shown, "Failed payments in 30 days") == "1 2 succeeded"
+    assert [card(shown, name) for name in ("Waits for review", "Stuck licences", "Open incidents")] == ["1", "1", "0"]
+    assert "Revenue in USD: 20.00 USD net of 4.00 USD refunded" in shown
+    assert "Revenue in JPY: 500 JPY net of 0 JPY refunded" in shown
+    assert "Credits: 30 used, 70 given" in shown
+    charts = [json.loads(value) for value in re.findall(r'data-value="(\{.*?\})"', developer_html(developer))]
+    drawn = {chart["datasets"][0]["label"]: chart for chart in charts}
+    assert [sum(one["data"]) for one in drawn["Net"]["datasets"]] in ([20.0, 4.0], [500.0, 0.0])
+    assert len(drawn["Used"]["labels"]) == 30
+    # Live has none of it, and says so.
+    live = page(developer, "mode=live")
+    assert card(live, "Monthly recurring revenue") == "0 before discounts" and "No project has live keys yet." in live
+
+
+def developer_html(client: Client) -> str:
+    return page(client, "mode=test").replace("&quot;", '"')
+
+
+def test_every_viewer_is_answered_in_ten_statements_and_the_number_of_projects_does_not_matter(
+    desks: tuple[Desk, Desk],
+) -> None:
+    ours, theirs = desks
+    developer = sign_in(project=ours.project, role=Role.DEVELOPER)
+    for client in (developer, sign_in(superuser=True), sign_in(group="Support"), sign_in(group="Moderator")):
+        client.get(INDEX)
+        for query in ("mode=test", f"mode=live&days=90&project={ours.project.pk}", "mode=x&days=x&project=x"):
+            with CaptureQueriesContext(connection) as asked:
+                page(client, query)
+            assert len(asked) <= QUERIES_MAX, [query["sql"][:90] for query in asked.captured_queries]
+            read = " ".join(query["sql"] for query in asked.captured_queries)
+            assert "payments_transaction" not in read
+    staff = page(sign_in(group="Support"), f"mode=test&project={theirs.project.pk}")
+    assert "Revenue in USD: 20.00 USD" in staff and "JPY" not in staff
+    # Somebody else's project is no choice: the developer gets the sum of their own.
+    assert "Revenue in JPY" in page(developer, f"mode=test&project={theirs.project.pk}")
+
+
+def test_without_a_project_or_a_sign_in_there_is_nothing_to_see(desks: tuple[Desk, Desk]) -> None:
+    nobody = page(sign_in(), "mode=test")
+    assert "There is no project that you may see yet." in nobody and desks[0].project.name not in nobody
+    assert Client().get(INDEX).status_code == 302
+    assert Client().get("/admin/search/?q=dana").status_code == 302
