@@ -102,6 +102,10 @@ class ReviewDeeds(StaffActionsAdmin):
     act_right = DECIDE
     actions_detail = ["act"]
 
+    def has_act_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Allow whoever may decide somewhere; whose item it is decides the page itself."""
+        return self.may_act(request)
+
     @display(description="Notes")
     def shown_notes(self, row: ReviewItem) -> SafeString | str:
         """Show what others wrote beside it, oldest first."""

@@ -155,7 +155,10 @@ def _odd_users(query: str, moment: dt.datetime, window: dt.timedelta) -> list[Od
         windows=max(1.0, dt.timedelta(days=USUAL_DAYS) / window),
         usual_from=since - dt.timedelta(days=USUAL_DAYS),
     )
-    return [OddUser(project, mode, int(times), *rest) for project, mode, times, *rest in found]
+    return [
+        OddUser(project, mode, int(times), int(credits), external_id, end_user_id)
+        for project, mode, times, credits, external_id, end_user_id in found
+    ]
 
 
 def review_backlog(moment: dt.datetime, window: dt.timedelta) -> list[Reading]:

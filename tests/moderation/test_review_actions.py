@@ -1,0 +1,211 @@
+"""Acting on review items: each deed with its right, its reason and its line in the log, one item or many, once."""
+
+import datetime as dt
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from backoffice.services.review_rules import look_for_trouble
+from entitlements.services import ledger
+from licenses.models import LicenseState
+from moderation.models import ActionLog, ReviewItem, ReviewNote
+from moderation.services.review import open_review_item
+from notifications.models import OutboxRow
+from notifications.services.running import carry_out_row
+from payments.models import WebhookEvent
+from projects.models import EndUser, Membership, Project, Role
+from tests.licenses.licensing import license_in_hand
+from tests.payments.rows import create_end_user, create_payment
+from tests.payments.shop import at_once
+
+QUEUE = "admin:moderation_reviewitem_changelist"
+
+
+def open_item(project: Project, **more: Any) -> ReviewItem:
+    key = uuid.uuid4().hex
+    values: dict[str, Any] = {"mode": "test", "kind": "report", "title": "A report", "subject": "s"} | more
+    open_review_item(project_id=project.pk, cause_key=key, **values)
+    return ReviewItem.objects.get(project=project, cause_key=key)
+
+
+def moderator(*rights: str) -> Client:
+    """Sign somebody in who may decide, and has these rights besides."""
+    user = User.objects.create_user(f"{uuid.uuid4().hex[:16]}@example.com", "x" * 12, is_staff=True)
+    user.groups.add(Group.objects.get(name="Moderator"))
+    for right in rights:
+        user.user_permissions.add(Permission.objects.get(codename=right.partition(".")[2]))
+    return signed_in(user)
+
+
+def signed_in(user: User) -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(user)
+    return client
+
+
+def member(project: Project, role: str) -> Client:
+    user = User.objects.create_user(f"{uuid.uuid4().hex[:16]}@example.com", "x" * 12, is_staff=True)
+    Membership.objects.create(project=project, user=user, role=role)
+    return signed_in(user)
+
+
+def act(client: Client, item: ReviewItem, **form: str) -> Any:
+    return client.post(f"/admin/moderation/reviewitem/{item.pk}/act/", {"reason": "Because."} | form)
+
+
+def act_on_all(client: Client, items: list[ReviewItem], **form: str) -> Any:
+    data = {"action": "act_selected", "_selected_action": [str(item.pk) for item in items], "reason": "Because."} | form
+    return client.post(reverse(QUEUE), data)
+
+
+def status_of(item: ReviewItem) -> str:
+    item.refresh_from_db()
+    return item.status
+
+
+# Works
+
+
+def test_each_deed_asks_first_then_is_done_logged_and_decides_the_item(acme: Project) -> None:
+    client = moderator()
+    user = create_end_user(acme, email="erin@example.com")
+    warned, banned = open_item(acme, end_user_id=user.pk), open_item(acme, end_user_id=user.pk)
+    license = license_in_hand(acme)
+    revoked = open_item(acme, kind="stuck_license", subject=str(license.pk))
+    payment = create_payment(acme)
+    refunded = open_item(acme, kind="fraud_warning", details={"payment_intent_id": payment.payment_intent_id})
+    dead = OutboxRow.objects.create(project=acme, mode="test", kind="mail", effect_key=uuid.uuid4().hex, status="dead")
+    event = WebhookEvent.objects.create(project=acme, mode="test", event_id=f"evt_{uuid.uuid4().hex}", status="dead")
+    effect_item, event_item = (open_item(acme, kind="dead_letter", subject=one) for one in (str(dead.pk), event.event_id))
+    asked: list[tuple[ReviewItem, dict[str, str]]] = [
+        (warned, {"deed": "warn", "message": "Please stop."}), (banned, {"deed": "ban"}), (revoked, {"deed": "revoke"}),
+        (refunded, {"deed": "refund"}), (effect_item, {"deed": "replay"}), (event_item, {"deed": "replay"}),
+    ]  # fmt: skip
+    for item, form in asked:
+        assert b"Yes, do it" in act(client, item, **form).content
+        assert status_of(item) == "pending" and not ActionLog.objects.filter(subject=str(item.pk)).exists()
+        assert act(client, item, **form, confirmed="yes").status_code == 302
+        assert status_of(item) == "approved" and item.note.endswith("Because.")
+    mail = OutboxRow.objects.get(project=acme, effect_key=f"mail:warning:{warned.pk}")
+    assert mail.payload["context"] == {"message": "Please stop."} and mail.end_user == user
+    user.refresh_from_db(), license.refresh_from_db(), dead.refresh_from_db(), event.refresh_from_db()
+    assert (user.is_active, license.state, dead.status, event.status) == (
+        False, LicenseState.REVOKED, "pending", "pending",
+    )  # fmt: skip
+    refund = OutboxRow.objects.get(project=acme, kind="stripe_refund")
+    assert (refund.payload["amount_cents"], refund.payload["access"]) == (1000, "revoke")
+    actions = ActionLog.objects.for_project(acme).exclude(action__startswith="review.")
+    assert {line.action for line in actions} >= {
+        "end_user.warn", "end_user.ban", "license.revoke", "payment.refund", "outbox.replay", "webhook_event.replay",
+    }  # fmt: skip
+    assert all(line.actor is not None for line in ActionLog.objects.for_project(acme))
+    assert ActionLog.objects.for_project(acme).filter(action="review.approved").count() == 6
+
+
+def test_items_are_assigned_noted_and_acted_on_in_bulk(acme: Project) -> None:
+    client, other = moderator(), moderator()
+    items = [open_item(acme, end_user_id=create_end_user(acme).pk) for _ in range(3)]
+    taken = client.post(reverse(QUEUE), {"action": "take_selected", "_selected_action": [str(one.pk) for one in items[:2]]})
+    assert taken.status_code == 302
+    me = User.objects.get(pk=client.session["_auth_user_id"])
+    them = User.objects.get(pk=other.session["_auth_user_id"])
+    assert ReviewItem.objects.filter(assigned_to=me).count() == 2
+    act(client, items[0], deed="assign", assignee=str(them.pk), reason="Knows the case.", confirmed="yes")
+    act(client, items[0], deed="note", reason="<b>Called</b> the user.", confirmed="yes")
+    items[0].refresh_from_db()
+    assert (items[0].status, items[0].assigned_to) == ("pending", them)
+    assert ReviewNote.objects.get(item=items[0]).author_label == me.email
+    shown = client.get(reverse("admin:moderation_reviewitem_change", args=[items[0].pk])).content.decode()
+    assert "&lt;b&gt;Called&lt;/b&gt; the user." in shown and "<b>Called</b>" not in shown
+    assert b"Ban the user" in act_on_all(client, items).content
+    assert EndUser.objects.for_project(acme).filter(is_active=False).count() == 0
+    act_on_all(client, items, deed="ban", confirmed="yes")
+    assert EndUser.objects.for_project(acme).filter(is_active=False).count() == 3
+    assert [status_of(item) for item in items] == ["approved"] * 3
+
+
+# Refuses
+
+
+def test_nothing_is_done_without_the_right_a_reason_or_something_to_do_it_to(acme: Project, other_project: Project) -> None:
+    user = create_end_user(acme, email="erin@example.com")
+    item = open_item(acme, end_user_id=user.pk, details={"payment_intent_id": create_payment(acme).payment_intent_id})
+    support = User.objects.create_user(f"{uuid.uuid4().hex[:16]}@example.com", "x" * 12, is_staff=True)
+    support.groups.add(Group.objects.get(name="Support"))
+    for client in (signed_in(support), member(acme, Role.VIEWER), member(other_project, Role.OWNER)):
+        assert act(client, item, deed="ban", confirmed="yes").status_code in (302, 403)
+        act_on_all(client, [item], deed="ban", confirmed="yes")
+    developer, staff = member(acme, Role.DEVELOPER), moderator()
+    # Money goes back by staff alone.
+    assert b"Refund the payment" not in developer.get(f"/admin/moderation/reviewitem/{item.pk}/act/").content
+    act(developer, item, deed="refund", confirmed="yes")
+    act(staff, item, deed="ban", reason=" ", confirmed="yes")
+    act(staff, item, deed="warn", message="", confirmed="yes")
+    act(staff, item, deed="revoke", confirmed="yes")
+    staff.get(f"/admin/moderation/reviewitem/{item.pk}/act/?deed=ban&confirmed=yes&reason=x")
+    user.refresh_from_db()
+    assert user.is_active and status_of(item) == "pending"
+    assert not OutboxRow.objects.for_project(acme).exists() and not ActionLog.objects.for_project(acme).exists()
+
+
+# Race
+
+
+def test_of_two_who_act_at_once_one_does(acme: Project) -> None:
+    item, payment = open_item(acme, kind="fraud_warning"), create_payment(acme)
+    ReviewItem.objects.filter(pk=item.pk).update(details={"payment_intent_id": payment.payment_intent_id})
+    clients = [moderator() for _ in range(3)]
+    at_once(3, lambda number: act(clients[number], item, deed="refund", confirmed="yes"))
+    assert OutboxRow.objects.for_project(acme).filter(kind="stripe_refund").count() == 1
+    assert ActionLog.objects.for_project(acme).filter(action="review.approved").count() == 1
+
+
+# The rules
+
+
+def test_rules_open_one_item_about_each_subject_and_again_only_after_a_day(acme: Project) -> None:
+    tester, payer = create_end_user(acme), create_end_user(acme)
+    for number in range(6):
+        create_payment(acme, end_user=tester, status="failed")
+        if number < 4:
+            create_payment(acme, end_user=payer, status="failed")
+    spender = create_end_user(acme)
+    whose: Any = {"project_id": acme.pk, "mode": "test", "end_user_id": spender.pk}
+    ledger.grant_credits(**whose, bucket="bonus", amount=10_000, key=f"test:{uuid.uuid4()}")
+    ledger.spend_credits(**whose, amount=6000, key=f"test:{uuid.uuid4()}", actor=ledger.END_USER)
+    event = WebhookEvent.objects.create(
+        project=acme, mode="test", event_id=f"evt_{uuid.uuid4().hex}", type="invoice.paid", status="dead", error="Odd.",
+        failed_at=timezone.now(),
+    )  # fmt: skip
+    assert at_once(3, lambda _: look_for_trouble())
+    found = ReviewItem.objects.for_project(acme).order_by("kind")
+    assert [(item.kind, item.subject) for item in found] == [
+        ("dead_letter", event.event_id), ("failed_payments", str(tester.pk)), ("odd_credit_use", str(spender.pk)),
+    ]  # fmt: skip
+    assert found[1].end_user == tester and found[1].details["failed_payments"] == 6
+    # Decided, and found again within the day: nothing new. An event that dies again is new.
+    found.update(status="dismissed")
+    WebhookEvent.objects.filter(pk=event.pk).update(failed_at=timezone.now() + dt.timedelta(seconds=1))
+    look_for_trouble()
+    assert sorted(found.filter(status="pending").values_list("kind", flat=True)) == ["dead_letter"]
+
+
+def test_a_warning_is_mailed_to_the_user(acme: Project, mailoutbox: Any) -> None:
+    user = create_end_user(acme, email="erin@example.com")
+    item = open_item(acme, end_user_id=user.pk)
+    act(moderator(), item, deed="warn", message="Please <stop>\nnow.", confirmed="yes")
+    row = OutboxRow.objects.get(effect_key=f"mail:warning:{item.pk}")
+    OutboxRow.objects.filter(pk=row.pk).update(
+        status="processing", lease_token=uuid.uuid4(), lease_until=timezone.now() + dt.timedelta(minutes=1)
+    )
+    row.refresh_from_db()
+    carry_out_row(row)
+    (mail,) = mailoutbox
+    assert mail.to == ["erin@example.com"] and "Please <stop> now." in mail.body
+    assert "Please &lt;stop&gt; now." in mail.alternatives[0][0]
