@@ -91,6 +91,7 @@ class OutboxRow(models.Model):
             ),
             models.Index(fields=["project", "mode", "-created_at"], name="outbox_recent"),
             models.Index(fields=["end_user", "-created_at"], name="outbox_of_user"),
+            models.Index(fields=["kind", "-created_at"], condition=Q(status="dead"), name="outbox_dead"),
         ]
 
     def __str__(self) -> str:

@@ -73,7 +73,11 @@ class StripeCustomer(models.Model):
                 name="stripe_customer_once_per_user",
             ),
         ]
-        indexes = [models.Index(OpClass(Upper("email"), "text_pattern_ops"), name="stripe_customer_email_begins")]
+        indexes = [
+            models.Index(OpClass(Upper("email"), "text_pattern_ops"), name="stripe_customer_email_begins"),
+            # The lists of staff, over all projects.
+            models.Index(fields=["-created_at", "-id"], name="stripe_customer_newest"),
+        ]
 
     def __str__(self) -> str:
         return self.stripe_customer_id
@@ -145,6 +149,7 @@ class Subscription(models.Model):
             models.Index(fields=["project", "mode", "-created_at", "-id"], name="subscription_list"),
             models.Index(fields=["project", "end_user", "mode"], name="subscription_of_user"),
             models.Index(fields=["project", "mode", "stripe_customer_id"], name="subscription_of_customer"),
+            models.Index(fields=["-created_at", "-id"], name="subscription_newest"),
             models.Index(
                 fields=["project", "mode", "ended_at"], condition=Q(ended_at__isnull=False), name="subscription_ended"
             ),
@@ -232,6 +237,7 @@ class Transaction(models.Model):
             models.Index(fields=["project", "end_user", "mode", "-created_at"], name="transaction_of_user"),
             models.Index(fields=["project", "mode", "stripe_invoice_id"], name="transaction_of_invoice"),
             models.Index(fields=["project", "mode", "stripe_charge_id"], name="transaction_of_charge"),
+            models.Index(fields=["-created_at", "-id"], name="transaction_newest"),
         ]
 
     def __str__(self) -> str:

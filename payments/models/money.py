@@ -63,6 +63,7 @@ class Invoice(models.Model):
             models.Index(fields=["project", "mode", "-created_at", "-id"], name="invoice_list"),
             models.Index(fields=["project", "end_user", "mode", "-created_at"], name="invoice_of_user"),
             models.Index(fields=["subscription", "-created_at"], name="invoice_of_subscription"),
+            models.Index(fields=["-created_at", "-id"], name="invoice_newest"),
         ]
 
     def __str__(self) -> str:
@@ -110,6 +111,7 @@ class Refund(models.Model):
             models.Index(fields=["project", "mode", "-created_at", "-id"], name="refund_list"),
             models.Index(fields=["project", "mode", "payment_intent_id"], name="refund_of_payment"),
             models.Index(fields=["project", "mode", "stripe_charge_id"], name="refund_of_charge"),
+            models.Index(fields=["-created_at", "-id"], name="refund_newest"),
         ]
 
     def __str__(self) -> str:
@@ -152,6 +154,7 @@ class Dispute(models.Model):
         indexes = [
             models.Index(fields=["project", "mode", "-created_at", "-id"], name="dispute_list"),
             models.Index(fields=["project", "mode", "payment_intent_id"], name="dispute_of_payment"),
+            models.Index(fields=["-created_at", "-id"], name="dispute_newest"),
         ]
 
     def __str__(self) -> str:
