@@ -163,6 +163,14 @@ class IdentityProviderAdmin(ProjectScopedAdmin):
     list_select_related = ["project"]
     readonly_fields = ["jwks_fetched_at", "created_at", "updated_at"]
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave the secret out for whoever only looks: Django shows them a form's fields by what the row answers to that name."""
+        fields = list(super().get_fields(request, obj))
+        return fields if self._may_write(request, obj) else [name for name in fields if name != "hs256_secret"]
+
+    def _may_write(self, request: HttpRequest, obj: Any) -> bool:
+        return self.has_change_permission(request, obj) if obj is not None else self.has_add_permission(request)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Keep a provider with its project."""
         return [*self.readonly_fields, "project"] if obj is not None else self.readonly_fields

@@ -1,13 +1,10 @@
 """Rules, recipients and incidents of alerts. Rows without a project are the operator's; developers see their own projects' only."""
 
-import base64
-import binascii
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.http import HttpRequest
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
@@ -15,19 +12,19 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
 from common.errors import FieldError
-from common.outgoing import check_before_saving
 from notifications.models import AlertIncident, AlertKind, AlertRule, AlertTarget
 from notifications.models.alerts import INSTANCE
 from notifications.services.alert_rules import DEFAULT_RULES, UNITS
-from notifications.services.endpoints import NO_FRAGMENT
+from notifications.services.settings import (
+    FIGURES,
+    check_listener,
+    checked_addresses,
+    problem_of_secret,
+    problems_of_figures,
+)
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import Role
 
-ADDRESSES_MAX = 20
-WINDOW_MINUTES_MAX, CALM_MINUTES_MAX = 7 * 1440, 1440
-SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
-WHY_HTTPS = "Use https: an alert says how a business is doing."
-FIGURES = ("threshold", "recovers_at", "window_minutes", "calm_minutes")
 AS_SHIPPED = "Empty: as it ships for the kind."
 COLORS = {"Open": "danger", "Over": "success"}
 
@@ -76,8 +73,10 @@ class AlertRuleForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Ask for no figure: a rule may only switch a kind off."""
         super().__init__(*args, **kwargs)
+        # Who only looks has a form without fields.
         for name in FIGURES:
-            self.fields[name].required = False
+            if name in self.fields:
+                self.fields[name].required = False
 
     def clean(self) -> dict[str, Any]:
         """Take what was left empty as it ships. Refuse what could never open, or never end."""
@@ -86,12 +85,8 @@ class AlertRuleForm(forms.ModelForm):
         for name in FIGURES:
             if shipped and name in cleaned and cleaned[name] is None:
                 cleaned[name] = getattr(shipped, name)
-        threshold, recovers_at = cleaned.get("threshold"), cleaned.get("recovers_at")
-        if threshold is not None and recovers_at is not None and recovers_at >= threshold:
-            self.add_error("recovers_at", "It must be below the threshold.")
-        for name, at_most in (("window_minutes", WINDOW_MINUTES_MAX), ("calm_minutes", CALM_MINUTES_MAX)):
-            if cleaned.get(name) is not None and not 1 <= cleaned[name] <= at_most:
-                self.add_error(name, f"From 1 to {at_most} minutes.")
+        for name, problem in problems_of_figures({name: cleaned.get(name) for name in FIGURES}).items():
+            self.add_error(name, problem)
         return cleaned
 
 
@@ -147,26 +142,17 @@ class AlertTargetForm(forms.ModelForm):
 
     def clean_mail_to(self) -> list[str]:
         """Refuse what is no address."""
-        addresses = list(dict.fromkeys(self.cleaned_data["mail_to"].split()))
-        if len(addresses) > ADDRESSES_MAX:
-            raise ValidationError(f"At most {ADDRESSES_MAX} addresses.")
-        for address in addresses:
-            validate_email(address)
-        return addresses
+        try:
+            return checked_addresses(self.cleaned_data["mail_to"].split())
+        except FieldError as refusal:
+            raise ValidationError(str(refusal.errors[0]["msg"])) from refusal
 
     def clean_webhook_url(self) -> str:
         """Refuse an address that may not be called, or that is not public now."""
         url: str = self.cleaned_data["webhook_url"]
         project = self.cleaned_data.get("project") or self.instance.project
         try:
-            if url:
-                check_before_saving(
-                    url,
-                    field="webhook_url",
-                    whose=str(project.pk) if project else INSTANCE,
-                    why_https=WHY_HTTPS,
-                    leave_out={"fragment": NO_FRAGMENT},
-                )
+            check_listener(url, whose=str(project.pk) if project else INSTANCE)
         except FieldError as refusal:
             raise ValidationError(str(refusal.errors[0]["msg"])) from refusal
         return url
@@ -174,18 +160,9 @@ class AlertTargetForm(forms.ModelForm):
     def clean_signing_secret(self) -> str:
         """Refuse what is no secret of the standard's form, without repeating it."""
         secret: str = self.cleaned_data["signing_secret"]
-        if not secret:
-            return ""
-        try:
-            is_good = (
-                SECRET_BYTES_MIN
-                <= len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
-                <= SECRET_BYTES_MAX
-            )
-        except (binascii.Error, ValueError):
-            is_good = False
-        if not is_good or not secret.startswith("whsec_"):
-            raise ValidationError("It must be whsec_ and 24 to 64 random bytes in base64.")
+        problem = problem_of_secret(secret) if secret else ""
+        if problem:
+            raise ValidationError(problem)
         return secret
 
     def clean(self) -> dict[str, Any]:
