@@ -59,6 +59,7 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
             ("projects.IdentityProvider", "Identity providers", "badge"),
             ("notifications.WebhookEndpoint", "Webhook endpoints", "webhook"),
             ("notifications.Brand", "Mail brands", "brush"),
+            ("hosted.HostedPages", "Hosted pages", "storefront"),
             ("notifications.AlertRule", "Alert rules", "rule"),
             ("notifications.AlertTarget", "Alert recipients", "notification_important"),
             ("notifications.MailOptOut", "Unsubscribed addresses", "unsubscribe"),

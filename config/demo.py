@@ -20,6 +20,7 @@ from common.modes import TEST
 from entitlements.models import Plan, PlanPrice
 from entitlements.services import ledger
 from entitlements.services.packs import packs_on_sale
+from hosted.services.links import ACCOUNT, PRICING, mint_link
 from licenses.services.products import licenses_on_sale
 from payments.models import Subscription, Transaction
 from payments.serializers import payments_with_relations
@@ -249,6 +250,17 @@ def portal(request: HttpRequest) -> HttpResponse:
         return _refused(request, project, token, error)
 
 
+@require_POST
+def hosted(request: HttpRequest) -> HttpResponse:
+    """Go to the hosted pricing or account page by a link, as an app's server sends its signed-in user there."""
+    project = _project()
+    token = _token(request, project)
+    page = PRICING if request.POST.get("page") == PRICING else ACCOUNT
+    back = f"{settings.PUBLIC_BASE_URL}{reverse('demo')}"
+    link = mint_link(project=project, mode=TEST, end_user=token.end_user, page=page, return_url=back)
+    return HttpResponseRedirect(link.url)
+
+
 @require_safe
 def come_back(request: HttpRequest) -> HttpResponse:
     """Where the checkout returns to: ask what became of the session, which is right even before the webhook."""
@@ -286,6 +298,7 @@ urlpatterns = [
     path("demo/buy-license", buy_license, name="demo-buy-license"),
     path("demo/change", change, name="demo-change"),
     path("demo/portal", portal, name="demo-portal"),
+    path("demo/hosted", hosted, name="demo-hosted"),
     path("demo/return", come_back, name="demo-return"),
     path("demo/new-shopper", new_shopper, name="demo-new-shopper"),
 ]

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from hosted import limits
 from hosted.models import HostedSession
 from hosted.services.links import LinkRefused, read_link
+from payments.services.return_urls import check_named_url
 from projects.models import EndUser, Project
+from projects.origins import UrlNotAllowed
 from tests.cast import AppServer, AppUser
 from tests.hosted.visitors import Visitor, link_for, visit, words
 from tests.payments.shop import at_once
@@ -165,3 +168,31 @@ def test_every_form_needs_its_pages_own_token_and_every_page_is_protected(acme: 
         assert "<script" not in shown and " style=" not in shown and "<style" not in shown
     for page in ("change", "cancel", "return"):
         assert Visitor(acme).get(page).status_code == 401, page
+
+
+def test_an_address_that_opens_too_many_links_waits(acme: Project) -> None:
+    here = Visitor(acme, client=Client(REMOTE_ADDR="2001:db8:7::1"))
+    amount = limits.LINKS_OPENED_PER_ADDRESS.amount
+    statuses = [here.get("open").status_code for _ in range(amount + 1)]
+    assert statuses == [401] * amount + [429]
+    answer = here.get("open")
+    assert int(answer["Retry-After"]) > 0 and "One moment, please" in words(answer)
+    assert Visitor(acme).get("open").status_code == 401
+
+
+def test_checkouts_of_the_api_may_return_to_the_projects_own_pages_and_to_no_others(
+    acme: Project, other_project: Project, settings: Any
+) -> None:
+    base = settings.PUBLIC_BASE_URL
+    own = f"{base}/hosted/{acme.slug}/live/account?session={{CHECKOUT_SESSION_ID}}"
+    assert check_named_url(project=acme, mode="live", field="success_url", url=own) == own
+    for bad in (
+        own.replace(acme.slug, other_project.slug),
+        own.replace("/live/", "/test/"),
+        f"{base}/admin/",
+        f"{base}.evil.example/hosted/{acme.slug}/live/",
+        f"{own}\r\nX: y",
+        f"{base}/hosted/{acme.slug}/live/\\evil",
+    ):
+        with pytest.raises(UrlNotAllowed):
+            check_named_url(project=acme, mode="live", field="success_url", url=bad)
