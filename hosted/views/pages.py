@@ -126,9 +126,15 @@ def _policy(place: Place | None) -> str:
     an answer to `form-action`, too.  Source: https://www.w3.org/TR/CSP3/#directive-form-action
     """
     images = f"'self' {place.logo_origin}".strip() if place else "'self'"
-    base = urlsplit(settings.STRIPE_API_BASE)
-    stand_in = f" {base.scheme}://{base.netloc}" if settings.STRIPE_API_BASE else ""
+    # What stands in for Stripe, and an app under construction, have no https.
+    others = (settings.STRIPE_API_BASE, place.return_url if place else "")
+    without_tls = "".join(f" {_origin(url)}" for url in others if url.startswith("http://"))
     return (
-        f"default-src 'none'; style-src 'self'; img-src {images}; form-action 'self' https:{stand_in}; "
+        f"default-src 'none'; style-src 'self'; img-src {images}; form-action 'self' https:{without_tls}; "
         "base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
     )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
