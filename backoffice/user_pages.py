@@ -96,7 +96,7 @@ def preview_page(request: HttpRequest, end_user_id: Any, mode: str) -> HttpRespo
 
 def _answers(row: EndUser, mode: str) -> list[tuple[str, Any, bool]]:
     """Ask the services behind the end user's endpoints; a refusal is what the user would be answered."""
-    who = {"project": row.project, "mode": mode, "end_user": row}
+    who: dict[str, Any] = {"project": row.project, "mode": mode, "end_user": row}
 
     def subscription() -> Any:
         found = read_my_subscription(**who)

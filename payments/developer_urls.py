@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from payments.views import developer, webhook_events
+from payments.views import developer, go_live, webhook_events
 
 PROJECT = "api/v1/payments/stripe/projects/<str:project_id>"
 
@@ -14,6 +14,8 @@ urlpatterns = [
     path(f"{PROJECT}/config", developer.ConfigView.as_view(), name="stripe-config"),
     path(f"{PROJECT}/webhook-urls", developer.WebhookUrlsView.as_view(), name="webhook-urls"),
     path(f"{PROJECT}/validate-credentials", developer.ValidateCredentialsView.as_view(), name="validate-credentials"),
+    path(f"{PROJECT}/go-live", go_live.GoLiveView.as_view(), name="go-live"),
+    path(f"{PROJECT}/key-doctor", go_live.KeyDoctorView.as_view(), name="key-doctor"),
     path(f"{PROJECT}/subscriptions", developer.ProjectSubscriptionsView.as_view(), name="project-subscriptions"),
     path(f"{PROJECT}/payments", developer.ProjectPaymentsView.as_view(), name="project-payments"),
     path(

@@ -167,7 +167,7 @@ def read_figures(*, project_ids: Sequence[uuid.UUID], mode: str, days: int) -> F
     now = clock.now()
     today = now.astimezone(dt.UTC).date()
     shown = [today - dt.timedelta(days=back) for back in range(days - 1, -1, -1)]
-    values = {
+    values: dict[str, Any] = {
         "projects": list(project_ids), "mode": mode, "since": shown[0], "now": now, "earning": list(EARNING_STATUSES),
         "most": COUNT_MAX, "accounts": ACCOUNTS_MAX, "pending_before": now - STUCK_PENDING_AFTER,
         "submitted_before": now - STUCK_SUBMITTED_AFTER, "invited_before": now - STUCK_INVITED_AFTER,

@@ -112,7 +112,7 @@ def open_checkout_session(*, project: Project, mode: str, end_user: EndUser, pur
     """Return an open checkout session for a purchase: the one that is open already, or a new one.
 
     Raises: AlreadySubscribed, PriceNotFound, PriceDoesNotFit, TrialNotAvailable, TrialUsed, PromotionCode… (400),
-    StripeNotConfigured (404), FieldError (422), StripeFailure.
+    StripeNotConfigured (404), LiveNotOpen (409), FieldError (422), StripeFailure.
     Source: https://docs.stripe.com/api/checkout/sessions/create
     """
     check_addresses(project=project, mode=mode, purchase=purchase)

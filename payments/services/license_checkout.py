@@ -25,6 +25,7 @@ from payments.models import LIFETIME_LICENSE, BillingPolicy, LicensePurchase
 from payments.services.checkout import as_refusal
 from payments.services.customers import user_metadata
 from payments.services.intent_rows import PATIENCE_SECONDS, POLL_SECONDS, CallInProgress
+from payments.services.live_gate import require_open
 from payments.services.objects.checkout import collect_checkout_session
 from payments.services.prices import price_of_order, priced
 from payments.services.promotion_codes import PromotionCodeNotApplicable, find_promotion_code
@@ -77,13 +78,14 @@ def open_license_checkout(
 ) -> LicenseCheckout:
     """Return an open checkout of a licence, or open one; its buyer comes back to the licence's page with a signed link.
 
-    Raises: LicenseProductNotFound, StripeNotConfigured (404), UrlNotAllowed, PriceNotFound, PriceDoesNotFit,
+    Raises: LicenseProductNotFound, StripeNotConfigured (404), LiveNotOpen (409), UrlNotAllowed, PriceNotFound, PriceDoesNotFit,
     PromotionCode… (400), CallInProgress (503), StripeFailure.
     Source: https://docs.stripe.com/api/checkout/sessions/create
     """
     order = find_license_order(project=project, mode=mode, code=product)
     if cancel_url:
         check_named_url(project=project, mode=mode, field="cancel_url", url=cancel_url)
+    require_open(project=project, mode=mode)
     account = stripe_account(project.id, mode)
     price = price_of_order(account=account, project=project, mode=mode, order=order)
     promotion_code_id = ""
