@@ -255,6 +255,7 @@ SPECTACULAR_SETTINGS = {
         "LicenseStep": "licenses.bodies.STEPS",
         "KindEnum": "projects.models.ProviderKind",
         "CreditTransactionKind": "entitlements.credit_bodies.TRANSACTION_KINDS",
+        "AlertKind": "notifications.settings_bodies.KINDS",
     },
 }
 

@@ -302,7 +302,13 @@ def create_world(sandbox: Any) -> tuple[World, Any]:
         **listening_endpoint(acme),
     }
     body = {**purchase_body(other_price, dana.user_id), **keys, **PROVIDER, **connected(acme, sandbox.url)}
-    bodies = license_bodies(held) | {"/connections/github": connected_to_github(acme, sandbox.url)}
+    bodies = license_bodies(held) | {
+        "/connections/github": connected_to_github(acme, sandbox.url),
+        "/mail-brand": {"from_name": "Acme", "from_address": None, "reply_to": "a@acme.example", "color": "#0f766e"}
+        | {"logo_url": None, "footer_text": "Acme GmbH"},
+        "/alert-settings": {"rules": [{"kind": "failed_payments"}], "mail_to": ["ops@acme.example"]}
+        | {"webhook_url": None, "webhook_secret": None},
+    }
     return (
         World(
             tokens,
