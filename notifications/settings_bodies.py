@@ -103,7 +103,7 @@ class PutAlertRuleSerializer(serializers.Serializer[Any]):
 class PutAlertSettingsSerializer(serializers.Serializer[Any]):
     """PUT: everything is replaced, but a secret that is left out or null is kept while there is a listener."""
 
-    rules = PutAlertRuleSerializer(many=True, required=False, max_length=len(KINDS))
+    rules = serializers.ListField(child=PutAlertRuleSerializer(), required=False, max_length=len(KINDS))
     mail_to = serializers.ListField(child=PlainEmailField(), required=False, max_length=ADDRESSES_MAX)
     webhook_url = PlainCharField(
         max_length=2048,
