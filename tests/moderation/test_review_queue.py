@@ -206,7 +206,7 @@ def test_dead_effects_are_replayed_once_and_logged(acme: Project) -> None:
     row.refresh_from_db()
     assert row.status == "dead"
     for _ in range(2):
-        assert press(client, row, "replay_selected", confirmed="yes").status_code == 302
+        assert press(client, row, "replay_selected", confirmed="yes", reason="Mended.").status_code == 302
     row.refresh_from_db()
     assert (row.status, row.attempts, row.error) == ("pending", 0, "")
     line = ActionLog.objects.for_project(acme).get()

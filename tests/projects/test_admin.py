@@ -215,12 +215,13 @@ def test_a_viewer_may_look_and_not_change() -> None:
     assert rows[Project].name.startswith("Acme")
 
 
-def test_a_ban_in_the_admin_is_a_ban() -> None:
+def test_a_ban_is_never_a_tick_in_a_form() -> None:
+    """It needs a reason: tests/admin/test_people.py."""
     alice = create_developer("alice", is_staff=True)
     end_user = furnish(alice)[EndUser]
-    assert browser(alice).post(page(end_user), {}).status_code == 302
+    assert browser(alice).post(page(end_user), {}).status_code == 403
     end_user.refresh_from_db()
-    assert not end_user.is_active and end_user.banned_at is not None
+    assert end_user.is_active and end_user.banned_at is None
 
 
 def test_staff_who_may_change_users_cannot_raise_themselves() -> None:

@@ -266,7 +266,7 @@ def test_a_ban_and_a_disabled_project_hold_from_the_next_request(project: Projec
     assert ask(token).status_code == 200
     EndUser.objects.for_project(project).update(is_active=False, banned_at=timezone.now())
     banned = ask(token)
-    assert (banned.status_code, banned.data["code"]) == (401, "end_user_banned")
+    assert (banned.status_code, banned.data["code"]) == (403, "end_user_banned")
     EndUser.objects.for_project(project).update(is_active=True, banned_at=None)
     assert ask(token).status_code == 200
     Project.objects.filter(pk=project.pk).update(is_active=False)

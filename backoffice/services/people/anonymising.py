@@ -19,6 +19,7 @@ from backoffice.services.people.person import Person, read_person
 from common.errors import Conflict, FieldError
 from common.long_statements import long_statements
 from entitlements.models import ProvisionedUser, TokenMark, UsageEvent
+from hosted.models import HostedSession
 from licenses.models import License, LicenseActivation, LicenseChange, LicenseSeat, LicenseState
 from moderation.models import ReviewNote
 from moderation.services.action_log import log_action
@@ -198,6 +199,7 @@ def _erase_goods(person: Person) -> dict[str, int]:
         "licence_devices": LicenseActivation.objects.filter(**of_license).delete()[0],
         "litellm_users": ProvisionedUser.objects.filter(**mine).delete()[0],
         "usage_reports": UsageEvent.objects.filter(**mine).exclude(metadata={}).update(metadata={}),
+        "hosted_sessions": HostedSession.objects.filter(**mine).delete()[0],
         "token_marks": TokenMark.objects.filter(**mine).delete()[0],
     }
     with connection.cursor() as cursor:

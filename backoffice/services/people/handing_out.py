@@ -28,6 +28,7 @@ from entitlements.models import (
     UsageEvent,
     UsagePeriod,
 )
+from hosted.models import HostedSession
 from licenses.models import License, LicenseActivation, LicenseChange, LicenseSeat
 from moderation.models import ActionLog, ReviewItem
 from moderation.services.action_log import log_action
@@ -58,7 +59,7 @@ CHUNK_ROWS = 500
 LEFT_OUT = frozenset(
     {
         "lease_token", "lease_until", "stripe_idempotency_key", "fingerprint", "key", "key_hash", "device_hash", "claim", "lane",
-        "cause", "cause_key", "effect_key", "purchase_key", "wait_reason", "spend_reset_key", "spend_reset_done", "url",
+        "cause", "cause_key", "effect_key", "purchase_key", "wait_reason", "spend_reset_key", "spend_reset_done", "url", "link_id",
     }
 )  # fmt: skip
 REVIEW_SHOWN = ("id", "kind", "title", "status", "created_at", "resolved_at")
@@ -120,6 +121,7 @@ HOLDINGS: Mapping[str, Rows] = {
     "usage_reports": _by_user(UsageEvent),
     "usage_billed": _by_user(UsageCharge),
     "litellm_users": _by_user(ProvisionedUser),
+    "hosted_sessions": _by_user(HostedSession),
     "mails_and_effects": _by_user(OutboxRow),
     "stripe_events": events_of,
     "review_items": reviews_of,

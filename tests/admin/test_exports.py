@@ -1,0 +1,227 @@
+"""Exports: exactly what their maker may see, no cell a formula, large ones piece by piece, fetched by their maker alone."""
+
+import csv
+import datetime as dt
+import io
+import re
+import uuid
+import zipfile
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from backoffice.models import Export, ExportPart
+from backoffice.services.exports import listings, making
+from backoffice.services.exports.formulas import guarded
+from backoffice.services.exports.listings import LISTINGS, Wanted
+from backoffice.services.exports.making import expire_exports, make_due_exports, make_export, request_export
+from common.errors import ApiError
+from entitlements.services import ledger
+from moderation.models import ActionLog
+from projects.models import EndUser, Membership, Project, Role
+from tests.licenses.licensing import license_in_hand
+from tests.payments.rows import create_end_user, create_payment, create_subscription
+from tests.payments.shop import at_once
+
+ADD = "admin:backoffice_export_add"
+# Every beginning that some spreadsheet runs, and the same behind blanks.
+EVIL = ["=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1+1", "\n=1", "\x00=1", "  =1+1", "＝1+1"]
+
+
+def somebody(*, project: Project | None = None, role: str = "", group: str = "") -> tuple[Client, User]:
+    user = User.objects.create_user(f"{uuid.uuid4().hex[:16]}@example.com", "x" * 12, is_staff=True)
+    if project is not None:
+        Membership.objects.create(project=project, user=user, role=role)
+    if group:
+        user.groups.add(Group.objects.get(name=group))
+    client = Client(raise_request_exception=False)
+    client.force_login(user)
+    return client, user
+
+
+def ask(client: Client, **form: Any) -> Any:
+    return client.post(reverse(ADD), {"what": "payments", "format": "csv", "mode": "", "project": ""} | form)
+
+
+def file_of(client: Client, export: Export) -> bytes:
+    answer = client.get(reverse("admin:backoffice_export_file", args=[export.pk]))
+    assert answer.status_code == 200, answer.status_code
+    return b"".join(answer.streaming_content)
+
+
+def table(content: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
+
+
+def cells(content: bytes) -> str:
+    book = zipfile.ZipFile(io.BytesIO(content))
+    return "".join(book.read(name).decode() for name in book.namelist() if name.endswith(".xml"))
+
+
+# Works
+
+
+def test_every_list_is_exported_as_far_as_its_maker_sees_it(acme: Project, other_project: Project) -> None:
+    for project in (acme, other_project):
+        user = create_end_user(project, email=f"of-{project.slug}@example.com")
+        create_payment(project, end_user=user, subscription=create_subscription(project, end_user=user))
+        create_payment(project, mode="live", amount_cents=777)
+        license_in_hand(project)
+        ledger.grant_credits(
+            project_id=project.pk, mode="test", end_user_id=user.pk, bucket="bonus", amount=5, key=f"t:{uuid.uuid4()}"
+        )
+    client, user = somebody(project=acme, role=Role.DEVELOPER)
+    counts = {}
+    for what, listing in LISTINGS.items():
+        for form in ("csv", "xlsx"):
+            assert ask(client, what=what, format=form, project=str(acme.pk)).status_code == 302
+            export = Export.objects.filter(made_by=user).latest("created_at")
+            content = file_of(client, export)
+            assert (export.status, export.size_bytes) == ("done", len(content))
+            text = content.decode("utf-8-sig") if form == "csv" else cells(content)
+            assert other_project.slug not in text and all(heading in text for heading, _ in listing.columns)
+        counts[what] = export.rows_written
+    assert counts == {"payments": 2, "subscriptions": 1, "end_users": 1, "licences": 1, "credits": 1, "actions": 12}
+    payments = table(file_of(client, Export.objects.filter(made_by=user, what="payments", format="csv").get()))
+    assert [row[6] for row in payments[1:]] == ["1000", "777"] and payments[1][0] == acme.slug
+    ask(client, mode="live", project=str(acme.pk))
+    assert len(table(file_of(client, Export.objects.filter(made_by=user).latest("created_at")))) == 2
+    today = timezone.now().date()
+    ask(client, until=str(today - dt.timedelta(days=1)), project=str(acme.pk))
+    assert len(table(file_of(client, Export.objects.filter(made_by=user).latest("created_at")))) == 1
+    line = ActionLog.objects.filter(actor=user, action="export.create").latest("at")
+    assert (line.details["list"], line.project_id) == ("payments", acme.pk)
+
+
+@pytest.mark.no_db
+def test_no_text_begins_a_formula_and_plain_text_stays() -> None:
+    for text in EVIL:
+        assert guarded(text).startswith("'"), text
+        assert "\x00" not in guarded(text) and "\ud800" not in guarded("a\ud800")
+    assert [guarded(text) for text in ("Dana", "a=b", "1+1", "")] == ["Dana", "a=b", "1+1", ""]
+    assert len(guarded("x" * 100_000)) <= 32_767
+
+
+def test_what_users_chose_is_no_formula_in_either_format(acme: Project) -> None:
+    """S31: an e-mail, an id, a description and a reason that begin as formulas do."""
+    for evil in EVIL:
+        create_payment(
+            acme,
+            description=evil.replace("\x00", ""),
+            end_user=create_end_user(acme, external_id=f"{evil[:1].strip(chr(0)) or '='}{uuid.uuid4()}"),
+        )
+    client, user = somebody(project=acme, role=Role.OWNER)
+    for form in ("csv", "xlsx"):
+        ask(client, what="payments", format=form, project=str(acme.pk))
+        content = file_of(client, Export.objects.filter(made_by=user).latest("created_at"))
+        if form == "xlsx":
+            assert "<f>" not in cells(content) and "<f " not in cells(content)
+            texts = re.findall(r"<t[^>]*>([^<]*)</t>", cells(content))
+        else:
+            texts = [one for row in table(content)[1:] for one in row]
+        assert len(texts) > 20
+        assert not [
+            one for one in texts if one.lstrip()[:1] in "=+-@＝" and one.strip() and not one.lstrip("-").isdigit()
+        ]
+
+
+# Refuses
+
+
+def test_nobody_exports_what_they_may_not_see_or_fetches_anothers_file(acme: Project, other_project: Project) -> None:
+    create_payment(acme)
+    (mine, me), (theirs, them) = (
+        somebody(project=acme, role=Role.DEVELOPER),
+        somebody(project=other_project, role=Role.OWNER),
+    )
+    viewer, _ = somebody(project=acme, role=Role.VIEWER)
+    for client, project in ((theirs, str(acme.pk)), (viewer, str(acme.pk)), (mine, ""), (theirs, "")):
+        assert ask(client, project=project).status_code == 200
+    assert ask(mine, project=str(acme.pk), what="passwords").status_code == 200
+    assert ask(mine, project=str(acme.pk), since="2026-02-02", until="2026-01-01").status_code == 200
+    assert not Export.objects.filter(made_by__in=[me, them]).exists()
+    ask(mine, project=str(acme.pk))
+    export = Export.objects.get(made_by=me)
+    root = User.objects.create_superuser(f"{uuid.uuid4().hex}@example.com", "x" * 12)
+    boss = Client()
+    boss.force_login(root)
+    for client in (theirs, viewer, boss, Client()):
+        assert client.get(reverse("admin:backoffice_export_file", args=[export.pk])).status_code in (302, 404)
+        assert client.get(reverse("admin:backoffice_export_change", args=[export.pk])).status_code in (302, 403)
+    theirs.get(reverse("admin:backoffice_export_changelist"))
+    assert str(export.pk) not in theirs.get(reverse("admin:backoffice_export_changelist")).content.decode()
+    assert str(export.pk) in mine.get(reverse("admin:backoffice_export_changelist")).content.decode()
+    with pytest.raises(ApiError):
+        request_export(actor=them, wanted=Wanted("payments", acme.pk), file_format="csv")
+    User.objects.filter(pk=me.pk).update(is_staff=False)
+    assert mine.get(reverse("admin:backoffice_export_file", args=[export.pk])).status_code == 302
+
+
+# Edge
+
+
+def test_a_large_one_is_made_in_the_background_piece_by_piece_and_expires(
+    acme: Project, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    monkeypatch.setattr(making, "AT_ONCE_ROWS", 10)
+    monkeypatch.setattr(listings, "CHUNK_ROWS", 7)
+    monkeypatch.setattr("backoffice.services.exports.writing.PART_BYTES", 400)
+    moment = timezone.now()
+    names = [f"u{number:03}-{uuid.uuid4().hex[:6]}" for number in range(40)]
+    # Many in one instant: the pages between them lose and double nothing.
+    EndUser.objects.bulk_create(
+        EndUser(project=acme, external_id=name, created_at=moment - dt.timedelta(seconds=number // 15))
+        for number, name in enumerate(names)
+    )
+    client, user = somebody(group="Support")
+    page = ask(client, what="end_users", project=str(acme.pk))
+    export = Export.objects.get(made_by=user)
+    assert (export.status, export.rows_written) == ("pending", 0)
+    assert 'http-equiv="refresh"' in client.get(page["Location"]).content.decode()
+    assert client.get(reverse("admin:backoffice_export_file", args=[export.pk])).status_code == 404
+    assert make_due_exports() >= 1
+    export.refresh_from_db()
+    assert (export.status, export.rows_written) == ("done", 40) and export.parts.count() > 3
+    rows = table(file_of(client, export))[1:]
+    assert sorted(row[2] for row in rows) == sorted(names)
+    Export.objects.filter(pk=export.pk).update(expires_at=timezone.now() - dt.timedelta(seconds=1))
+    expire_exports()
+    export.refresh_from_db()
+    assert export.status == "expired" and not ExportPart.objects.filter(export=export).exists()
+    assert client.get(reverse("admin:backoffice_export_file", args=[export.pk])).status_code == 404
+
+
+def test_who_lost_their_rights_meanwhile_gets_none_of_the_rows(acme: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_payment(acme)
+    monkeypatch.setattr(making, "AT_ONCE_ROWS", 0)
+    client, user = somebody(project=acme, role=Role.DEVELOPER)
+    ask(client, project=str(acme.pk))
+    Membership.objects.filter(user=user).delete()
+    make_export(Export.objects.get(made_by=user))
+    export = Export.objects.get(made_by=user)
+    assert (export.status, export.rows_written) == ("done", 0)
+
+
+# Race
+
+
+def test_two_workers_make_one_file_and_one_that_died_is_begun_anew(
+    acme: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_payment(acme)
+    monkeypatch.setattr(making, "AT_ONCE_ROWS", 0)
+    client, user = somebody(project=acme, role=Role.DEVELOPER)
+    ask(client, project=str(acme.pk))
+    export = Export.objects.get(made_by=user)
+    assert sorted(at_once(3, lambda _: make_export(Export.objects.get(pk=export.pk)))) == [False, False, True]
+    Export.objects.filter(pk=export.pk).update(status="running", lease_until=timezone.now() - dt.timedelta(seconds=1))
+    assert make_export(export)
+    assert len(table(file_of(client, export))) == 2
+    for _ in range(making.WAITING_MAX):
+        ask(client, project=str(acme.pk))
+    assert b"still being made" in ask(client, project=str(acme.pk)).content

@@ -1,0 +1,269 @@
+"""What is kept about one end user: handed out whole, and erased so that no table knows the person and the books still do."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from backoffice.services.people.anonymising import anonymise, keep_people_anonymised
+from backoffice.services.people.handing_out import HOLDINGS
+from common.errors import ApiError
+from entitlements.models import CreditEntry, CreditTransaction
+from entitlements.services import ledger
+from licenses.models import License, LicenseSeat
+from moderation.models import ActionLog, ReviewItem
+from moderation.services.action_log import log_action
+from moderation.services.review import note_review_item, open_review_item
+from notifications.models import OutboxRow, WebhookDelivery, WebhookEndpoint
+from payments.models import MirrorFailure, StripeCustomer, Subscription, Transaction, WebhookEvent
+from payments.services.invariants import check_invariants
+from projects.models import EndUser, IdempotencyRecord, Project
+from tests.cast import AppUser, Developer
+from tests.licenses.licensing import license_in_hand
+from tests.payments.deliveries import deliver, events_of, purchase, set_webhook_secret
+from tests.payments.shop import Shop, connect_stripe
+
+LEAVES = ("ban-user", "unban-user", "personal-data", "anonymise-user")
+BOOKS = ("id", "amount_cents", "status", "created_at", "payment_intent_id")
+NAME, LOGIN = "Dana Quixotical", "dana-quix"
+
+
+def url(user: AppUser, leaf: str) -> str:
+    return f"/api/v1/projects/{user.end_user.project_id}/users/{user.end_user.pk}/{leaf}"
+
+
+def everything_known(words: list[str]) -> list[tuple[str, str]]:
+    """Look through every row of every table for these words; returns where they are."""
+    found = []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for (name,) in cursor.fetchall():
+            for word in words:
+                cursor.execute(f'SELECT count(*) FROM "{name}" one WHERE one::text ILIKE %s', [f"%{word}%"])
+                found += [(name, word)] if cursor.fetchone()[0] else []
+    return found
+
+
+def live_a_life(shop: Shop, dana: AppUser, bob: Developer) -> list[str]:
+    """Buy, cancel, use, complain and be noted everywhere, under a name; returns the words that identify the person."""
+    end_user, project = dana.end_user, shop.project
+    email = str(EndUser.objects.get(pk=end_user.pk).email)
+    set_webhook_secret(project)
+    deliver(shop, purchase(shop, dana, shop.price(1000)))
+    customer = StripeCustomer.objects.get(project=project, end_user=end_user)
+    shop.api("POST", f"customers/{customer.stripe_customer_id}", name=NAME, phone="+4912345678", email=email)
+    deliver(shop, events_of(shop))
+    subscription = Subscription.objects.get(project=project)
+    shop.api("DELETE", f"subscriptions/{subscription.stripe_subscription_id}")
+    deliver(shop, events_of(shop))
+    license = license_in_hand(project)
+    License.objects.filter(pk=license.pk).update(
+        email=email,
+        username=LOGIN,
+        end_user=end_user,
+        state="revoked",
+        revoked_at=license.created_at,
+        revoked_because="staff",
+    )
+    LicenseSeat.objects.create(
+        project=project,
+        mode="test",
+        license=license,
+        revision=1,
+        github_user_id=7,
+        login=LOGIN,
+        organization="acme",
+        team_slug="t",
+    )
+    whose: Any = {"project_id": project.pk, "mode": "test", "end_user_id": end_user.pk}
+    ledger.grant_credits(**whose, bucket="bonus", amount=50, key=f"t:{uuid.uuid4()}", description=f"For {NAME}")
+    ledger.spend_credits(
+        **whose, amount=20, key=f"t:{email}", actor="server", description=email, metadata={"who": email}
+    )
+    open_review_item(
+        project_id=project.pk, mode="test", kind="report", cause_key=f"r:{uuid.uuid4()}", title=f"About {email}", subject="x",
+        end_user_id=end_user.pk, details={"text": f"{NAME} is rude", "email": email, "category": "abuse"},
+    )  # fmt: skip
+    note_review_item(
+        item=ReviewItem.objects.get(project=project, kind="report"), text=f"Spoke to {NAME}.", actor=bob.user
+    )
+    log_action(
+        action="probe",
+        subject="x",
+        actor=bob.user,
+        reason=f"{email} asked.",
+        project_id=project.pk,
+        details={"username": LOGIN},
+    )
+    MirrorFailure.objects.create(project=project, mode="test", stripe_object_id="cus_odd", error=f"cannot keep {email}")
+    IdempotencyRecord.objects.create(
+        project=project, caller=f"user:{bob.user.pk}", key=uuid.uuid4().hex, method="POST", path="/", request_hash="0",
+        state="done", lease_until=end_user.created_at, response_body={"email": email},
+    )  # fmt: skip
+    mail = OutboxRow.objects.filter(project=project, end_user=end_user, kind="mail").first()
+    assert mail is not None
+    endpoint = WebhookEndpoint.objects.create(
+        project=project, mode="test", url="https://app.example/hook", event_types=["*"]
+    )
+    WebhookDelivery.objects.create(
+        project=project, mode="test", endpoint=endpoint, event=mail, event_type="payment.succeeded", status="delivered",
+        give_up_at=end_user.created_at, log=[{"answer": email}],
+    )  # fmt: skip
+    OutboxRow.objects.filter(project=project).unfinished().update(
+        status="done", done_at=end_user.created_at, result={"to": [email], "subject": f"Hello {NAME}"}
+    )
+    return [email, NAME, LOGIN, end_user.external_id, "+4912345678"]
+
+
+@pytest.fixture
+def shop(acme: Project, sandbox: Any) -> Shop:
+    """Acme sells through an account of its own."""
+    account = sandbox.create_account("Acme")
+    connect_stripe(acme, account)
+    return Shop(acme, account, sandbox)
+
+
+# Works
+
+
+def test_a_person_is_handed_out_then_erased_from_every_table_and_the_books_stay(
+    shop: Shop, dana: AppUser, alice: Developer, bob: Developer
+) -> None:
+    words = live_a_life(shop, dana, bob)
+    project, user_id = shop.project, dana.user_id
+    answer = bob.client.post(url(dana, "personal-data"))
+    document = json.loads(b"".join(answer.streaming_content))  # type: ignore[attr-defined]
+    assert set(document["tables"]) == {*HOLDINGS, "stripe_mirror"} and document["about"]["end_user_id"] == str(dana.end_user.pk)
+    whole = json.dumps(document)
+    assert all(word in whole for word in words) and "Spoke to" not in whole and "client_secret" not in whole
+    for name in (
+        "payments",
+        "subscriptions",
+        "customers",
+        "licences",
+        "credit_history",
+        "stripe_events",
+        "mails_and_effects",
+    ):
+        assert document["tables"][name], name
+
+    books = list(
+        Transaction.objects.filter(project=project).values(
+            "id", "amount_cents", "status", "created_at", "payment_intent_id"
+        )
+    )
+    entries = list(CreditEntry.objects.filter(project=project).order_by("id").values())
+    body = {"confirm": user_id, "reason": f"{NAME} asked for it."}
+    erased = alice.client.post(url(dana, "anonymize"), body, content_type="application/json")
+    assert erased.status_code == 200, erased.content
+    assert everything_known(words) == []
+    row = EndUser.objects.get(pk=dana.end_user.pk)
+    assert (row.external_id, row.email, row.is_active) == (f"anonymised-{row.pk}", None, False) and row.anonymised_at
+    kept = Transaction.objects.filter(project=project).values(
+        "id", "amount_cents", "status", "created_at", "payment_intent_id"
+    )
+    assert list(kept) == books and list(CreditEntry.objects.filter(project=project).order_by("id").values()) == entries
+    assert [one.amount for one in CreditTransaction.objects.filter(project=project).order_by("number")] == [50, -20]
+    assert not [one for one in check_invariants() if str(project.pk) in str(one)]
+    line = ActionLog.objects.for_project(project).get(action="end_user.anonymise")
+    assert (line.actor, line.reason) == (alice.user, "[erased] asked for it.")
+
+    # What Stripe still says about the person does not come back for good.
+    customer = StripeCustomer.objects.get(project=project)
+    shop.api("POST", f"customers/{customer.stripe_customer_id}", name=f"{NAME} II", email=words[0])
+    deliver(shop, events_of(shop))
+    customer.refresh_from_db()
+    assert (customer.email, customer.name) == ("", "")
+    assert WebhookEvent.objects.filter(project=project, emptied_at=None).exists()
+    keep_people_anonymised()
+    assert [found for found in everything_known([words[0], NAME]) if not found[0].startswith("auth")] == []
+
+
+# Refuses
+
+
+def test_nobody_is_erased_by_mistake_or_while_something_goes_on(
+    shop: Shop, dana: AppUser, alice: Developer, bob: Developer, charlie: Developer
+) -> None:
+    set_webhook_secret(shop.project)
+    deliver(shop, purchase(shop, dana, shop.price(1000)))
+    good = {"confirm": dana.user_id, "reason": "They asked."}
+
+    def erase(who: Developer, **change: str) -> int:
+        return int(who.client.post(url(dana, "anonymize"), good | change, content_type="application/json").status_code)
+
+    assert [erase(bob), erase(charlie), erase(alice, confirm="dana"), erase(alice, reason=" ")] == [403, 404, 422, 422]
+    assert charlie.client.post(url(dana, "personal-data")).status_code == 404
+    refused = alice.client.post(url(dana, "anonymize"), good, content_type="application/json")
+    assert (refused.status_code, refused.json()["code"]) == (409, "end_user_still_active")
+    assert (
+        "subscription still runs" in refused.json()["detail"] and "still to be carried out" in refused.json()["detail"]
+    )
+    assert EndUser.objects.get(pk=dana.end_user.pk).email and not ActionLog.objects.for_project(shop.project).exists()
+
+
+def test_pages_ask_first_and_are_for_who_may(acme: Project, dana: AppUser) -> None:
+    def staff(group: str) -> Client:
+        user = User.objects.create_user(f"{uuid.uuid4().hex[:16]}@example.com", "x" * 12, is_staff=True)
+        user.groups.add(Group.objects.get(name=group))
+        client = Client(raise_request_exception=False)
+        client.force_login(user)
+        return client
+
+    pages = {
+        leaf: reverse(f"backoffice:{leaf}", args=[dana.end_user.pk])
+        for leaf in ("ban-user", "unban-user", "personal-data", "anonymise-user")
+    }
+    support, moderator, admin = staff("Support"), staff("Moderator"), staff("Admin")
+    for path in pages.values():
+        assert Client().get(path).status_code == 302
+        assert (
+            support.get(path).status_code,
+            support.post(path, {"reason": "x", "confirm": dana.user_id}).status_code,
+        ) == (403, 403)
+    assert (
+        moderator.get(pages["anonymise-user"]).status_code == moderator.post(pages["personal-data"]).status_code == 403
+    )
+    assert b"Ban this user" in moderator.get(pages["ban-user"]).content
+    assert moderator.post(pages["ban-user"], {"reason": " "}).status_code == 200
+    dana.end_user.refresh_from_db()
+    assert dana.end_user.is_active
+    assert moderator.post(pages["ban-user"], {"reason": "Shares it."}).status_code == 302
+    assert b"banned already" in moderator.get(pages["ban-user"]).content
+    assert moderator.post(pages["unban-user"], {"reason": "Talked."}).status_code == 302
+    handed = admin.post(pages["personal-data"])
+    assert dana.user_id in b"".join(handed.streaming_content).decode()  # type: ignore[attr-defined]
+    assert b"exactly" in admin.post(pages["anonymise-user"], {"reason": "x", "confirm": "wrong"}).content
+    assert admin.post(pages["anonymise-user"], {"reason": "They asked.", "confirm": dana.user_id}).status_code == 302
+    dana.end_user.refresh_from_db()
+    assert dana.end_user.anonymised_at is not None
+    assert [line.action for line in ActionLog.objects.for_project(acme).order_by("at", "id")] == [
+        "end_user.ban", "end_user.unban", "end_user.hand_out", "end_user.anonymise",
+    ]  # fmt: skip
+    assert b"anonymised already" in admin.get(pages["anonymise-user"]).content
+    with pytest.raises(ApiError):
+        anonymise(end_user=dana.end_user, confirm=dana.end_user.external_id, actor=None, reason="Again.")
+
+
+# Edge
+
+
+@pytest.mark.no_db
+def test_every_table_that_refers_to_an_end_user_is_handed_out() -> None:
+    """A new table about people must be added to HOLDINGS, and thought of in anonymising."""
+
+    class Nobody:
+        project_id = uuid.UUID(int=0)
+        end_user = EndUser(pk=uuid.UUID(int=0))
+        license_ids: list[uuid.UUID] = []
+        stripe_ids: list[str] = []
+
+    held = {rows(Nobody()).model for rows in HOLDINGS.values()}  # type: ignore[arg-type]
+    referring = {relation.related_model for relation in EndUser._meta.related_objects}
+    assert referring - held == set()
