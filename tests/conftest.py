@@ -17,6 +17,7 @@ import pytest
 from httpx._transports import default as httpx_transport
 
 from config.embedded import die_with_parent, free_port, stop_process
+from tests.leftovers import lay_leftovers_aside
 from tests.servers import create_run_database
 
 pytest_plugins = ["tests.cast", "tests.live", "tests.node_runtime"]
@@ -28,6 +29,7 @@ LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 LONG = ("tests/scenarios/", "tests/whole/")
 NEEDS_NO_DATABASE = ("tests/sandbox/",)
 SANDBOX_START_SECONDS = 30
+_run_databases: list[str] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,7 +54,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def run_database(django_db_blocker: Any) -> str:
     """Clone the migrated template once for this process and return the database's name."""
     with django_db_blocker.unblock():
-        return create_run_database()
+        name = create_run_database()
+    _run_databases.append(name)
+    return name
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_this_files_work(django_db_blocker: Any) -> None:
+    """Begin each file with nothing to do: rounds go over all projects, those of earlier files, too."""
+    if _run_databases:
+        with django_db_blocker.unblock():
+            lay_leftovers_aside()
 
 
 @pytest.fixture(scope="session")

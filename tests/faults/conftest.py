@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.leftovers import lay_leftovers_aside
 from tests.payments.conftest import shop, short_patience
 
 if TYPE_CHECKING:
@@ -48,13 +49,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def quiet_inbox(database: None) -> None:
     """Lay aside what an earlier case left unfinished on purpose: the workers of this one would take it up."""
-    from django.db.models.functions import Now
-
-    from payments.models import WebhookEvent
-
-    WebhookEvent.objects.unfinished().update(
-        status="ignored", handled_at=Now(), lease_token=None, lease_until=None, error="left by an earlier test"
-    )
+    lay_leftovers_aside()
 
 
 @pytest.fixture
