@@ -1,0 +1,99 @@
+"""Pages of an app may call the end users' API from the project's own origins, and nobody else's pages may."""
+
+from typing import Any
+
+from django.test import Client
+
+from entitlements.models import Plan
+from projects.models import Project
+from tests.cast import AppServer, AppUser, Developer
+
+PATH = "/api/v1/payments/credits/balance"
+ALLOW = "Access-Control-Allow-Origin"
+OURS, STRANGE, LAPTOP = "https://app.example", "https://evil.example", "http://localhost:5173"
+
+
+def preflight(origin: str) -> Any:
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    return Client().options(PATH, headers=headers)
+
+
+def read(caller: AppUser | AppServer | Developer, origin: str, path: str = PATH) -> Any:
+    return Client(headers=caller.headers | {"Origin": origin}).get(path)
+
+
+def test_a_page_of_the_project_may_read_and_is_named_exactly(dana: AppUser) -> None:
+    asked = preflight(OURS)
+    assert (asked.status_code, asked[ALLOW], asked["Access-Control-Max-Age"]) == (204, OURS, "600")
+    assert {"Authorization", "Idempotency-Key"} <= set(asked["Access-Control-Allow-Headers"].split(", "))
+    answer = read(dana, OURS)
+    assert (answer.status_code, answer[ALLOW]) == (200, OURS)
+    assert "Retry-After" in answer["Access-Control-Expose-Headers"]
+    assert "Origin" in answer["Vary"]
+    # Never with cookies, whoever asks.
+    assert "Access-Control-Allow-Credentials" not in {**asked.headers, **answer.headers}
+    # A page sees that its token has run out.
+    stale = Client(headers={"Authorization": "Bearer stale", "Origin": OURS}).get(PATH)
+    assert (stale.status_code, stale[ALLOW]) == (401, OURS)
+
+
+def test_pages_of_others_may_not(dana: AppUser, frank: AppUser, other_project: Project) -> None:
+    other_project.allowed_origins = ["https://other.example"]
+    other_project.save()
+    for origin in (
+        STRANGE,
+        "null",
+        "https://app.example.evil.example",
+        "https://APP.example",
+        "https://app.example/",
+        "*",
+    ):
+        assert ALLOW not in preflight(origin), origin
+        answer = read(dana, origin)
+        assert answer.status_code == 200 and ALLOW not in answer, origin
+        assert "Origin" in answer["Vary"]
+    # An origin of another project: the preflight names no project, the answer goes by the token.
+    assert read(frank, "https://other.example")[ALLOW] == "https://other.example"
+    assert ALLOW not in read(dana, "https://other.example")
+    assert ALLOW not in Client(headers={"Authorization": "Bearer stale", "Origin": STRANGE}).get(PATH)
+
+
+def test_a_laptop_may_in_test_mode_only(dana: AppUser) -> None:
+    assert preflight(LAPTOP)[ALLOW] == LAPTOP
+    assert read(dana, LAPTOP)[ALLOW] == LAPTOP
+    assert ALLOW not in read(dana, LAPTOP, f"{PATH}?test_mode=false")
+
+
+def test_servers_and_developers_do_not_call_from_pages(acme: Project, alice: Developer, acme_server: AppServer) -> None:
+    assert ALLOW not in read(alice, OURS, "/api/v1/payments/projects")
+    answer = read(acme_server, OURS, "/api/v1/payments/credits/balance?user_id=dana")
+    assert answer.status_code == 200 and ALLOW not in answer
+    # The admin is no part of the API.
+    assert ALLOW not in Client(headers={"Origin": OURS}).get("/admin/login/")
+
+
+def test_what_a_project_sells_may_be_read_by_its_pages(acme: Project) -> None:
+    Plan.objects.create(project=acme, code="pro", name="Pro")
+    path = f"/api/v1/payments/plans?project={acme.slug}"
+    assert Client(headers={"Origin": OURS}).get(path)[ALLOW] == OURS
+    assert ALLOW not in Client(headers={"Origin": STRANGE}).get(path)
+
+
+def test_answers_carry_what_browsers_need_to_be_careful(settings: Any, dana: AppUser) -> None:
+    settings.SECURE_HSTS_SECONDS = 31_536_000
+    settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
+    settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
+    client = Client()
+    for path in (PATH, "/admin/login/", "/docs", "/nothing"):
+        answer = client.get(path, secure=True)
+        assert answer["X-Content-Type-Options"] == "nosniff", path
+        assert answer["Referrer-Policy"] == "same-origin", path
+        assert answer["X-Frame-Options"] == "DENY", path
+        assert answer["Strict-Transport-Security"].startswith("max-age=31536000"), path
+    cookie = client.cookies["__Host-csrftoken"]
+    assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] == "Lax" and cookie["path"] == "/"
+    assert not cookie["domain"]
