@@ -28,6 +28,7 @@ from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, 
 from tests.security.matrix import DEV, ENDPOINT, LICENSE, PROJECT, ROWS, USER, P, Row
 from tests.security.test_route_matrix import address, call
 
+HANDS_OUT = f"{PROJECT}/users/{{end_user_id}}/personal-data"
 MOVES_NOTHING = "neither money nor state moves; a portal link is never stored (ADR 0005)"
 EXCEPTIONS = {
     f"{DEV}/validate-credentials": "reads Stripe, stores nothing; with the key its body would leave a digest of a secret",
@@ -39,6 +40,7 @@ EXCEPTIONS = {
     f"{PROJECT}/connections/github/check": "asks GitHub, and may not answer what it said before",
     f"{P}/portal": MOVES_NOTHING,
     f"{P}/entitlements/token": "each call signs anew; nothing is stored",
+    HANDS_OUT: "reads, and is in the log each time; a stored answer would be one more copy of somebody's data",
     "portal/{app}": MOVES_NOTHING,
     f"{P}/usage/can-execute": "only answers: nothing is counted or kept back by asking",
 }
@@ -59,6 +61,7 @@ POSTS = sorted(
     for (method, path), row in ROWS.items()
     if method == "POST" and row.audience in {"developer", "end_user", "server", "end_user_or_server", "license_holder"}
 )
+ERASES = f"{PROJECT}/users/{{end_user_id}}/anonymize"
 NEEDS_A_USER = f"{PROJECT}/users/{{end_user_id}}/plan"
 NEEDS_A_CONNECTION = {f"{PROJECT}/connections/{peer}/check" for peer in ("litellm", "github")}
 NEEDS_AN_EVENT = {f"{DEV}/webhook-events/{{event_id}}/replay"}
@@ -91,7 +94,7 @@ def send(
         row: Row = ROWS["POST", path]
         if path in NEEDS_AN_EVENT:
             row = replace(row, path={"event_id": dead_letter(shop)})
-        if path == NEEDS_A_USER:
+        if path in (NEEDS_A_USER, HANDS_OUT, ERASES):
             row = replace(row, path={"end_user_id": str(dana.end_user.pk)})
         if path.startswith(ENDPOINT):
             row = replace(row, path=delivered(shop))
@@ -168,6 +171,8 @@ def good_body(path: str, shop: Shop, dana: AppUser, charlie: Developer) -> dict[
     """Make what the path is called with so that it succeeds."""
     if path.endswith("roll-secret"):
         check_endpoint(project=shop.project, mode="test")
+    if path == ERASES:
+        return {"confirm": dana.user_id, "reason": "They asked."}
     if path == NEEDS_A_USER:
         return {"plan": sell_plan(shop).code, "reason": "staff"}
     if path in NEEDS_A_CONNECTION:

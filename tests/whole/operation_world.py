@@ -15,6 +15,7 @@ from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, 
 
 PROVIDER = {"kind": "hs256", "issuer": "https://idp.example", "audience": "app", "hs256_secret": "0123456789abcdef" * 3}
 HOOK = "http://127.0.0.1:9/hook"
+REPORT = {"category": "abuse", "text": "Spam.", "about_user_id": None, "reference": None}
 WEBHOOK_BODY = {"url": HOOK, "event_types": ["*"], "since": "2026-01-01T00:00:00Z", "until": None}
 
 
@@ -40,6 +41,8 @@ class World:
 
         all_of_it = surely or chance("") > 2
         path = self.path | ({"user_id": self.member_id} if "/members/" in case.path else {})
+        # Dana's subscription still runs, so that somebody else is erased.
+        path |= {"end_user_id": path["spare_end_user_id"]} if case.path.endswith("/anonymize") else {}
         slug = {"project": self.path["project"]}
         body = self.body_of(case.path)
         for place, known in (
@@ -281,6 +284,7 @@ def create_world(sandbox: Any) -> tuple[World, Any]:
     key = ApiKey.objects.for_project(acme).latest("created_at")
     keys = key_bodies(account, secret, email=charlie.user.email, refresh_token=refresh_token)
     held = license_in_hand(acme)
+    spare = cast.create_app_user(acme, "spare")
     tokens = {
         "developerToken": alice.access_token,
         "endUserToken": dana.access_token,
@@ -292,6 +296,7 @@ def create_world(sandbox: Any) -> tuple[World, Any]:
         "app": acme.slug,
         "user_id": dana.user_id,
         "end_user_id": str(dana.end_user.pk),
+        "spare_end_user_id": str(spare.end_user.pk),
         "api_key_id": str(key.pk),
         "client_id": client_id,
         "session_id": session,
@@ -303,6 +308,9 @@ def create_world(sandbox: Any) -> tuple[World, Any]:
     }
     body = {**purchase_body(other_price, dana.user_id), **keys, **PROVIDER, **connected(acme, sandbox.url)}
     bodies = license_bodies(held) | {
+        "/anonymize": {"confirm": spare.user_id, "reason": "They asked."},
+        "/payments/reports": {"user_id": dana.user_id} | REPORT,
+        "/reports": REPORT,
         "/connections/github": connected_to_github(acme, sandbox.url),
         "/mail-brand": {"from_name": "Acme", "from_address": None, "reply_to": "a@acme.example", "color": "#0f766e"}
         | {"logo_url": None, "footer_text": "Acme GmbH"},
