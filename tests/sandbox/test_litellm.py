@@ -173,6 +173,7 @@ def test_the_page_shows_users_and_their_limits_without_a_key(proxy: Proxy, sandb
         page = browser.get("/_litellm").text
         address = re.search(rf'href="([^"]+{proxy.proxy_id})"', page)
         assert address and proxy.master_key not in page
+        assert "LiteLLM stand-in</title>" in page and '<a class="brand" href="/_litellm' in page
         users = browser.get(address.group(1)).text
         for text in ("demo:test:dana", "pro", "$20.00", "each 30d", "60 a minute", "no limit"):
             assert text in users
