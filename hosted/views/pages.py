@@ -5,7 +5,6 @@ token of its own page only; no address of a page holds a token, and no other sit
 """
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -22,6 +21,7 @@ from hosted import limits
 from hosted.models import HostedSession
 from hosted.services.places import PagesNotFound, Place, find_place
 from hosted.wording import sentence_of
+from projects.origins import origin_of
 
 SEE_OTHER = 303
 
@@ -127,14 +127,9 @@ def _policy(place: Place | None) -> str:
     """
     images = f"'self' {place.logo_origin}".strip() if place else "'self'"
     # What stands in for Stripe, and an app under construction, have no https.
-    others = (settings.STRIPE_API_BASE, place.return_url if place else "")
-    without_tls = "".join(f" {_origin(url)}" for url in others if url.startswith("http://"))
+    origins = [origin_of(url) for url in (settings.STRIPE_API_BASE, place.return_url if place else "")]
+    without_tls = "".join(f" {origin}" for origin in origins if origin and origin.startswith("http://"))
     return (
         f"default-src 'none'; style-src 'self'; img-src {images}; form-action 'self' https:{without_tls}; "
         "base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
     )
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"

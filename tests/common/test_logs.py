@@ -19,6 +19,7 @@ SECRETS = [
     "rk_live_51CanaryCanaryCanary",
     "whsec_CanaryCanary/Canary+1=",
     "ak_Canary_Canary-CanaryCanaryCanary",
+    "hpl_Canary-CanaryCanary.Canary_Canary",
     "sk-CanaryCanaryCanaryCanary",
     "ghp_CanaryCanaryCanaryCanary",
     "github_pat_CanaryCanaryCanary_1",

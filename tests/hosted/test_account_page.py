@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from common import clock
@@ -19,9 +20,9 @@ from projects.models import Project
 from tests.cast import AppUser
 from tests.entitlements.credits import give, spend
 from tests.entitlements.packs import create_pack
-from tests.hosted.visitors import Visitor, price_of, sell, visit, words
+from tests.hosted.visitors import Visitor, hidden_of, price_of, sell, visit, words
 from tests.payments.rows import create_invoice, create_payment, create_plan, create_subscription
-from tests.payments.shop import Shop, buy
+from tests.payments.shop import Shop, at_once, buy
 
 QUERIES = 11
 
@@ -239,6 +240,25 @@ def test_what_was_not_shown_is_never_charged(shop: Shop, dana: AppUser, erin: Ap
     again = here.client.post(here.path("change"), {"csrfmiddlewaretoken": token, "price": price, "quote": good[1]})
     assert (again.status_code, again["Location"]) == (303, here.path("account?done=changed"))
     assert len(shop.objects("invoices")) == count + 1
+
+
+def test_of_many_clicks_one_changes_and_one_is_charged(shop: Shop, dana: AppUser) -> None:
+    maker, pro = two_plans(shop)
+    here = subscribed(shop, dana, maker)
+    form = {"price": str(price_of(pro).pk), **hidden_of(here, f"change?price={price_of(pro).pk}", "change")}
+    cookies = {name: morsel.value for name, morsel in here.client.cookies.items()}
+    count = len(shop.objects("invoices"))
+
+    def click(_: int) -> int:
+        client = Client(enforce_csrf_checks=True)
+        for name, value in cookies.items():
+            client.cookies[name] = value
+        return int(client.post(here.path("change"), form).status_code)
+
+    statuses = at_once(4, click)
+    assert 303 in statuses and set(statuses) <= {303, 409, 503}, statuses
+    assert len(shop.objects("invoices")) == count + 1
+    assert "Pro · 24.99 USD a month" in here.text("account")
 
 
 def test_a_declined_card_leaves_the_plan_and_leads_to_another_card(shop: Shop, dana: AppUser) -> None:

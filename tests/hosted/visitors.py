@@ -45,11 +45,15 @@ class Visitor:
 
     def send(self, page: str, action: str, wanted: str = "", **typed: str) -> Any:
         """Send the form of a page that leads to `action` and holds the text `wanted`, with what is typed into it."""
-        shown = self.get(page).content.decode()
-        forms = [found for to, found in FORM.findall(shown) if to.endswith(f"/{action}") and wanted in found]
-        assert forms, f"no form to {action} with {wanted!r}"
-        hidden = {name: unescape(value) for name, value in FIELD.findall(forms[0])}
-        return self.client.post(self.path(action), hidden | typed)
+        return self.client.post(self.path(action), hidden_of(self, page, action, wanted) | typed)
+
+
+def hidden_of(visitor: Visitor, page: str, action: str, wanted: str = "") -> dict[str, str]:
+    """Read what a form of a page holds without being typed."""
+    shown = visitor.get(page).content.decode()
+    forms = [found for to, found in FORM.findall(shown) if to.endswith(f"/{action}") and wanted in found]
+    assert forms, f"no form to {action} with {wanted!r}"
+    return {name: unescape(value) for name, value in FIELD.findall(forms[0])}
 
 
 def words(answer: Any) -> str:
