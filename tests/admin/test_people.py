@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -139,7 +140,9 @@ def test_a_person_is_handed_out_then_erased_from_every_table_and_the_books_stay(
     project, user_id = shop.project, dana.user_id
     answer = bob.client.post(url(dana, "personal-data"))
     document = json.loads(b"".join(answer.streaming_content))  # type: ignore[attr-defined]
-    assert set(document["tables"]) == {*HOLDINGS, "stripe_mirror"} and document["about"]["end_user_id"] == str(dana.end_user.pk)
+    assert set(document["tables"]) == {*HOLDINGS, "stripe_mirror"} and document["about"]["end_user_id"] == str(
+        dana.end_user.pk
+    )
     whole = json.dumps(document)
     assert all(word in whole for word in words) and "Spoke to" not in whole and "client_secret" not in whole
     for name in (
@@ -267,3 +270,22 @@ def test_every_table_that_refers_to_an_end_user_is_handed_out() -> None:
     held = {rows(Nobody()).model for rows in HOLDINGS.values()}  # type: ignore[arg-type]
     referring = {relation.related_model for relation in EndUser._meta.related_objects}
     assert referring - held == set()
+
+
+def test_the_command_says_what_is_in_the_way_hands_out_and_erases(
+    acme: Project, dana: AppUser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["--project", acme.slug, "--user", dana.user_id]
+    for wrong in (["--project", "nowhere-at-all", "--user", "x"], ["--project", acme.slug, "--user", "nobody"]):
+        with pytest.raises(CommandError):
+            call_command("anonymise_end_user", *wrong, "--yes", "--reason", "x")
+    with pytest.raises(CommandError, match="why"):
+        call_command("anonymise_end_user", *named, "--yes")
+    call_command("anonymise_end_user", *named, "--export")
+    assert json.loads(capsys.readouterr().out)["tables"]["end_user"][0]["external_id"] == dana.user_id
+    call_command("anonymise_end_user", *named)
+    dana.end_user.refresh_from_db()
+    assert dana.end_user.anonymised_at is None
+    call_command("anonymise_end_user", *named, "--yes", "--reason", "They asked.")
+    dana.end_user.refresh_from_db()
+    assert dana.end_user.anonymised_at is not None
