@@ -26,7 +26,7 @@ from payments.models import Subscription, Transaction
 from payments.serializers import payments_with_relations
 from payments.services.checkout import Purchase, open_checkout_session, read_checkout_session
 from payments.services.credit_checkout import open_credit_checkout
-from payments.services.license_checkout import open_license_checkout
+from payments.services.license_checkout import Buyer, open_license_checkout
 from payments.services.portal import open_portal
 from payments.services.shapes import render_payment, render_subscription
 from payments.services.subscription_changes import update_subscription
@@ -216,7 +216,7 @@ def buy_license(request: HttpRequest) -> HttpResponse:
             project=project,
             mode=TEST,
             product=request.POST.get("product", ""),
-            end_user=token.end_user,
+            buyer=Buyer(end_user=token.end_user),
             cancel_url=f"{settings.PUBLIC_BASE_URL}{reverse('demo')}",
         )
     except ApiError as error:

@@ -15,6 +15,7 @@ SENTENCES = {
     "several_items": "Your plan has several parts. Change it with the billing portal.",
     "no_customer": "You have not bought anything yet.",
     "stripe_not_configured": "Payments are not switched on here yet. Nothing was charged.",
+    "live_not_open": "Payments are not switched on here yet. Nothing was charged.",
     "bad_proration_date": "A new billing period has begun since you looked. This is what the change costs now.",
     "in_progress": "This is being worked on already. Look at your account in a moment.",
     "credit_pack_not_found": "These credits are not on sale any more.",
