@@ -13,6 +13,7 @@ from backoffice.visible import SeenProject, projects_of
 from common.modes import LIVE, MODES, TEST
 from common.money import decimals_of, money_text
 from moderation.models import ReviewItem
+from payments.services.go_live import GOOD_ENDPOINTS
 
 RANGES = (7, 30, 90)
 CURRENCIES_DRAWN = 3
@@ -33,6 +34,7 @@ def fill_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, A
     figures = read_figures(project_ids=asked, mode=mode, days=days)
     kept = {"mode": mode, "days": str(days)} | ({"project": str(chosen.id)} if chosen else {})
     context |= {
+        "title": "Dashboard",
         "mode": mode,
         "modes": [(one, _link(kept | {"mode": one}), one == mode) for one in (LIVE, TEST)],
         "ranges": [(one, _link(kept | {"days": str(one)}), one == days) for one in RANGES],
@@ -132,7 +134,7 @@ def _charts(figures: Figures) -> list[dict[str, Any]]:
                [("Succeeded", GOOD, succeeded, succeeded), ("Failed", BAD, failed, failed)]),
         _chart("Subscriptions that ended", f"{sum(ended):,} in these days", labels, [("Ended", BAD, ended, ended)]),
         _chart("Credits", f"{sum(used):,} used, {sum(given):,} given", labels,
-               [("Used", GOOD, used, used), ("Given", SOFT, given, given)]),
+               [("Given", SOFT, given, given), ("Used", GOOD, used, used)]),
     ]  # fmt: skip
     return charts
 
@@ -150,8 +152,10 @@ def _chart(
                 "borderColor": color,
                 "displayYAxis": True,
                 "maxTicksXLimit": 8,
+                # The lowest is drawn on top: what is usually less stays visible before what is more.
+                "order": len(series) - at,
             }
-            for name, color, values, _ in series
+            for at, (name, color, values, _) in enumerate(series)
         ],
     }
     shown = [
@@ -175,11 +179,11 @@ def _account(health: AccountHealth, names: dict[Any, str], mode: str) -> dict[st
         "project": names[health.project_id],
         "link": reverse("backoffice:project", args=[health.project_id]) + f"?mode={mode}",
         "status": health.status or "no endpoint",
+        "works": health.status in GOOD_ENDPOINTS and not health.error,
         "error": health.error,
         "last_event_at": health.last_event_at,
         "oldest_pending_at": health.oldest_pending_at,
         "dead_events": _some(health.dead_events) if health.dead_events else "",
-        "bad": health.is_in_trouble,
     }
 
 

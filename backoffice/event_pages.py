@@ -47,7 +47,7 @@ def event_page(request: HttpRequest, event_id: Any) -> HttpResponse:
     siblings = WebhookEvent.objects.for_project(row.project_id).filter(mode=row.mode, object_id=row.object_id)
     context = {
         **admin.site.each_context(request),
-        "title": row.type,
+        "title": f"Event {row.type}",
         "event": row,
         "customer": customer,
         "timeline": sorted([*_own_moments(row), *_changes(row), *map(_effect, effects), *_log(row)], key=lambda one: one.at),

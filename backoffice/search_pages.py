@@ -1,5 +1,6 @@
 """One search over all projects: e-mail, Stripe id, the app's user id, GitHub name, or an id of ours."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -10,6 +11,7 @@ from django.views.decorators.http import require_safe
 
 from backoffice.services.search import CHARS_MAX, CHARS_MIN, Found, Search
 from backoffice.visible import projects_of, rows_of
+from common.modes import MODES
 from licenses.models import License
 from payments.models import StripeCustomer, WebhookEvent
 from projects.models import EndUser, Project
@@ -21,13 +23,15 @@ def search_page(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()[:CHARS_MAX]
     project_ids = [one.id for one in projects_of(request)]
     found = Search(query, lambda model: rows_of(request, model), project_ids).run() if query else []
-    hits = [(kind, row) for kind in found for row in kind.rows]
-    if len(hits) == 1 and hits[0][0].model in (EndUser, WebhookEvent, Project) and not found[0].more:
-        return HttpResponseRedirect(address_of(hits[0][1]))
+    mode = request.GET.get("mode", "") if request.GET.get("mode") in MODES else ""
+    only = _only_answer(found)
+    if only is not None:
+        return HttpResponseRedirect(address_of(only) + (f"?mode={mode}" if mode else ""))
     context = {
         **admin.site.each_context(request),
         "title": "Search",
         "query": query,
+        "mode": mode,
         "too_short": 0 < len(query) < CHARS_MIN,
         "groups": [_group(one) for one in found],
     }
@@ -35,6 +39,18 @@ def search_page(request: HttpRequest) -> HttpResponse:
 
 
 search = admin.site.admin_view(search_page)
+
+
+def _only_answer(found: Sequence[Found]) -> Any | None:
+    """Return what is meant beyond doubt: the one row, or the one end user whom all that was found by a name belongs to."""
+    rows = [row for kind in found for row in kind.rows]
+    if len(rows) == 1 and isinstance(rows[0], EndUser | WebhookEvent | Project):
+        return rows[0]
+    users = [row for row in rows if isinstance(row, EndUser)]
+    theirs = [row for row in rows if not isinstance(row, EndUser)]
+    if len(users) == 1 and all(getattr(row, "end_user_id", None) == users[0].pk for row in theirs):
+        return users[0]
+    return None
 
 
 def address_of(row: Any) -> str:

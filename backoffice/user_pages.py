@@ -20,7 +20,7 @@ from common.modes import LIVE, MODES, TEST
 from common.money import money_text
 from entitlements.services.entitled import render_entitled
 from entitlements.services.ledger import read_balance
-from licenses.models import License
+from licenses.models import License, LicenseState
 from payments.admin.display import pretty_json
 from payments.admin.policy import change_in_words
 from payments.models import Subscription, Transaction
@@ -30,6 +30,7 @@ from payments.services.shapes import render_subscription
 from projects.models import EndUser, Role
 
 PREVIEWED_PAYMENTS = 10
+INVITABLE = (LicenseState.INVITED, LicenseState.ACTIVE)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def end_user_in_mode_page(request: HttpRequest, end_user_id: Any, mode: str) -> 
     other = TEST if mode == LIVE else LIVE
     context = {
         **admin.site.each_context(request),
-        "title": str(row),
+        "title": f"End user {row}",
         "case": case,
         "causes": [(cause, *_mend(request, case, cause)) for cause in find_causes(case)],
         "deeds": _deeds(request, case),
@@ -190,7 +191,7 @@ def _license_deeds(request: HttpRequest, user: EndUser, row: License) -> list[De
     return [
         Deed(label, _address("admin:licenses_license_act", row.pk, **({"deed": deed} if deed else {})))
         for right, label, deed in offered
-        if _may(request, right, user)
+        if _may(request, right, user) and (deed != "invite_again" or row.state in INVITABLE)
     ]
 
 

@@ -15,6 +15,7 @@ from django.db import connection
 
 from common import clock
 from licenses.models.licenses import STUCK_INVITED_AFTER, STUCK_PENDING_AFTER, STUCK_SUBMITTED_AFTER
+from payments.services.go_live import GOOD_ENDPOINTS
 
 COUNT_MAX = 1000
 ACCOUNTS_MAX = 500
@@ -142,7 +143,7 @@ class AccountHealth:
     def is_in_trouble(self) -> bool:
         """Whether somebody should look."""
         waits = self.oldest_pending_at is not None and clock.now() - self.oldest_pending_at > dt.timedelta(minutes=10)
-        return bool(self.error or self.dead_events or waits) or self.status not in ("managed", "rolling", "by_hand")
+        return bool(self.error or self.dead_events or waits) or self.status not in GOOD_ENDPOINTS
 
 
 @dataclass(frozen=True)

@@ -47,14 +47,16 @@ def test_everything_that_support_is_told_leads_to_the_right_row(desks: tuple[Des
     client = sign_in(group="Support")
     page = reverse("backoffice:end-user", args=[ours.user.pk])
     # One hit is opened at once.
-    for told in (ours.user.external_id, ours.user.external_id.upper(), str(ours.user.pk)):
+    for told in (ours.user.external_id, ours.user.external_id.upper(), str(ours.user.pk), ours.user.email):
         found = search(client, told)
         assert (found.status_code, found.get("Location")) == (302, page), told
     assert client.get(page)["Location"] == user_page(ours)
+    assert client.get(page + "?mode=live")["Location"] == user_page(ours, "live")
+    assert client.get("/admin/search/", {"q": ours.user.email, "mode": "live"})["Location"] == page + "?mode=live"
     event = search(client, ours.dead.event_id)
     assert event["Location"] == reverse("backoffice:event", args=[ours.dead.pk])
     for told in (
-        ours.user.email, ours.customer_id, ours.subscription.stripe_subscription_id, ours.payment.payment_intent_id,
+        ours.customer_id, ours.subscription.stripe_subscription_id, ours.payment.payment_intent_id,
         ours.license.username, f"@{ours.license.username}", ours.license.stripe_session_id,
     ):  # fmt: skip
         with CaptureQueriesContext(connection) as asked:

@@ -1,0 +1,43 @@
+"""The admin in a thread of the test's own process, and people who are signed in there, for pages that need no worker."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from django.conf import settings
+from django.test import Client
+
+from config.wsgi import application
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def running_web() -> Iterator[str]:
+    """Answer requests while the block lasts; gives the address."""
+    server = make_server("127.0.0.1", 0, application, server_class=_Server, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    before = settings.PUBLIC_BASE_URL
+    settings.PUBLIC_BASE_URL = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield settings.PUBLIC_BASE_URL
+    finally:
+        settings.PUBLIC_BASE_URL = before
+        server.shutdown()
+        server.server_close()
+
+
+def cookie_of(client: Client, address: str) -> dict[str, Any]:
+    """Return the cookie of a signed-in test client, for a browser."""
+    name = settings.SESSION_COOKIE_NAME
+    return {"name": name, "value": client.cookies[name].value, "url": address}
