@@ -37,38 +37,23 @@ class ProjectActionsAdmin(ProjectScopedAdmin):
         question: str,
         rows: Sequence[Any],
         carry_out: Callable[[str], None],
-        ask_reason: bool = True,
     ) -> HttpResponse | None:
         """Ask whether an action is meant for these rows, and why; once that is answered, carry it out with the reason."""
         reason = request.POST.get("reason", "").strip()
         confirmed = request.POST.get("confirmed") == "yes"
-        good = not ask_reason or 1 <= len(reason) <= REASON_CHARS_MAX
-        if confirmed and good:
+        if confirmed and 1 <= len(reason) <= REASON_CHARS_MAX:
             carry_out(reason)
             return None
         problem = f"Say why, in at most {REASON_CHARS_MAX} characters." if confirmed else ""
-        return self.ask_first(
-            request, title=title, action=action, question=question, rows=rows, ask_reason=ask_reason, problem=problem
-        )
+        return self._ask_first(request, title=title, action=action, question=question, rows=rows, problem=problem)
 
     def _act_right(self) -> str:
         return self.act_right or f"{self.opts.app_label}.change_{self.opts.model_name}"
 
-    def ask_first(
-        self,
-        request: HttpRequest,
-        *,
-        title: str,
-        action: str,
-        question: str,
-        rows: Sequence[Any],
-        ask_reason: bool = False,
-        problem: str = "",
+    def _ask_first(
+        self, request: HttpRequest, *, title: str, action: str, question: str, rows: Sequence[Any], problem: str
     ) -> HttpResponse:
-        """Ask whether an action is meant for these rows; the answer comes back to the same action with `confirmed`.
-
-        With `ask_reason` it comes with a `reason` too.
-        """
+        """The answer comes back to the same action with `confirmed` and a `reason`."""
         context = {
             **self.admin_site.each_context(request),
             "title": title,
@@ -79,7 +64,6 @@ class ProjectActionsAdmin(ProjectScopedAdmin):
             "more": max(0, len(rows) - ROWS_SHOWN),
             "chosen": [str(row.pk) for row in rows],
             "checkbox_name": ACTION_CHECKBOX_NAME,
-            "ask_reason": ask_reason,
             "problem": problem,
         }
         return TemplateResponse(request, "payments/admin/action_confirmation.html", context)

@@ -202,6 +202,15 @@ class StripeConfigAdmin(ProjectActionsAdmin):
                         continue
                     found = f"{config.project.name}, {mode}: {check.status}{f' – {check.error}' if check.error else ''}"
                     messages.info(request, found)
+                    log_action(
+                        action="webhook_endpoint.check",
+                        subject=check.endpoint_id,
+                        actor=request.user if isinstance(request.user, User) else None,
+                        reason=reason,
+                        project_id=config.project_id,
+                        mode=mode,
+                        details={"status": check.status, "mended": check.mended},
+                    )
                     self.log_change(request, config, f"Checked the {mode} webhook endpoint: {check.status}.")
 
         return self.when_confirmed(
@@ -211,7 +220,6 @@ class StripeConfigAdmin(ProjectActionsAdmin):
             question="The webhook endpoints of these projects are looked at, and made or mended, at Stripe:",
             rows=rows,
             carry_out=check_all,
-            ask_reason=False,
         )
 
     @admin.action(description="Deactivate: stop taking payments", permissions=["deactivate"])

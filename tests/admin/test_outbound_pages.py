@@ -97,7 +97,7 @@ def test_developers_see_their_own_and_strangers_nothing(acme: Project, other_pro
     shown = text(client.get(url(WebhookEndpoint, "changelist")))
     assert str(mine.endpoint.pk) in shown and str(theirs.endpoint.pk) not in shown
     assert client.get(url(WebhookEndpoint, "change", theirs.endpoint.pk)).status_code == 302
-    act(client, WebhookEndpoint, "switch_off", theirs.endpoint, confirmed="yes")
+    act(client, WebhookEndpoint, "switch_off", theirs.endpoint, confirmed="yes", reason="Asked")
     theirs.endpoint.refresh_from_db()
     assert theirs.endpoint.disabled_at is None
     for page in ("add", "delete"):
@@ -115,13 +115,13 @@ def test_endpoints_are_switched_and_webhooks_sent_again_after_a_confirmation_and
     delivery = listening.delivery()
     assert "1 webhook will be sent again" in text(act(client, WebhookDelivery, "replay_selected", delivery))
     assert listening.delivery().status == "delivered"
-    assert act(client, WebhookDelivery, "replay_selected", delivery, confirmed="yes").status_code == 302
+    assert act(client, WebhookDelivery, "replay_selected", delivery, confirmed="yes", reason="Asked").status_code == 302
     assert deliver(acme) == 1 and len(app.seen) == 2
     assert "1 endpoint will be switched off" in text(act(client, WebhookEndpoint, "switch_off", listening.endpoint))
-    act(client, WebhookEndpoint, "switch_off", listening.endpoint, confirmed="yes")
-    act(client, WebhookDelivery, "replay_selected", delivery, confirmed="yes")
+    act(client, WebhookEndpoint, "switch_off", listening.endpoint, confirmed="yes", reason="Asked")
+    act(client, WebhookDelivery, "replay_selected", delivery, confirmed="yes", reason="Asked")
     assert listening.delivery().status == "delivered"
-    act(client, WebhookEndpoint, "switch_on", listening.endpoint, confirmed="yes")
+    act(client, WebhookEndpoint, "switch_on", listening.endpoint, confirmed="yes", reason="Asked")
     logged = ActionLog.objects.for_project(acme).order_by("at").values_list("action", flat=True)
     assert list(logged) == ["webhook_delivery.replay", "webhook_endpoint.off", "webhook_endpoint.on"]
 
@@ -131,6 +131,6 @@ def test_support_reads_and_moderators_act(group: str, may: bool, acme: Project, 
     client = sign_in(group=group)
     listening = listen(acme, app)
     text(client.get(url(WebhookEndpoint, "change", listening.endpoint.pk)))
-    act(client, WebhookEndpoint, "switch_off", listening.endpoint, confirmed="yes")
+    act(client, WebhookEndpoint, "switch_off", listening.endpoint, confirmed="yes", reason="Asked")
     listening.endpoint.refresh_from_db()
     assert (listening.endpoint.disabled_reason == "switched_off") is may

@@ -418,14 +418,14 @@ def test_dead_events_are_replayed_after_a_confirmation() -> None:
     assert f'value="{dead.pk}"' in asked.content.decode()
     assert f'value="{done.pk}"' not in asked.content.decode()
     assert "1 dead or ignored event will be" in asked.content.decode()
-    for more in ({}, {"confirmed": "yes"}):
+    for more in ({}, {"confirmed": "yes", "reason": "Mended"}):
         assert replay(client, done, **more).status_code == 302
         listed = client.get(url(WebhookEvent, "changelist")).content.decode()
         assert "None of the chosen events is dead or ignored; nothing was replayed." in listed
     assert status_of(dead) == "dead"
     client.get(f"{url(WebhookEvent, 'changelist')}?action=replay_selected&confirmed=yes")
     assert status_of(dead) == "dead"
-    assert replay(client, dead, done, confirmed="yes").status_code == 302
+    assert replay(client, dead, done, confirmed="yes", reason="Mended").status_code == 302
     assert status_of(dead) != "dead"
     assert status_of(done) == "processed"
     assert LogEntry.objects.filter(object_id=str(dead.pk), change_message__contains="Replayed").count() == 1
@@ -435,9 +435,9 @@ def test_who_may_not_act_cannot_replay() -> None:
     project, other = create_project(), create_project()
     event, theirs = dead_event(project), dead_event(other)
     for client in (sign_in(group="Support"), sign_in(project=project, role=Role.VIEWER)):
-        replay(client, event, confirmed="yes")
+        replay(client, event, confirmed="yes", reason="Mended")
         assert status_of(event) == "dead"
-    replay(sign_in(project=project, role=Role.OWNER), theirs, confirmed="yes")
+    replay(sign_in(project=project, role=Role.OWNER), theirs, confirmed="yes", reason="Mended")
     assert status_of(theirs) == "dead"
 
 
@@ -449,6 +449,6 @@ def test_a_configuration_is_deactivated_after_a_confirmation() -> None:
     assert client.post(url(StripeConfig, "changelist"), data).status_code == 200
     config.refresh_from_db()
     assert config.is_active
-    assert client.post(url(StripeConfig, "changelist"), data | {"confirmed": "yes"}).status_code == 302
+    assert client.post(url(StripeConfig, "changelist"), data | {"confirmed": "yes", "reason": "Closed"}).status_code == 302
     config.refresh_from_db()
     assert not config.is_active

@@ -68,7 +68,7 @@ def test_replays_are_logged_with_who_did_them_and_happen_once(project: Project) 
     client = sign_in(project=project, role=Role.DEVELOPER)
     events = [dead_event(project) for _ in range(3)]
     for _ in range(2):
-        replay(client, *events, confirmed="yes")
+        replay(client, *events, confirmed="yes", reason="Mended")
     assert {status_of(event) for event in events} <= {"pending", "processing", "processed", "ignored"}
     logged = ActionLog.objects.get(project_id=project.pk, action="webhook_event.replay")
     assert (logged.details["count"], set(logged.details["event_ids"])) == (3, {event.event_id for event in events})
@@ -99,11 +99,11 @@ def test_endpoints_are_checked_after_a_confirmation_by_those_who_may(project: Pr
     data: dict[str, Any] = {"action": "check_endpoints", "_selected_action": [str(config.pk)]}
     page = url(StripeConfig, "changelist")
     for client in (sign_in(project=project, role=Role.VIEWER), sign_in(group="Support")):
-        client.post(page, data | {"confirmed": "yes"})
+        client.post(page, data | {"confirmed": "yes", "reason": "Mended"})
     developer = sign_in(project=project, role=Role.DEVELOPER)
     assert developer.post(page, data).status_code == 200
     assert shop.objects(ENDPOINTS) == []
-    assert developer.post(page, data | {"confirmed": "yes"}).status_code == 302
+    assert developer.post(page, data | {"confirmed": "yes", "reason": "Mended"}).status_code == 302
     (endpoint,) = shop.objects(ENDPOINTS)
     assert StripeCredentials.objects.get(project=project).webhook_endpoint_id == endpoint["id"]
     assert "managed" in text(developer.get(page))

@@ -192,7 +192,7 @@ def test_who_may_only_read_decides_and_replays_nothing(acme: Project, other_proj
     readers = [sign_in(group="Support"), sign_in(project=acme, role=Role.VIEWER)]
     for client in readers + outsiders:
         press(client, item, "approve_selected", confirmed="yes", reason="Because.")
-        press(client, row, "replay_selected", confirmed="yes")
+        press(client, row, "replay_selected", confirmed="yes", reason="Mended.")
         assert client.post(page(ReviewItem, "change", item.pk), {"status": "approved"}).status_code in (302, 403)
         assert client.post(page(OutboxRow, "delete", row.pk), {"post": "yes"}).status_code in (302, 403)
     item.refresh_from_db()
