@@ -55,6 +55,14 @@ def test_a_server_lets_its_user_in_once_and_no_later_address_holds_a_token(
     assert HostedSession.objects.for_project(acme).count() == 1
 
 
+def test_over_https_the_cookie_is_sent_over_https_only(acme: Project, dana: AppUser, settings: Any) -> None:
+    settings.HTTPS_ONLY = True
+    here = visit(acme, dana)
+    cookie = here.client.cookies["__Secure-hosted"]
+    assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] == "Lax"
+    assert "hosted" not in here.client.cookies and here.get("account").status_code == 200
+
+
 def test_a_signed_in_user_gets_a_link_for_themselves_in_the_mode_that_they_ask_for(
     acme: Project, dana: AppUser, erin: AppUser
 ) -> None:
