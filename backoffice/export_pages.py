@@ -27,6 +27,7 @@ from backoffice.staff_pages import ROWS_MAX, actor_of
 from common.admin_lists import BoundedListMixin
 from common.errors import ApiError, FieldError
 from common.modes import MODE_CHOICES
+from payments.admin.display import counted
 from projects.admin_scope import SafeLookupsMixin
 from projects.models import Project
 
@@ -177,6 +178,15 @@ class ExportAdmin(BoundedListMixin, SafeLookupsMixin, ModelAdmin):
             messages.info(request, "The file is being made.")
         return HttpResponseRedirect(reverse("admin:backoffice_export_change", args=[obj.pk]))
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        """Offer one button: there is nothing to go on editing."""
+        one_button = {"show_save_and_add_another": False, "show_save_and_continue": False, "title": "Export a list"}
+        return super().add_view(request, form_url, {**(extra_context or {}), **one_button})
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, str]:
+        """Take the list, project and mode from the page that leads here."""
+        return {name: request.GET[name] for name in ("what", "project", "mode") if name in request.GET}
+
     def get_urls(self) -> Any:
         """Add the address of the file."""
         own = [path("<uuid:export_id>/file/", self.admin_site.admin_view(self.file), name="backoffice_export_file")]
@@ -208,7 +218,7 @@ class ExportAdmin(BoundedListMixin, SafeLookupsMixin, ModelAdmin):
     @display(description="Progress")
     def progress(self, row: Export) -> str:
         """Say how many rows are written, or why there is no file."""
-        return row.error or f"{row.rows_written:,} rows, {row.size_bytes / 1024:,.0f} KiB"
+        return row.error or f"{counted(row.rows_written, 'row')}, {row.size_bytes / 1024:,.0f} KiB"
 
     @display(description="Project")
     def shown_project(self, row: Export) -> str:
