@@ -115,12 +115,13 @@ def _answers(row: EndUser, mode: str) -> list[tuple[str, Any, bool]]:
         ("GET /api/v1/payments/stripe/my-subscription", subscription),
         ("GET /api/v1/payments/stripe/my-entitlements", lambda: render_entitled(read_my_entitlements(**who))),
         ("GET /api/v1/payments/credits/balance", credits),
-        (f"GET /api/v1/payments/stripe/my-payments (newest {PREVIEWED_PAYMENTS})", payments),
+        (f"GET /api/v1/payments/stripe/my-payments?page_size={PREVIEWED_PAYMENTS}", payments),
     ]
     answers: list[tuple[str, Any, bool]] = []
-    for path, ask in asked:
+    for asked_path, ask in asked:
+        path = f"{asked_path}{'&' if '?' in asked_path else '?'}test_mode={'true' if mode == TEST else 'false'}"
         try:
-            answers.append((f"{path}?test_mode={'true' if mode == TEST else 'false'}", ask(), False))
+            answers.append((path, ask(), False))
         except ApiError as refusal:
             answers.append(
                 (path, {"status": refusal.status_code, "code": refusal.code, "detail": refusal.detail}, True)

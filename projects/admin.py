@@ -7,6 +7,10 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from common.errors import FieldError
@@ -110,10 +114,17 @@ class ProjectAdmin(ProjectScopedAdmin):
     form = ProjectForm
     project_lookup = "pk"
     developer_role_to_change = Role.DEVELOPER
-    list_display = ["name", "slug", "is_active", "shared_webhook", "created_at"]
+    list_display = ["name", "slug", "is_active", "shared_webhook", "created_at", "checks"]
     list_filter = ["is_active", "shared_webhook"]
     search_fields = ["name", "slug"]
-    readonly_fields = ["id", "created_at", "updated_at", "deleted_at"]
+    readonly_fields = ["id", "created_at", "updated_at", "deleted_at", "checks"]
+
+    @display(description="Checks")
+    def checks(self, row: Project) -> SafeString | str:
+        """Lead to the go-live checks, the key doctor and the webhooks."""
+        if row.deleted_at is not None or row._state.adding:
+            return "-"
+        return format_html('<a href="{}">Go-live, keys, webhooks</a>', reverse("backoffice:project", args=[row.pk]))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: a project's row is what its payments hang on. The API deletes it for everybody and keeps the books."""
@@ -196,12 +207,19 @@ class EndUserAdmin(ReadOnlyMixin, ProjectScopedAdmin):
         "anonymised_at",
         "created_at",
         "last_seen_at",
+        "support_page",
     ]
-    list_display = ["external_id", "email", "project", "is_active", "created_at", "last_seen_at"]
+    list_display = ["external_id", "email", "project", "is_active", "created_at", "last_seen_at", "support_page"]
     list_filter = ["is_active"]
     search_fields = ["external_id", "email"]
     list_select_related = ["project"]
+    readonly_fields = ["support_page"]
     show_full_result_count = False
+
+    @display(description="For support")
+    def support_page(self, row: EndUser) -> SafeString:
+        """Lead to everything about the user on one screen."""
+        return format_html('<a href="{}">Everything on one screen</a>', reverse("backoffice:end-user", args=[row.pk]))
 
 
 @admin.register(IdempotencyRecord)

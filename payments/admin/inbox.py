@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import display
@@ -54,15 +56,20 @@ class HasErrorFilter(admin.SimpleListFilter):
 class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
     act_right = "payments.replay_webhookevent"
     list_display = [
-        "type", "event_id", "colored_status", "attempts", "short_error", "received_at", "handled_at", "mode", "project",
+        "type", "event_id", "colored_status", "attempts", "short_error", "received_at", "handled_at", "mode", "project", "story",
     ]  # fmt: skip
     list_filter = [HasErrorFilter, "status", "mode", "wait_reason", "received_at", "failed_at"]
     list_select_related = ["project"]
     search_fields = ["event_id", "type", "object_id", "root"]
     date_hierarchy = "received_at"
     exclude = ["payload", "lease_token"]
-    readonly_fields = ["body"]
+    readonly_fields = ["story", "body"]
     actions = ["replay_selected"]
+
+    @display(description="What happened")
+    def story(self, row: WebhookEvent) -> SafeString:
+        """Lead to the event as a line of time."""
+        return format_html('<a href="{}">As a timeline</a>', reverse("backoffice:event", args=[row.pk]))
 
     @display(description="Status", ordering="status", label=STATUS_COLORS)
     def colored_status(self, row: WebhookEvent) -> str:

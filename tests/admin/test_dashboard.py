@@ -78,6 +78,7 @@ def test_each_figure_is_the_sum_of_what_the_viewer_sees(desks: tuple[Desk, Desk]
     # Live has none of it, and says so.
     live = page(developer, "mode=live")
     assert card(live, "Monthly recurring revenue") == "0 before discounts" and "No project has live keys yet." in live
+    assert "Revenue in" not in live and card(live, "Active") == "0"
 
 
 def developer_html(client: Client) -> str:
