@@ -49,7 +49,7 @@ def ask(client: Client, **form: Any) -> Any:
 
 
 def file_of(client: Client, export: Export) -> bytes:
-    answer = client.get(reverse("admin:backoffice_export_file", args=[export.pk]))
+    answer: Any = client.get(reverse("admin:backoffice_export_file", args=[export.pk]))
     assert answer.status_code == 200, answer.status_code
     return b"".join(answer.streaming_content)
 
@@ -68,12 +68,12 @@ def cells(content: bytes) -> str:
 
 def test_every_list_is_exported_as_far_as_its_maker_sees_it(acme: Project, other_project: Project) -> None:
     for project in (acme, other_project):
-        user = create_end_user(project, email=f"of-{project.slug}@example.com")
-        create_payment(project, end_user=user, subscription=create_subscription(project, end_user=user))
+        buyer = create_end_user(project, email=f"of-{project.slug}@example.com")
+        create_payment(project, end_user=buyer, subscription=create_subscription(project, end_user=buyer))
         create_payment(project, mode="live", amount_cents=777)
         license_in_hand(project)
         ledger.grant_credits(
-            project_id=project.pk, mode="test", end_user_id=user.pk, bucket="bonus", amount=5, key=f"t:{uuid.uuid4()}"
+            project_id=project.pk, mode="test", end_user_id=buyer.pk, bucket="bonus", amount=5, key=f"t:{uuid.uuid4()}"
         )
     client, user = somebody(project=acme, role=Role.DEVELOPER)
     counts = {}

@@ -83,7 +83,7 @@ def live_a_life(shop: Shop, dana: AppUser, bob: Developer) -> list[str]:
         team_slug="t",
     )
     whose: Any = {"project_id": project.pk, "mode": "test", "end_user_id": end_user.pk}
-    ledger.grant_credits(**whose, bucket="bonus", amount=50, key=f"t:{uuid.uuid4()}", description=f"For {NAME}")
+    ledger.grant_credits(**whose, bucket="bonus", amount=50, key=f"t:{uuid.uuid4()}")
     ledger.spend_credits(
         **whose, amount=20, key=f"t:{email}", actor="server", description=email, metadata={"who": email}
     )

@@ -1,9 +1,11 @@
 """Reports: by an end user, by the app's server for one, and by developers. They land in the queue of the project, each once."""
 
+import datetime as dt
 import uuid
 from typing import Any
 
 from django.test import override_settings
+from django.utils import timezone
 
 from moderation.models import ActionLog, ReviewItem
 from payments.services.alert_measures import reports as reports_measure
@@ -27,9 +29,13 @@ def reports_at(project: Project) -> str:
 def test_everybody_who_may_report_does_and_members_read_it(
     acme: Project, dana: AppUser, erin: AppUser, acme_server: AppServer, alice: Developer, bob: Developer
 ) -> None:
-    by_user = send(dana, {"category": "abuse", "text": "Spam\nagain", "about_user_id": erin.user_id, "reference": "post-7"})
+    by_user = send(
+        dana, {"category": "abuse", "text": "Spam\nagain", "about_user_id": erin.user_id, "reference": "post-7"}
+    )
     by_server = send(acme_server, {"category": "fraud", "text": "Shared card", "user_id": dana.user_id})
-    by_developer = send(bob, {"category": "other", "text": "Look at this", "about_user_id": dana.user_id}, reports_at(acme))
+    by_developer = send(
+        bob, {"category": "other", "text": "Look at this", "about_user_id": dana.user_id}, reports_at(acme)
+    )
     assert [answer.status_code for answer in (by_user, by_server, by_developer)] == [201] * 3, by_server.content
     assert by_user.json()["status"] == "pending" and "text" not in by_user.json()
     item = ReviewItem.objects.get(pk=by_user.json()["id"])
@@ -45,16 +51,16 @@ def test_everybody_who_may_report_does_and_members_read_it(
     assert bob.client.get(f"{reports_at(acme)}?status=dismissed").json()["reports"] == []
     assert bob.client.get(f"{reports_at(acme)}?test_mode=false").json()["reports"] == []
     assert [line.action for line in ActionLog.objects.for_project(acme)] == ["report.create"]
-    from django.utils import timezone
-
-    window = timezone.timedelta(hours=1)
+    window = dt.timedelta(hours=1)
     assert [found.value for found in reports_measure(timezone.now(), window) if found.project_id == acme.pk] == [3]
 
 
 # Refuses
 
 
-def test_a_bad_report_is_refused_and_nothing_is_kept(acme: Project, dana: AppUser, frank: AppUser, bob: Developer) -> None:
+def test_a_bad_report_is_refused_and_nothing_is_kept(
+    acme: Project, dana: AppUser, frank: AppUser, bob: Developer
+) -> None:
     good = {"category": "abuse", "text": "Spam"}
     for change in (
         {"category": "rude"}, {"text": ""}, {"text": "x" * 2001}, {"text": "a\x00b"}, {"about_user_id": "nobody"},

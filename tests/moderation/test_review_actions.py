@@ -4,7 +4,6 @@ import datetime as dt
 import uuid
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
@@ -82,7 +81,9 @@ def test_each_deed_asks_first_then_is_done_logged_and_decides_the_item(acme: Pro
     refunded = open_item(acme, kind="fraud_warning", details={"payment_intent_id": payment.payment_intent_id})
     dead = OutboxRow.objects.create(project=acme, mode="test", kind="mail", effect_key=uuid.uuid4().hex, status="dead")
     event = WebhookEvent.objects.create(project=acme, mode="test", event_id=f"evt_{uuid.uuid4().hex}", status="dead")
-    effect_item, event_item = (open_item(acme, kind="dead_letter", subject=one) for one in (str(dead.pk), event.event_id))
+    effect_item, event_item = (
+        open_item(acme, kind="dead_letter", subject=one) for one in (str(dead.pk), event.event_id)
+    )
     asked: list[tuple[ReviewItem, dict[str, str]]] = [
         (warned, {"deed": "warn", "message": "Please stop."}), (banned, {"deed": "ban"}), (revoked, {"deed": "revoke"}),
         (refunded, {"deed": "refund"}), (effect_item, {"deed": "replay"}), (event_item, {"deed": "replay"}),
@@ -94,7 +95,8 @@ def test_each_deed_asks_first_then_is_done_logged_and_decides_the_item(acme: Pro
         assert status_of(item) == "approved" and item.note.endswith("Because.")
     mail = OutboxRow.objects.get(project=acme, effect_key=f"mail:warning:{warned.pk}")
     assert mail.payload["context"] == {"message": "Please stop."} and mail.end_user == user
-    user.refresh_from_db(), license.refresh_from_db(), dead.refresh_from_db(), event.refresh_from_db()
+    for row in (user, license, dead, event):
+        row.refresh_from_db()
     assert (user.is_active, license.state, dead.status, event.status) == (
         False, LicenseState.REVOKED, "pending", "pending",
     )  # fmt: skip
@@ -111,7 +113,9 @@ def test_each_deed_asks_first_then_is_done_logged_and_decides_the_item(acme: Pro
 def test_items_are_assigned_noted_and_acted_on_in_bulk(acme: Project) -> None:
     client, other = moderator(), moderator()
     items = [open_item(acme, end_user_id=create_end_user(acme).pk) for _ in range(3)]
-    taken = client.post(reverse(QUEUE), {"action": "take_selected", "_selected_action": [str(one.pk) for one in items[:2]]})
+    taken = client.post(
+        reverse(QUEUE), {"action": "take_selected", "_selected_action": [str(one.pk) for one in items[:2]]}
+    )
     assert taken.status_code == 302
     me = User.objects.get(pk=client.session["_auth_user_id"])
     them = User.objects.get(pk=other.session["_auth_user_id"])
@@ -133,7 +137,9 @@ def test_items_are_assigned_noted_and_acted_on_in_bulk(acme: Project) -> None:
 # Refuses
 
 
-def test_nothing_is_done_without_the_right_a_reason_or_something_to_do_it_to(acme: Project, other_project: Project) -> None:
+def test_nothing_is_done_without_the_right_a_reason_or_something_to_do_it_to(
+    acme: Project, other_project: Project
+) -> None:
     user = create_end_user(acme, email="erin@example.com")
     item = open_item(acme, end_user_id=user.pk, details={"payment_intent_id": create_payment(acme).payment_intent_id})
     support = User.objects.create_user(f"{uuid.uuid4().hex[:16]}@example.com", "x" * 12, is_staff=True)
