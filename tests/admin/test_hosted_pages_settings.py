@@ -1,22 +1,14 @@
 """The admin page of a project's hosted pages: who may set them, and what cannot be shown is refused."""
 
-from django.test import Client
 from django.urls import reverse
 
 from hosted.models import HostedPages
 from projects.models import Project
 from tests.cast import Developer, set_role
+from tests.notifications.test_brand import sign_in
 
 ADD = reverse("admin:hosted_hostedpages_add")
 LIST = reverse("admin:hosted_hostedpages_changelist")
-
-
-def sign_in(developer: Developer) -> Client:
-    developer.user.is_staff = True
-    developer.user.save()
-    client = Client()
-    client.force_login(developer.user)
-    return client
 
 
 def test_a_developer_sets_their_projects_pages_and_nobody_elses(

@@ -5,11 +5,12 @@ from typing import Any
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from common import clock
 from common.money import money_text
 from entitlements.models import Plan, PlanPrice
 from hosted.models import HostedPages
 from notifications.models import Brand
-from payments.models import BillingPolicy, CheckoutSession, Subscription
+from payments.models import BillingPolicy, CheckoutSession, StripeCredentials, Subscription
 from projects.models import Project
 from tests.cast import AppUser
 from tests.hosted.visitors import Visitor, price_of, sell, visit, words
@@ -223,3 +224,25 @@ def test_what_is_not_on_sale_or_somebody_elses_is_not_sold(shop: Shop, dana: App
         assert answer.status_code == 404 and "not on sale any more" in words(answer), price_id
         assert here.get(f"change?price={price_id}").status_code == 404
     assert not CheckoutSession.objects.for_project(shop.project).exists()
+
+
+def test_live_mode_sells_only_once_its_checks_were_green_and_keeps_its_own_books(shop: Shop, dana: AppUser) -> None:
+    plan = sell(shop, "maker", month=1299)
+    live = shop.price(1500, live=True)
+    PlanPrice.objects.create(project=shop.project, plan=plan, mode="live", stripe_price_id=live, amount_cents=1500)
+    here = visit(shop.project, dana, mode="live")
+    assert "15.00 USD a month" in here.text("pricing") and "12.99" not in here.text("pricing")
+    StripeCredentials.objects.for_project(shop.project).filter(mode="live").update(opened_at=None)
+    closed = here.send("pricing", "pricing", wanted='value="buy"')
+    assert closed.status_code == 409 and "Payments are not switched on here yet" in words(closed)
+    StripeCredentials.objects.for_project(shop.project).filter(mode="live").update(opened_at=clock.now())
+    opened = here.send("pricing", "pricing", wanted='value="buy"')
+    assert opened.status_code == 303
+    shop.pay(opened["Location"])
+    session_id = CheckoutSession.objects.for_project(shop.project).get(mode="live").stripe_session_id
+    assert here.client.get(here.path(f"return?session_id={session_id}"))["Location"].endswith("?done=bought")
+    assert "Maker · 15.00 USD a month" in here.text("account")
+    other = visit(shop.project, dana)
+    assert "No plan" in other.text("account") and "15.00" not in other.text("account")
+    # The other mode's session shows nothing of this one's checkout.
+    assert other.client.get(other.path(f"return?session_id={session_id}"))["Location"] == other.path("account")
