@@ -174,6 +174,13 @@ def test_an_address_that_may_not_be_called_is_refused_when_it_is_saved(
     assert listening.endpoint.url == app.url() and WebhookEndpoint.objects.for_project(acme).count() == 1
 
 
+def test_what_this_service_uses_no_developer_has_called(acme: Project, alice: Developer, settings: Any) -> None:
+    settings.OUTGOING_ALLOWED_HOSTS, settings.WEBHOOK_ALLOWED_HOSTS = ["127.0.0.1"], []
+    refused = send(alice, "post", path_of(acme), {"url": "http://127.0.0.1/hook"})
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "url"]), refused.content
+    assert not WebhookEndpoint.objects.for_project(acme).exists()
+
+
 @pytest.mark.parametrize(
     ("leaf", "body", "field"),
     [
