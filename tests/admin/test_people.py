@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -289,3 +289,24 @@ def test_the_command_says_what_is_in_the_way_hands_out_and_erases(
     call_command("anonymise_end_user", *named, "--yes", "--reason", "They asked.")
     dana.end_user.refresh_from_db()
     assert dana.end_user.anonymised_at is not None
+
+
+def test_redacting_lets_no_amount_and_no_line_be_changed(acme: Project, dana: AppUser, alice: Developer) -> None:
+    whose: Any = {"project_id": acme.pk, "mode": "test", "end_user_id": dana.end_user.pk}
+    ledger.grant_credits(**whose, bucket="bonus", amount=50, key=f"t:{uuid.uuid4()}")
+    line = log_action(action="probe", subject="x", actor=alice.user, reason="because", project_id=acme.pk)
+    credit = "entitlements_credittransaction"
+    refused = [
+        f"UPDATE {credit} SET amount = amount + 1", f"UPDATE {credit} SET available_after = 1", f"DELETE FROM {credit}",
+        "UPDATE entitlements_creditentry SET amount = 1", "UPDATE moderation_actionlog SET actor_label = 'x'",
+        "UPDATE moderation_actionlog SET at = now()", "DELETE FROM moderation_actionlog",
+    ]  # fmt: skip
+    for statement in refused:
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('payments.redacting', 'on', true)")
+            cursor.execute(f"{statement} WHERE project_id = %s", [acme.pk])
+    # Outside such a transaction not even the words can be changed.
+    for table, column in ((credit, "description"), ("moderation_actionlog", "reason")):
+        with pytest.raises(DatabaseError, match="append-only"), connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET {column} = 'x' WHERE project_id = %s", [acme.pk])
+    assert ActionLog.objects.get(pk=line.pk).reason == "because"
