@@ -287,6 +287,7 @@ class Journey:
         for _ in range(2):
             self.ask("POST", f"{STRIPE}/customer-portal", {"return_url": BACK_URL}, buyer.token, headers=once)
         self.ask("GET", f"{STRIPE}/my-payments", token=buyer.token)
+        self.enter_hosted_pages("buyer")
         self.ask("GET", f"/status/{self.project['slug']}/buyer", token=self.server.token)
         self.ask("POST", f"{STRIPE}/cancel-subscription", {"cancel_immediately": True}, buyer.token)
         declined = self.end_user("declined")
@@ -296,6 +297,18 @@ class Journey:
         for intent in self.stripe.call("GET", "payment_intents", limit="10")["data"]:
             if intent.get("client_secret"):
                 self.secret(f"client secret of {intent['id']}", intent["client_secret"])
+
+    def enter_hosted_pages(self, user_id: str) -> None:
+        """Come to the account page by a link, twice by the same one, and leave."""
+        url = urlsplit(self.server.post("/api/v1/payments/hosted-links", {"user_id": user_id})["url"])
+        self.secret("link to the hosted pages", url.query.partition("=")[2], just_shown=True)
+        opened = self.ask("GET", f"{url.path}?{url.query}")
+        self.secret("cookie of the hosted pages", opened.cookies["hosted"], just_shown=True)
+        account = f"{url.path.removesuffix('open')}account"
+        page = self.ask("GET", account, headers={"Cookie": f"hosted={opened.cookies['hosted']}"})
+        assert page.status_code == 200 and user_id in page.text
+        self.http.cookies.clear()
+        assert self.ask("GET", f"{url.path}?{url.query}").status_code == 401
 
     def buy_license(self, product: str) -> None:
         """A guest buys a licence, comes back with the link, names somebody and has the key shown."""
