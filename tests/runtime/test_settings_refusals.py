@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import check_ed25519_keys, check_rsa_key, read_address, read_number
+from config.environment import (
+    check_ed25519_keys,
+    check_rsa_key,
+    read_address,
+    read_number,
+    read_rate_limits,
+    read_token,
+)
 
 pytestmark = pytest.mark.no_db
 
@@ -190,3 +197,29 @@ def test_a_command_without_an_environment_says_what_to_do_in_one_line(tmp_path: 
             "SECRET_KEY is not set. Start `make run` first (in this folder, and with the same VAR_DIR if one is set), "
             "or set the environment of .env.example.\n"
         )
+
+
+def test_rate_limits_and_tokens_are_read_strictly(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = environ.Env()
+    monkeypatch.setenv("LIMITS", "checkout-address=200/300, login-email=1/60")
+    assert read_rate_limits(env, "LIMITS") == {"checkout-address": (200, 300), "login-email": (1, 60)}
+    for odd in (
+        "checkout-address",
+        "a=1",
+        "a=1/0",
+        "a=-1/60",
+        "a=1/60/2",
+        "a=1/60,a=2/60",
+        "a=x/60",
+        "a=99999999999/60",
+    ):
+        monkeypatch.setenv("LIMITS", odd)
+        with pytest.raises(ImproperlyConfigured, match="LIMITS must be"):
+            read_rate_limits(env, "LIMITS")
+    monkeypatch.setenv("TOKEN_OF_A_SCRAPER", "long-enough-to-keep")
+    assert read_token(env, "TOKEN_OF_A_SCRAPER") == "long-enough-to-keep"
+    for weak in ("short", "with blanks in the midst of it", "nöt-ascii-but-long-enough"):
+        monkeypatch.setenv("TOKEN_OF_A_SCRAPER", weak)
+        with pytest.raises(ImproperlyConfigured, match="TOKEN_OF_A_SCRAPER must be") as refused:
+            read_token(env, "TOKEN_OF_A_SCRAPER")
+        assert weak not in str(refused.value)
