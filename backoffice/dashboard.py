@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from backoffice.services.figures import COUNT_MAX, AccountHealth, Day, Figures, read_figures
-from backoffice.visible import SeenProject, projects_of
+from backoffice.visible import PROJECTS_MAX, SeenProject, projects_of
 from common.modes import LIVE, MODES, TEST
 from common.money import decimals_of, money_text
 from moderation.models import ReviewItem
@@ -40,6 +40,7 @@ def fill_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, A
         "ranges": [(one, _link(kept | {"days": str(one)}), one == days) for one in RANGES],
         "days": days,
         "seen_projects": seen,
+        "projects_cut": len(seen) >= PROJECTS_MAX,
         "chosen": chosen,
         "cards": _cards(figures, mode, days),
         "charts": _charts(figures),

@@ -12,6 +12,9 @@ from common.modes import LIVE
 from payments.models import StripeCredentials
 from projects.models import Project
 
+# A page over all projects adds up no more than these, and says so.
+PROJECTS_MAX = 5000
+
 
 @dataclass(frozen=True)
 class SeenProject:
@@ -46,7 +49,9 @@ def row_or_404(request: HttpRequest, model: type[Model], key: Any, *joined: str)
 
 
 def projects_of(request: HttpRequest) -> list[SeenProject]:
-    """List the projects that the viewer may see, by name. One query."""
+    """List the projects that the viewer may see, by name, at most PROJECTS_MAX. One query."""
     opened = StripeCredentials.objects.filter(project=OuterRef("pk"), mode=LIVE, opened_at__isnull=False)
     rows = rows_of(request, Project).filter(deleted_at__isnull=True).annotate(sells_live=Exists(opened))
-    return [SeenProject(*row) for row in rows.order_by("name", "pk").values_list("pk", "name", "sells_live")]
+    return [
+        SeenProject(*row) for row in rows.order_by("name", "pk").values_list("pk", "name", "sells_live")[:PROJECTS_MAX]
+    ]

@@ -33,6 +33,7 @@ class Desk:
 
     project: Project
     user: EndUser
+    email: str
     customer_id: str
     subscription: Any
     payment: Any
@@ -45,7 +46,8 @@ class Desk:
 def make_desk(name: str = "Acme", *, mode: str = "test") -> Desk:
     """Make one."""
     project = create_project(name)
-    user = create_end_user(project, email=f"dana-{stripe_id('x')}@example.com", appeared_test_at=timezone.now())
+    email = f"dana-{stripe_id('x')}@example.com"
+    user = create_end_user(project, email=email, appeared_test_at=timezone.now())
     plan = create_plan(project, code="maker", name="Maker")
     PlanPrice.objects.create(
         project=project, plan=plan, mode=mode, stripe_price_id=PRICE, amount_cents=1200, currency="usd"
@@ -57,7 +59,7 @@ def make_desk(name: str = "Acme", *, mode: str = "test") -> Desk:
     customer_id = stripe_id("cus")
     customer = {"stripe_customer_id": customer_id, "mode": mode, "end_user": user}
     StripeCustomer.objects.create(
-        id=stripe_row_id(project.pk, mode, customer_id), project=project, email=user.email, **customer
+        id=stripe_row_id(project.pk, mode, customer_id), project=project, email=email, **customer
     )
     subscription = create_subscription(project, plan=plan, stripe_price_id=PRICE, quantity=2, **customer)
     payment = create_payment(project, amount_cents=2400, subscription=subscription, **customer)
@@ -89,7 +91,7 @@ def make_desk(name: str = "Acme", *, mode: str = "test") -> Desk:
     grant_credits(project_id=project.pk, mode=mode, end_user_id=user.pk, bucket="bonus", amount=70, key=f"k-{user.pk}")
     product = LicenseProduct.objects.create(project=project, code="pro", name="Pro for good")
     licence = License.objects.create(
-        **whose, product=product, end_user=user, email=user.email, username=f"octo-{stripe_id('g')[-9:]}", amount_cents=9900,
+        **whose, product=product, end_user=user, email=email, username=f"octo-{stripe_id('g')[-9:]}", amount_cents=9900,
         currency="usd", stripe_session_id=stripe_id("cs"), purchased_at=timezone.now() - dt.timedelta(days=2),
     )  # fmt: skip
-    return Desk(project, user, customer_id, subscription, payment, dead, handled, mail, licence)
+    return Desk(project, user, email, customer_id, subscription, payment, dead, handled, mail, licence)

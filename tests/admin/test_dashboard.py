@@ -74,7 +74,7 @@ def test_each_figure_is_the_sum_of_what_the_viewer_sees(desks: tuple[Desk, Desk]
     charts = [json.loads(value) for value in re.findall(r'data-value="(\{.*?\})"', developer_html(developer))]
     drawn = {chart["datasets"][0]["label"]: chart for chart in charts}
     assert [sum(one["data"]) for one in drawn["Net"]["datasets"]] in ([20.0, 4.0], [500.0, 0.0])
-    assert len(drawn["Used"]["labels"]) == 30
+    assert len(drawn["Given"]["labels"]) == 30
     # Live has none of it, and says so.
     live = page(developer, "mode=live")
     assert card(live, "Monthly recurring revenue") == "0 before discounts" and "No project has live keys yet." in live

@@ -129,8 +129,13 @@ def test_a_signing_secret_is_replaced_in_three_clicks(sandbox: Sandbox) -> None:
     assert logged(shop.project, "webhook_secret.roll_reason").reason == "Somebody left"
     assert after.get_secret("webhook_secret") not in developer.html
     # Who only reads is offered neither, and is refused.
-    for who in ({"project": shop.project, "role": Role.VIEWER}, {"group": "Support"}, {"group": "Moderator"}):
-        reader = sign_in(**who)  # type: ignore[arg-type]
+    readers: list[dict[str, Any]] = [
+        {"project": shop.project, "role": Role.VIEWER},
+        {"group": "Support"},
+        {"group": "Moderator"},
+    ]
+    for who in readers:
+        reader = sign_in(**who)
         page = Person(reader).open(f"/admin/projects/{shop.project.pk}/desk/?mode=test")
         assert "Replace the signing secret" not in page.html and "Examine the key" not in page.html
         roll = {"reason": "x", "confirmed": "yes"}
