@@ -12,7 +12,6 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from backoffice.staff_pages import actor_of
 from backoffice.visible import page_of, row_or_404
-from common.modes import MODE_CHOICES
 from entitlements.models import Entitlement, Plan
 from licenses.nudge import nudge_outbox
 from payments.admin.deeds import Deed, DeedForm, deed_page
@@ -22,7 +21,9 @@ from projects.models import EndUser
 
 GIVE, READ = "entitlements.give_plan", "payments.read_from_stripe"
 PLANS_MAX = 200
-NO_CUSTOMER = "Nobody of this name is known at Stripe in this mode: nothing was bought, or under another account of the app."
+NO_CUSTOMER = (
+    "Nobody of this name is known at Stripe in this mode: nothing was bought, or under another account of the app."
+)
 
 
 class GivePlanForm(DeedForm):
@@ -115,7 +116,7 @@ def _end_user(request: HttpRequest, end_user_id: uuid.UUID, right: str) -> EndUs
 
 def _facts(end_user: EndUser, mode: str) -> list[str]:
     address = f", {end_user.email}" if end_user.email else ""
-    return [end_user.external_id, f"{end_user.project.name}, {dict(MODE_CHOICES)[mode]} mode{address}"]
+    return [end_user.external_id, f"{end_user.project.name}, {mode} mode{address}"]
 
 
 def _plan_now(row: Entitlement | None) -> str:

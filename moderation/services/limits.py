@@ -5,6 +5,7 @@ Invariant: what is counted is the action log, under a lock on the person, so tha
 
 import datetime as dt
 import uuid
+from typing import Any
 
 from django.conf import settings
 
@@ -82,7 +83,7 @@ def _gives_freely(actor: User, project_id: uuid.UUID) -> bool:
     return True
 
 
-def _deeds_of_the_day(actor: User, action: str) -> list[dict[str, int]]:
+def _deeds_of_the_day(actor: User, action: str) -> list[dict[str, Any]]:
     User.objects.select_for_update(no_key=True).get(pk=actor.pk)
     rows = ActionLog.objects.filter(actor=actor.pk, action=action, at__gt=clock.now() - DAY)
     return list(rows.values_list("details", flat=True))

@@ -69,7 +69,7 @@ def sync_end_user(*, end_user: EndUser, mode: str, actor: User, reason: str) -> 
 def _objects_of(account: StripeAccount, customer_id: str) -> list[tuple[Collect, str]]:
     """List a customer and its newest objects, parents first. Three calls."""
     found: list[tuple[Collect, str]] = [(collect_customer, customer_id)]
-    lists = (
+    lists: tuple[tuple[str, Collect, dict[str, str]], ...] = (
         (SESSIONS, collect_checkout_session, {}),
         (SUBSCRIPTIONS, collect_subscription, {"status": "all"}),
         (PAYMENT_INTENTS, collect_payment_intent, {}),

@@ -78,6 +78,7 @@ def test_free_days_put_the_next_payment_off_once_and_cancelling_follows(
         assert carry_out(row).status == "done", row.error
         assert end_of(at_stripe(shop, bought)) == paid_until + 7 * DAY
     bought.refresh_from_db()
+    assert bought.current_period_end is not None
     assert (bought.status, int(bought.current_period_end.timestamp())) == ("trialing", paid_until + 7 * DAY)
     assert Transaction.objects.for_project(shop.project).filter(amount_cents__gt=0).count() == 1
     assert carry_out(ask(bought, alice.user, CANCEL_LATER)).status == "done"

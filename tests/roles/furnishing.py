@@ -108,7 +108,7 @@ def _special(made: Furnished, model: Any) -> dict[str, Any]:
     """What a row needs beside what its columns tell."""
     now = clock.now()
     soon = now + dt.timedelta(days=1)
-    return {
+    special: dict[str, dict[str, Any]] = {
         "entitlements.tokenperiod": {"starts_at": now, "ends_at": soon},
         "entitlements.usageperiod": {"starts_at": now, "ends_at": soon},
         "notifications.alertrule": {"threshold": 5, "recovers_at": 1},
@@ -120,7 +120,8 @@ def _special(made: Furnished, model: Any) -> dict[str, Any]:
         },
         "projects.membership": {"user_id": _person(made).pk, "role": "viewer"},
         "moderation.reviewitem": {"status": "pending"},
-    }.get(model._meta.label_lower, {})
+    }
+    return special.get(model._meta.label_lower, {})
 
 
 def _person(made: Furnished) -> User:

@@ -101,7 +101,7 @@ def row_of(world: World, deed: Deed) -> Any:
 
 def press(world: World, name: str, deed: Deed, row: Any, **more: str) -> Any:
     """Post a deed as somebody; returns the answer and what was written."""
-    model = apps.get_model(deed.label) if "." in deed.label else None
+    model: Any = apps.get_model(deed.label) if "." in deed.label else None
     if deed in OF_A_USER:
         arguments = [world.acme.rows[apps.get_model("projects", "EndUser")].pk, *(["test"] if deed.name else [])]
         path, form = reverse(deed.label, args=arguments), dict(deed.form)
