@@ -27,6 +27,9 @@ class OpenView(HostedView):
     def get(self, request: HttpRequest) -> HttpResponse:
         """Let somebody in, or say plainly why not and where to get a new link."""
         place = self.place
+        if "prefetch" in request.headers.get("Sec-Purpose", ""):
+            # A browser that looks ahead must not use the link up: it asks again when somebody clicks.
+            return HttpResponse(status=503)
         link = None
         try:
             link = read_link(request.GET.get("link", ""), project=place.project, mode=place.mode)

@@ -121,6 +121,10 @@ def test_an_expired_a_changed_and_somebody_elses_link_say_so_and_show_nothing(
 
 def test_of_many_who_open_a_link_at_once_one_is_let_in(acme: Project, dana: AppUser) -> None:
     url = link_for(acme, dana.end_user)
+    # Neither looking ahead nor asking for the head only uses it up.
+    path = url.partition("testserver")[2]
+    assert Client().get(path, headers={"Sec-Purpose": "prefetch;prerender"}).status_code == 503
+    assert Client().head(path).status_code == 405
     answers = at_once(6, lambda _: Visitor(acme).enter(url).status_code)
     assert sorted(answers) == [200, 401, 401, 401, 401, 401]
     assert HostedSession.objects.for_project(acme).count() == 1
