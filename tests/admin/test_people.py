@@ -51,6 +51,42 @@ def everything_known(words: list[str]) -> list[tuple[str, str]]:
     return found
 
 
+def leave_traces(project: Project, end_user: EndUser, bob: Developer, email: str) -> None:
+    """Have the person named in the queue, the logs, kept answers, mails and what was delivered to the app."""
+    open_review_item(
+        project_id=project.pk, mode="test", kind="report", cause_key=f"r:{uuid.uuid4()}", title=f"About {email}", subject="x",
+        end_user_id=end_user.pk, details={"text": f"{NAME} is rude", "email": email, "category": "abuse"},
+    )  # fmt: skip
+    note_review_item(
+        item=ReviewItem.objects.get(project=project, kind="report"), text=f"Spoke to {NAME}.", actor=bob.user
+    )
+    log_action(
+        action="probe",
+        subject="x",
+        actor=bob.user,
+        reason=f"{email} asked.",
+        project_id=project.pk,
+        details={"username": LOGIN},
+    )
+    MirrorFailure.objects.create(project=project, mode="test", stripe_object_id="cus_odd", error=f"cannot keep {email}")
+    IdempotencyRecord.objects.create(
+        project=project, caller=f"user:{bob.user.pk}", key=uuid.uuid4().hex, method="POST", path="/", request_hash="0",
+        state="done", lease_until=end_user.created_at, response_body={"email": email},
+    )  # fmt: skip
+    mail = OutboxRow.objects.filter(project=project, end_user=end_user, kind="mail").first()
+    assert mail is not None
+    endpoint = WebhookEndpoint.objects.create(
+        project=project, mode="test", url="https://app.example/hook", event_types=["*"]
+    )
+    WebhookDelivery.objects.create(
+        project=project, mode="test", endpoint=endpoint, event=mail, event_type="payment.succeeded", status="delivered",
+        give_up_at=end_user.created_at, log=[{"answer": email}],
+    )  # fmt: skip
+    OutboxRow.objects.filter(project=project).unfinished().update(
+        status="done", done_at=end_user.created_at, result={"to": [email], "subject": f"Hello {NAME}"}
+    )
+
+
 def live_a_life(shop: Shop, dana: AppUser, bob: Developer) -> list[str]:
     """Buy, cancel, use, complain and be noted everywhere, under a name; returns the words that identify the person."""
     end_user, project = dana.end_user, shop.project
@@ -87,38 +123,7 @@ def live_a_life(shop: Shop, dana: AppUser, bob: Developer) -> list[str]:
     ledger.spend_credits(
         **whose, amount=20, key=f"t:{email}", actor="server", description=email, metadata={"who": email}
     )
-    open_review_item(
-        project_id=project.pk, mode="test", kind="report", cause_key=f"r:{uuid.uuid4()}", title=f"About {email}", subject="x",
-        end_user_id=end_user.pk, details={"text": f"{NAME} is rude", "email": email, "category": "abuse"},
-    )  # fmt: skip
-    note_review_item(
-        item=ReviewItem.objects.get(project=project, kind="report"), text=f"Spoke to {NAME}.", actor=bob.user
-    )
-    log_action(
-        action="probe",
-        subject="x",
-        actor=bob.user,
-        reason=f"{email} asked.",
-        project_id=project.pk,
-        details={"username": LOGIN},
-    )
-    MirrorFailure.objects.create(project=project, mode="test", stripe_object_id="cus_odd", error=f"cannot keep {email}")
-    IdempotencyRecord.objects.create(
-        project=project, caller=f"user:{bob.user.pk}", key=uuid.uuid4().hex, method="POST", path="/", request_hash="0",
-        state="done", lease_until=end_user.created_at, response_body={"email": email},
-    )  # fmt: skip
-    mail = OutboxRow.objects.filter(project=project, end_user=end_user, kind="mail").first()
-    assert mail is not None
-    endpoint = WebhookEndpoint.objects.create(
-        project=project, mode="test", url="https://app.example/hook", event_types=["*"]
-    )
-    WebhookDelivery.objects.create(
-        project=project, mode="test", endpoint=endpoint, event=mail, event_type="payment.succeeded", status="delivered",
-        give_up_at=end_user.created_at, log=[{"answer": email}],
-    )  # fmt: skip
-    OutboxRow.objects.filter(project=project).unfinished().update(
-        status="done", done_at=end_user.created_at, result={"to": [email], "subject": f"Hello {NAME}"}
-    )
+    leave_traces(project, end_user, bob, email)
     return [email, NAME, LOGIN, end_user.external_id, "+4912345678"]
 
 
