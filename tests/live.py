@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class LiveService:
     environment: dict[str, str]
     port: int
     redis: Server
+    parts: tuple[str, ...]
     processes: dict[str, psutil.Process] = field(default_factory=dict)
     # The checkout that parts are started from: another one than this plays the release before.
     root: Path = ROOT
@@ -132,6 +133,31 @@ class LiveService:
                 raise AssertionError(f"the service was not ready within {seconds} s: {state}\n{self.logs()[-4000:]}")
             time.sleep(0.1)
 
+    def put_right(self) -> None:
+        """Undo what a test did: what is frozen goes on, what is gone is started, what came besides ends, logs are empty."""
+        if self.redis.is_running():
+            self.thaw_redis()
+        else:
+            self.start_redis()
+        for name in [name for name in self.processes if name not in self.parts]:
+            self.stop(name)
+        for file in self.directory.glob("*.log"):
+            os.truncate(file, 0)
+        for name in self.parts:
+            process = self.processes.get(name)
+            if process is None or not process.is_running():
+                self.start(name)
+            else:
+                os.killpg(process.pid, signal.SIGCONT)
+        self.wait_started()
+
+    def wait_started(self) -> None:
+        """Wait until the parts that there are to be do their work."""
+        if {"web", "worker"} <= set(self.parts):
+            self.wait_ready()
+        elif "web" in self.parts:
+            wait_until(self.is_up, seconds=READY_SECONDS, what="the web part")
+
     def close(self) -> None:
         """End everything that was started, also what is frozen."""
         for name in list(self.processes):
@@ -168,32 +194,68 @@ def running_service(
         "WEBHOOK_ALLOWED_HOSTS": "127.0.0.1",
         "EVENT_SWEEP_SECONDS": "1",
         "LOG_LEVEL": "INFO",
+        # The tests' own process has run them.
+        "CELERY_SKIP_CHECKS": "1",
         **(env or {}),
     }
     environment.pop("PYTEST_VERSION", None)
-    service = LiveService(directory, environment, port, redis, root=root)
+    service = LiveService(directory, environment, port, redis, parts, root=root)
     try:
         for part in parts:
             service.start(part)
-        if {"web", "worker"} <= set(parts):
-            service.wait_ready()
-        elif "web" in parts:
-            wait_until(service.is_up, seconds=READY_SECONDS, what="the web part")
+        service.wait_started()
         yield service
     finally:
         service.close()
 
 
+class LiveServices:
+    """The service of one file of tests: a start costs seconds of every core, so tests that want the same one share it."""
+
+    def __init__(self, new_directory: Callable[[], Path], stripe_url: str) -> None:
+        self._new_directory = new_directory
+        self._stripe_url = stripe_url
+        self._wanted: dict[str, Any] = {}
+        self._running = ExitStack()
+        self._service: LiveService | None = None
+
+    def get(self, **options: Any) -> LiveService:
+        """Give the service that runs if it was started with these options, put right again, else a new one.
+
+        Never two at a time: their workers would take up each other's work.
+        """
+        if self._service is None or options != self._wanted:
+            self.close()
+            started = running_service(self._new_directory(), self._stripe_url, **options)
+            self._wanted, self._service = options, self._running.enter_context(started)
+        else:
+            self._service.put_right()
+        return self._service
+
+    def close(self) -> None:
+        """End the service that runs, if any."""
+        self._service = None
+        self._running.close()
+
+
+@pytest.fixture(scope="module")
+def live_services(tmp_path_factory: pytest.TempPathFactory, sandbox: Any) -> Iterator[LiveServices]:
+    """Start the services that this file's tests want."""
+    services = LiveServices(lambda: tmp_path_factory.mktemp("service"), sandbox.url)
+    yield services
+    services.close()
+
+
 @pytest.fixture
 def live_service(
-    request: pytest.FixtureRequest, tmp_path: Path, run_database: str, sandbox: Any, settings: Any
-) -> Iterator[LiveService]:
+    request: pytest.FixtureRequest, run_database: str, live_services: LiveServices, settings: Any
+) -> LiveService:
     """A whole service on this process's database, ready to be hurt.
 
     `@pytest.mark.live(env={"FAIL_AT": "..."}, parts=("web", "worker"))` adds to its environment or leaves parts out.
     """
     marker = request.node.get_closest_marker("live")
     options: dict[str, Any] = marker.kwargs if marker else {}
-    with running_service(tmp_path, sandbox.url, **options) as service:
-        settings.PUBLIC_BASE_URL = service.url
-        yield service
+    service = live_services.get(**options)
+    settings.PUBLIC_BASE_URL = service.url
+    return service

@@ -12,7 +12,7 @@ import redis
 
 from payments.models import WebhookEvent
 from tests.faults.sender import Sender, live_a_whole_life
-from tests.live import LiveService, wait_until
+from tests.live import LiveService, LiveServices, wait_until
 from tests.payments.deliveries import events_of
 from tests.scenarios.lifecycle import Life
 
@@ -94,40 +94,36 @@ def test_f4_a_worker_killed_in_its_work_is_followed_by_one_that_finishes_it(
 
 @pytest.mark.parametrize("moment", ["handler.mid_tx", "handler.after_commit"])
 def test_f3_a_worker_that_dies_around_its_commit_repeats_nothing(
-    life: Life, tmp_path: Path, sandbox: object, run_database: str, rng: Random, moment: str
+    life: Life, tmp_path: Path, live_services: LiveServices, run_database: str, rng: Random, moment: str
 ) -> None:
-    from tests.live import running_service
-
     env = {**FAILPOINTS, **SHORT_LEASE, "FAIL_AT": moment, "FAIL_ONCE_FILE": str(tmp_path / "once")}
     life.buy()
-    with running_service(tmp_path, life.shop.sandbox.url, env=env) as service:
-        sender = Sender(service.url, life.shop, rng)
-        sender.send_all()
-        wait_dead(service.processes["worker"])
-        service.processes.pop("worker")
-        service.start("worker")
-        sender.wait_drained()
-        sender.check_effects_once()
+    service = live_services.get(env=env)
+    sender = Sender(service.url, life.shop, rng)
+    sender.send_all()
+    wait_dead(service.processes["worker"])
+    service.processes.pop("worker")
+    service.start("worker")
+    sender.wait_drained()
+    sender.check_effects_once()
 
 
 @pytest.mark.parametrize(("moment", "rows"), [("webhook.before_commit", 0), ("webhook.after_commit", 1)])
 def test_f1_f2_a_web_process_killed_around_its_commit_stores_the_event_once(
-    life: Life, tmp_path: Path, run_database: str, rng: Random, moment: str, rows: int
+    life: Life, tmp_path: Path, live_services: LiveServices, run_database: str, rng: Random, moment: str, rows: int
 ) -> None:
-    from tests.live import running_service
-
     env = {**FAILPOINTS, "FAIL_AT": moment, "FAIL_ONCE_FILE": str(tmp_path / "once")}
     life.buy()
     first = events_of(life.shop)[0]
-    with running_service(tmp_path, life.shop.sandbox.url, env=env, parts=("web",)) as service:
-        sender = Sender(service.url, life.shop, rng)
-        assert sender.send(first) == 0
-        wait_dead(service.processes["web"])
-        assert WebhookEvent.objects.for_project(life.shop.project).count() == rows
-        service.processes.pop("web")
-        service.start("web")
-        service.start("worker")
-        wait_until(service.is_up, seconds=40, what="the web process")
-        sender.send_all()
-        sender.wait_drained()
-        sender.check_effects_once()
+    service = live_services.get(env=env, parts=("web",))
+    sender = Sender(service.url, life.shop, rng)
+    assert sender.send(first) == 0
+    wait_dead(service.processes["web"])
+    assert WebhookEvent.objects.for_project(life.shop.project).count() == rows
+    service.processes.pop("web")
+    service.start("web")
+    service.start("worker")
+    wait_until(service.is_up, seconds=40, what="the web process")
+    sender.send_all()
+    sender.wait_drained()
+    sender.check_effects_once()

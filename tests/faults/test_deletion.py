@@ -3,7 +3,6 @@
 import threading
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, connections
@@ -12,7 +11,7 @@ from payments.models import CheckoutSession, StripeCustomer, Subscription, Trans
 from projects.models import EndUser
 from tests.cast import Developer
 from tests.faults.sender import Sender, live_a_whole_life
-from tests.live import LiveService, running_service, wait_until
+from tests.live import LiveService, LiveServices, wait_until
 from tests.payments.deliveries import an_event, events_of, stored
 from tests.scenarios.lifecycle import Life
 
@@ -59,7 +58,7 @@ def delete_user(life: Life) -> None:
 
 
 def test_f42_a_user_who_is_deleted_under_a_write_takes_nothing_of_the_books_along(
-    life: Life, tmp_path: Path, run_database: str, sandbox: Any, rng: Random
+    life: Life, tmp_path: Path, run_database: str, live_services: LiveServices, rng: Random
 ) -> None:
     env = {
         "FAILPOINTS": "true", "DEMO": "true", "FAIL_AT": "handler.mid_tx",
@@ -67,18 +66,18 @@ def test_f42_a_user_who_is_deleted_under_a_write_takes_nothing_of_the_books_alon
     }  # fmt: skip
     project = life.shop.project
     life.buy()
-    with running_service(tmp_path, sandbox.url, env=env, parts=("web", "worker")) as service:
-        sender = Sender(service.url, life.shop, rng)
-        sender.send_of_customers()
-        wait_until((tmp_path / "reached").exists, seconds=20, what="a worker that has written and not committed")
-        # It waits for the customer's row, which the worker has, and goes through once the worker has committed.
-        deleting = threading.Thread(target=delete_user, args=(life,))
-        deleting.start()
-        (tmp_path / "go").touch()
-        deleting.join(30)
-        assert not EndUser.objects.filter(pk=life.user.end_user.pk).exists()
-        sender.wait_drained()
-        sender.check_effects_once()
+    service = live_services.get(env=env, parts=("web", "worker"))
+    sender = Sender(service.url, life.shop, rng)
+    sender.send_of_customers()
+    wait_until((tmp_path / "reached").exists, seconds=20, what="a worker that has written and not committed")
+    # It waits for the customer's row, which the worker has, and goes through once the worker has committed.
+    deleting = threading.Thread(target=delete_user, args=(life,))
+    deleting.start()
+    (tmp_path / "go").touch()
+    deleting.join(30)
+    assert not EndUser.objects.filter(pk=life.user.end_user.pk).exists()
+    sender.wait_drained()
+    sender.check_effects_once()
     for model in (Subscription, Transaction, StripeCustomer):
         assert set(model.objects.for_project(project).values_list("end_user_id", flat=True)) == {None}
     assert not CheckoutSession.objects.for_project(project).exists()
