@@ -25,6 +25,7 @@ from payments.models import (
     Dispute,
     Drift,
     Invoice,
+    LicensePurchase,
     MirrorFailure,
     ReconcileRun,
     Refund,
@@ -42,6 +43,7 @@ from payments.models import (
 from payments.services.ownership import Scope
 from projects.models import Membership, Project, Role
 from tests.conftest import Sandbox
+from tests.licenses.licensing import create_product
 from tests.payments.actors import create_project
 from tests.payments.rows import (
     create_credit_purchase,
@@ -60,7 +62,7 @@ CANARIES = {
 }
 PATTERN = re.compile(r"CANARY\w{4,}")
 READ_ONLY = [StripeCustomer, Subscription, Transaction, CheckoutSession, StripeIntent, WebhookEvent, SyncLease]
-READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange, Trial, CreditPurchase]
+READ_ONLY += [MirrorFailure, StripeCredentials, SubscriptionChange, Trial, CreditPurchase, LicensePurchase]
 READ_ONLY += [Invoice, Refund, Dispute, ReconcileRun, Drift]
 EDITABLE = [StripeConfig, Plan, PlanPrice, BillingPolicy]
 MIRRORED = ["customer", "subscription", "invoice", "charge", "refund", "payment_intent", "product", "price", "coupon"]
@@ -89,6 +91,9 @@ def work_rows(project: Project, user: Any) -> list[Any]:
     return [
         checkout,
         create_credit_purchase(checkout),
+        LicensePurchase.objects.create(
+            project=project, mode="test", product=create_product(project, "box"), amount_cents=4900, currency="usd"
+        ),
         Trial.objects.create(project=project, mode="test", end_user=user),
         StripeIntent.objects.create(
             project=project,
