@@ -1,6 +1,7 @@
 """Checks of the source itself: comparisons of secrets, and who may import what is fenced."""
 
 import ast
+import functools
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,11 @@ SECRET_NAMES = (
 )
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def product_files() -> list[Path]:
     return [path for app in PRODUCT for path in (ROOT / app).rglob("*.py") if "migrations" not in path.parts]
 
@@ -60,7 +66,7 @@ def test_secrets_are_compared_in_constant_time_only() -> None:
     offenders = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in product_files()
-        for line in plain_comparisons(ast.parse(path.read_text()))
+        for line in plain_comparisons(parsed(path))
     ]
     assert offenders == []
 
@@ -69,9 +75,10 @@ def test_the_comparison_check_finds_a_planted_one() -> None:
     assert plain_comparisons(ast.parse("def f(a, signature):\n    return a == signature")) == [2]
 
 
+@functools.cache
 def imports_of(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -102,10 +109,10 @@ def tracked_python_files() -> list[Path]:
 def test_files_and_functions_keep_to_their_length() -> None:
     too_long = []
     for path in tracked_python_files():
-        text = path.read_text()
-        if text.count("\n") > MAX_FILE_LINES:
-            too_long.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
-        for node in ast.walk(ast.parse(text)):
+        lines = path.read_text().count("\n")
+        if lines > MAX_FILE_LINES:
+            too_long.append(f"{path.relative_to(ROOT)}: {lines} lines")
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length > MAX_FUNCTION_LINES:
