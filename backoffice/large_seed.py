@@ -275,8 +275,8 @@ def _copy(cursor: Any, model: type[models.Model], rows: Sequence[dict[str, Any]]
     for one in model._meta.concrete_fields:
         # Columns with a default in the database take it; the others take the model's.
         if one.attname in given or not (one.null or one.has_db_default()):
-            default = None if one.attname in given and one.null else one.get_default()
-            columns.append((one.attname, one.column, "" if default is None and not one.null else default))
+            default: Any = None if one.attname in given and one.null else one.get_default()
+            columns.append((one.attname, str(one.column), "" if default is None and not one.null else default))
     names = ", ".join(connection.ops.quote_name(column) for _, column, _ in columns)
     with cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy:
         for values in _lines(rows, columns):

@@ -17,6 +17,7 @@ from django.core.paginator import Page, Paginator
 from django.db import connection, models
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
 from common.modes import MODES
@@ -78,11 +79,13 @@ class BoundedPaginator(Paginator):
         wanted = self.validate_number(number)
         first = (wanted - 1) * self.per_page
         rows: Any = self.object_list
-        return self._get_page(rows[first : first + self.per_page], wanted, self)
+        return Page(rows[first : first + self.per_page], wanted, self)
 
 
 class BoundedChangeList(ChangeList):
     """A list that leaves out, on a large table, what would read all of it."""
+
+    params: dict[str, Any]
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
@@ -96,8 +99,7 @@ class BoundedChangeList(ChangeList):
             offered = self.model_admin.get_sortable_by(request)
             wanted = [part for part in str(self.params[ORDER_VAR]).split(".") if self._is_offered(part, offered)]
             self.params = {**self.params, ORDER_VAR: ".".join(wanted)}
-        ordering: list[Any] = super().get_ordering(request, queryset)
-        return ordering
+        return list(super().get_ordering(request, queryset))
 
     def _is_offered(self, part: str, offered: Sequence[str]) -> bool:
         index = part.removeprefix("-")
@@ -117,13 +119,13 @@ class FewValuesFilter(AllValuesFieldListFilter):
             rows = model_admin.get_queryset(request).order_by("-pk").values_list(field_path, flat=True)
             known = sorted({value for value in rows[:VALUES_LOOKED_AT] if value})
         chosen = [value for value in (self.lookup_val or []) if value not in known]
-        self.lookup_choices = [*known, *chosen]
+        self.lookup_choices = [*known, *chosen]  # type: ignore[assignment]
 
 
-class BoundedListMixin:
+class BoundedListMixin(ModelAdmin):
     """Inherit before ModelAdmin. `filter_values` names the values of a column that is filtered by and has no choices."""
 
-    paginator = BoundedPaginator
+    paginator: Any = BoundedPaginator
     show_full_result_count = False
     # Counts beside each choice of a filter read the whole table for each.
     show_facets = ShowFacets.NEVER
@@ -133,42 +135,42 @@ class BoundedListMixin:
         """Return the list that is bounded."""
         return BoundedChangeList
 
-    def get_ordering(self, request: HttpRequest) -> Sequence[Any]:
+    def get_ordering(self, request: HttpRequest) -> Any:
         """Show the newest first, also where ids say nothing about time: rows that follow Stripe's objects."""
-        ordering: Sequence[Any] = super().get_ordering(request)  # type: ignore[misc]
-        options = self.model._meta  # type: ignore[attr-defined]
+        ordering: Sequence[Any] = super().get_ordering(request)
+        options = self.model._meta
         if ordering or options.ordering or options.pk.has_default() or not isinstance(options.pk, models.UUIDField):
             return ordering
         has_time = any(field.name == "created_at" for field in options.fields)
         return ["-created_at", f"-{options.pk.name}"] if has_time else ordering
 
-    def get_sortable_by(self, request: HttpRequest) -> Sequence[str]:
+    def get_sortable_by(self, request: HttpRequest) -> Any:
         """Offer every column of a small table, and those of a large one that an index has in order."""
-        columns: Sequence[str] = super().get_sortable_by(request)  # type: ignore[misc]
-        model = self.model  # type: ignore[attr-defined]
+        columns: Sequence[str] = super().get_sortable_by(request)
+        model = self.model
         return [name for name in columns if _first_of_an_index(model, name)] if is_large(model) else columns
 
-    def get_list_filter(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_filter(self, request: HttpRequest) -> Any:
         """Give columns of free text a filter that does not ask the whole table which texts there are."""
-        listed: Sequence[Any] = super().get_list_filter(request)  # type: ignore[misc]
+        listed: Sequence[Any] = super().get_list_filter(request)
         return [self._bounded(entry) for entry in listed]
 
     def _bounded(self, entry: Any) -> Any:
         if not isinstance(entry, str) or "__" in entry:
             return entry
-        field = self.model._meta.get_field(entry)  # type: ignore[attr-defined]
+        field = self.model._meta.get_field(entry)
         return (entry, FewValuesFilter) if isinstance(field, models.CharField) and not field.choices else entry
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """Search a small table for words in texts, a large one for whole ids and the beginnings of names and addresses."""
-        model = self.model  # type: ignore[attr-defined]
+        model = self.model
         term = search_term.strip()
         if not term or not is_large(model):
-            found: tuple[QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)  # type: ignore[misc]
+            found: tuple[QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
             return found
-        fields = [str(name).lstrip("^=@") for name in self.get_search_fields(request)]  # type: ignore[attr-defined]
+        fields = [str(name).lstrip("^=@") for name in self.get_search_fields(request)]
         asked = [rows for name in fields if (rows := rows_with(model, name.split("__"), term)) is not None]
         if not asked:
             return queryset.none(), False
@@ -231,4 +233,4 @@ def _begins_with(index: Any, name: str) -> bool:
     while inner is not None and not isinstance(inner, F):
         sources = inner.get_source_expressions() if hasattr(inner, "get_source_expressions") else []
         inner = sources[0] if sources else None
-    return isinstance(inner, F) and inner.name == name
+    return isinstance(inner, F) and str(inner.name) == name  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ Invariant: what is sent has passed the redaction of a log line, and holds no req
 or address of a person: ids of requests and events are enough to find the rest in the log.
 """
 
+import logging
 from typing import Any
 
 from common.logs import redact, without_named_secrets
@@ -36,7 +37,7 @@ def start_error_reports(*, dsn: str, environment: str, release: str, transport: 
             DjangoIntegration(middleware_spans=False),
             CeleryIntegration(),
             # Errors that were caught and logged are reported as well; lines below that are not.
-            LoggingIntegration(level=None, event_level="ERROR"),
+            LoggingIntegration(level=None, event_level=logging.ERROR),
         ],
         before_send=clean_report,
         before_send_transaction=lambda event, hint: None,

@@ -39,7 +39,8 @@ def logged() -> Iterator[list[dict[str, Any]]]:
     stream = StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
-    root, lines = logging.getLogger(), []
+    root = logging.getLogger()
+    lines: list[dict[str, Any]] = []
     level = root.level
     root.addHandler(handler)
     root.setLevel("INFO")
