@@ -45,7 +45,9 @@ def test_a_ban_holds_at_once_for_the_user_and_for_who_speaks_for_them_and_is_und
     # What an app checks without a call: the epoch of the tokens issued so far is over.
     assert Entitlement.objects.get(project=acme, mode="test", end_user=dana.end_user).epoch > 0
     assert erin.client.get(f"{USER}/my-licenses").status_code == 200
-    assert change(bob, users_at(acme, dana), {"is_active": True, "reason": "Talked to them."}).json()["banned_at"] is None
+    assert (
+        change(bob, users_at(acme, dana), {"is_active": True, "reason": "Talked to them."}).json()["banned_at"] is None
+    )
     assert dana.client.get(f"{USER}/my-licenses").status_code == 200
     lines = ActionLog.objects.for_project(acme).order_by("at", "id")
     assert [(line.action, line.subject, line.actor, line.reason) for line in lines] == [

@@ -79,6 +79,7 @@ _DIGEST_KEYS = """
         SELECT id FROM entitlements_creditwallet WHERE project_id = %(project)s AND end_user_id = %(user)s)
       AND (description <> '' OR metadata <> '{}'::jsonb OR (%(pattern)s <> '' AND key ~* %(pattern)s))
 """
+_DELETE_ANSWERS = "DELETE FROM projects_idempotencyrecord WHERE project_id = %s AND response_body::text ~* %s"
 
 
 class NotYet(Conflict):
@@ -243,8 +244,9 @@ def _erase_words(person: Person) -> dict[str, int]:
     if not person.words:
         return {}
     found = {table: _replace(person, table, texts, bodies) for table, texts, bodies in SEARCHED}
-    answers = IdempotencyRecord.objects.filter(project=person.project_id, response_body__isnull=False)
-    found["answers_kept"] = answers.extra(where=["response_body::text ~* %s"], params=[person.pattern]).delete()[0]
+    with connection.cursor() as cursor:
+        cursor.execute(_DELETE_ANSWERS, [person.project_id, person.pattern])
+        found["answers_kept"] = cursor.rowcount
     exports = Export.objects.filter(status=Export.Status.DONE)
     found["exports"] = ExportPart.objects.filter(export__in=exports).delete()[0]
     exports.update(status=Export.Status.EXPIRED)
