@@ -155,8 +155,7 @@ class CreditsView(HostedView):
 
 def show_account(view: HostedView, request: HttpRequest, *, status: int = 200, **more: Any) -> HttpResponse:
     """Render the account page, with what was refused if something was."""
-    number = request.GET.get("payments", "")
-    account = read_account(session=view.session, page=int(number) if number.isascii() and number.isdigit() else 1)
+    account = read_account(session=view.session, page=_page_of(request))
     done, is_good = DONE.get(request.GET.get("done", ""), ("", False))
     spendable = account.entitled.credits.buckets
     buckets = [(bucket.label, spendable[bucket]) for bucket in Bucket if spendable.get(bucket)]
@@ -169,3 +168,8 @@ def show_account(view: HostedView, request: HttpRequest, *, status: int = 200, *
         "owed_url": owed_url,
     }
     return view.page("account", status=status, **shown, **more)
+
+
+def _page_of(request: HttpRequest) -> int:
+    number = request.GET.get("payments", "")
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 1

@@ -118,15 +118,8 @@ def spend_for_weeks(project: Project, user_id: str) -> None:
         ledger.spend_credits(**wallet, amount=5 + days * 7 % 48, key=f"used:{user.pk}:{days}", at=at)
 
 
-def test_a_plan_is_bought_changed_for_what_was_shown_cancelled_and_kept(
-    seller: Seller, page: Page, axe: str, app_url: str
-) -> None:
-    link = seller.link("dana", page="pricing")
-    page.goto(link)
-    page.wait_for_url(seller.page("pricing"))
-    spend_for_weeks(seller.project, "dana")
-    expect(page.get_by_text("Signed in as dana@example.com")).to_be_visible()
-    expect(page.get_by_text("3 days free, then 39.99 USD a month")).to_be_visible()
+def choose_maker(seller: Seller, page: Page, axe: str) -> None:
+    """Switch to and fro, mistype a promotion code, buy, and come back."""
     page.get_by_role("link", name="Yearly").click()
     expect(page.get_by_text("116.91 USD a year")).to_be_visible()
     page.get_by_role("link", name="Monthly").click()
@@ -141,6 +134,18 @@ def test_a_plan_is_bought_changed_for_what_was_shown_cancelled_and_kept(
     page.get_by_role("button", name="Choose Maker").click()
     pay(page, "4242424242424242")
     page.wait_for_url(seller.page("account?done=bought"))
+
+
+def test_a_plan_is_bought_changed_for_what_was_shown_cancelled_and_kept(
+    seller: Seller, page: Page, axe: str, app_url: str
+) -> None:
+    link = seller.link("dana", page="pricing")
+    page.goto(link)
+    page.wait_for_url(seller.page("pricing"))
+    spend_for_weeks(seller.project, "dana")
+    expect(page.get_by_text("Signed in as dana@example.com")).to_be_visible()
+    expect(page.get_by_text("3 days free, then 39.99 USD a month")).to_be_visible()
+    choose_maker(seller, page, axe)
     expect(page.get_by_text("Maker · 12.99 USD a month")).to_be_visible()
     expect(page.get_by_text(re.compile(r"It renews on .+, \d\d:\d\d CES?T"))).to_be_visible()
     expect(page.get_by_text("Credits spent in the last 30 days")).to_be_visible()
