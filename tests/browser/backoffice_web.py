@@ -9,8 +9,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from django.conf import settings
 from django.test import Client
+from playwright.sync_api import Browser, Page
 
 from config.wsgi import application
+from tests.browser.conftest import DESKTOP, PATIENCE_MS, PHONE
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -41,3 +43,19 @@ def cookie_of(client: Client, address: str) -> dict[str, Any]:
     """Return the cookie of a signed-in test client, for a browser."""
     name = settings.SESSION_COOKIE_NAME
     return {"name": name, "value": client.cookies[name].value, "url": address}
+
+
+@contextmanager
+def signed_in_window(chromium: Browser, address: str, cookie: dict[str, Any], look: str) -> Iterator[Page]:
+    """Open a window that is light, dark or a phone's. A script that breaks or a call to another host fails the test."""
+    looks = {"viewport": PHONE if look == "phone" else DESKTOP, "locale": "en-US"}
+    context = chromium.new_context(**looks, color_scheme="dark" if look == "dark" else "light")  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    context.add_cookies([cookie])  # type: ignore[list-item]
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda sent: None if sent.url.startswith((address, "data:")) else problems.append(sent.url))
+    yield page
+    context.close()
+    assert problems == []

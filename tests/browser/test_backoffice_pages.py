@@ -15,8 +15,8 @@ from entitlements.services.credit_days import sum_credit_days
 from payments.models import StripeCredentials
 from tests.admin.desk import Desk, make_desk
 from tests.admin.test_payments_pages import sign_in
-from tests.browser.backoffice_web import cookie_of, running_web
-from tests.browser.conftest import DESKTOP, PATIENCE_MS, PHONE, keep_screenshot
+from tests.browser.backoffice_web import cookie_of, running_web, signed_in_window
+from tests.browser.conftest import keep_screenshot
 from tests.payments.rows import create_payment, create_refund, create_subscription
 
 pytestmark = [pytest.mark.browser]
@@ -85,19 +85,8 @@ def moderator(desk: Desk) -> Any:
 @pytest.fixture(params=["light", "dark", "phone"])
 def window(office: Office, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A window of the moderator's. A script that breaks or a call to another host fails the test."""
-    looks = {"viewport": PHONE if request.param == "phone" else DESKTOP, "locale": "en-US"}
-    context = chromium.new_context(**looks, color_scheme="dark" if request.param == "dark" else "light")  # type: ignore[arg-type]
-    context.set_default_timeout(PATIENCE_MS)
-    context.add_cookies([office.cookie])  # type: ignore[list-item]
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "request", lambda sent: None if sent.url.startswith((office.address, "data:")) else problems.append(sent.url)
-    )
-    yield page
-    context.close()
-    assert problems == []
+    with signed_in_window(chromium, office.address, office.cookie, request.param) as page:
+        yield page
 
 
 def test_every_page_fits_and_its_charts_are_drawn(office: Office, window: Page, request: pytest.FixtureRequest) -> None:

@@ -10,8 +10,8 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from tests import cast
-from tests.browser.backoffice_web import cookie_of, running_web
-from tests.browser.conftest import DESKTOP, PATIENCE_MS, PHONE, keep_screenshot
+from tests.browser.backoffice_web import cookie_of, running_web, signed_in_window
+from tests.browser.conftest import keep_screenshot
 
 pytestmark = [pytest.mark.browser]
 
@@ -82,19 +82,8 @@ def office(django_db_setup: None, django_db_blocker: Any) -> Iterator[Office]:
 @pytest.fixture(params=["light", "dark", "phone"])
 def window(office: Office, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A window of the Admin's. A script that breaks or a call to another host fails the test."""
-    looks = {"viewport": PHONE if request.param == "phone" else DESKTOP, "locale": "en-US"}
-    context = chromium.new_context(**looks, color_scheme="dark" if request.param == "dark" else "light")  # type: ignore[arg-type]
-    context.set_default_timeout(PATIENCE_MS)
-    context.add_cookies([office.cookie])  # type: ignore[list-item]
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "request", lambda sent: None if sent.url.startswith((office.address, "data:")) else problems.append(sent.url)
-    )
-    yield page
-    context.close()
-    assert problems == []
+    with signed_in_window(chromium, office.address, office.cookie, request.param) as page:
+        yield page
 
 
 def test_every_page_fits_and_a_deed_asks_before_it_is_done(
