@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 from config.embedded import free_port
 from tests.browser.conftest import keep_screenshot
 from tests.live import wait_until
+from tests.servers import migrate_cluster
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.no_db, pytest.mark.timeout(300)]
 
@@ -33,6 +34,8 @@ def start_url() -> Iterator[str]:
     output = directory / "output"
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     ports = {"PORT": str(free_port()), "SANDBOX_PORT": str(free_port())}
+    # tests/runtime/test_run.py starts with nothing; here the pages count.
+    migrate_cluster(directory / "var" / "postgres")
     with output.open("wb") as sink:
         process = psutil.Popen(
             [sys.executable, "-m", "config.run"],
