@@ -4,7 +4,7 @@ from django.urls import path
 
 from hosted.views import account, change, entry, links, pricing
 
-PAGES = "hosted/<str:slug>/<str:mode>"
+PAGES = "hosted/<slug:slug>/<slug:mode>"
 
 urlpatterns = [
     path("api/v1/payments/hosted-links", links.HostedLinksView.as_view(), name="hosted-links"),

@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from common.errors import ApiError
+from common.strict_jwt import is_storable
 from entitlements.models import Bucket
 from hosted.services.accounts import read_account, read_plan_held, web_link
 from hosted.views.pages import HostedView, leave_to
@@ -138,13 +139,13 @@ class CreditsView(HostedView):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Open it."""
-        session = self.session
+        session, pack = self.session, request.POST.get("pack", "")[:64]
         try:
             opened = open_credit_checkout(
                 project=session.project,
                 mode=session.mode,
                 end_user=session.end_user,
-                pack=request.POST.get("pack", "")[:64],
+                pack=pack if is_storable(pack) else "",
                 success_url=f"{self.place.url('return')}?session_id={PLACEHOLDER}",
                 cancel_url=self.place.url("account"),
             )

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse
 
 from common.errors import ApiError, NotFound
+from common.strict_jwt import is_storable
 from entitlements.services.entitled import read_entitled
 from hosted.services.accounts import running_subscription
 from hosted.services.offers import INTERVALS, find_price, read_offers, what_is_named
@@ -30,7 +31,7 @@ class PricingView(Indexed, HostedView):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Take a promotion code, or go to Stripe's checkout for a price."""
         session, form = self.session, request.POST.dict()
-        code = form.get("promo_code", "").strip()[:PROMO_CODE_CHARS_MAX]
+        code = _code_of(form.get("promo_code", ""))
         if form.get("action") == "code":
             return self.go(_with_query("pricing", {**_switches(form), "code": code}))
         try:
@@ -72,7 +73,7 @@ class PricingView(Indexed, HostedView):
             subscription=subscription,
             held_code=held_code,
         )
-        code = given.get("code", "").strip()[:PROMO_CODE_CHARS_MAX]
+        code = _code_of(given.get("code", ""))
         wanted = {"page": "pricing", "interval": offers.interval}
         return self.page(
             "pricing",
@@ -125,7 +126,13 @@ def _switches(form: dict[str, str]) -> dict[str, str]:
 
 
 def _kept(given: dict[str, str]) -> dict[str, str]:
-    return {**_switches(given), "code": given.get("code", "")}
+    return {**_switches(given), "code": _code_of(given.get("code", ""))}
+
+
+def _code_of(typed: str) -> str:
+    """Read a promotion code; what cannot be one is none."""
+    typed = typed.strip()[:PROMO_CODE_CHARS_MAX]
+    return typed if is_storable(typed) else ""
 
 
 def _with_query(page: str, values: dict[str, str]) -> str:

@@ -320,8 +320,9 @@ def test_the_portal_and_credits_lead_to_stripe_and_back_here(shop: Shop, dana: A
     assert portal.status_code == 303
     assert shop.requests("/v1/billing_portal/sessions")
     token = str(here.client.cookies["csrftoken"].value)
-    refused = here.client.post(here.path("credits"), {"csrfmiddlewaretoken": token, "pack": "nonsense"})
-    assert refused.status_code == 404 and "not on sale any more" in words(refused)
+    for pack in ("nonsense", "\0", "é" * 100, ""):
+        refused = here.client.post(here.path("credits"), {"csrfmiddlewaretoken": token, "pack": pack})
+        assert refused.status_code == 404 and "not on sale any more" in words(refused), pack
 
 
 def test_without_a_plan_or_without_stripe_nothing_breaks(acme: Project, dana: AppUser) -> None:

@@ -81,7 +81,7 @@ def test_anybody_sees_the_plans_in_the_projects_look_and_where_to_sign_in(
     )
     live = Visitor(acme, "live").text("pricing")
     assert "Test mode" not in live and "12.99" not in live and "Free" in live
-    for path in (f"/hosted/{acme.slug}/both/pricing", "/hosted/nowhere/live/pricing"):
+    for path in (f"/hosted/{acme.slug}/both/pricing", "/hosted/nowhere/live/pricing", "/hosted/%00/live/pricing"):
         assert here.client.get(path).status_code == 404
     assert here.client.post(here.path("pricing"), {"action": "buy"}).status_code in (401, 403)
 
@@ -109,7 +109,12 @@ def test_switching_the_interval_and_the_currency_shows_that_price(acme: Project)
     assert "25 % less than twelve months" in yearly_page
     assert "1,500 JPY a month" in here.text("pricing?currency=jpy") and "Pro" not in here.text("pricing?currency=jpy")
     assert "3.250 KWD a month" in here.text("pricing?currency=kwd")
-    for odd in ("pricing?interval=decade&currency=%00", "pricing?currency=eur", "pricing?code=" + "x" * 4000):
+    for odd in (
+        "pricing?interval=decade&currency=%00",
+        "pricing?currency=eur",
+        "pricing?code=%00%1b",
+        "pricing?code=" + "x" * 4000,
+    ):
         assert "20.00 USD a month" in here.text(odd)
 
 
