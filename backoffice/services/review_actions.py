@@ -10,6 +10,7 @@ from collections.abc import Callable
 from django.db import transaction
 
 from accounts.models import User
+from backoffice.services.dead_letters import replay_effects
 from common.errors import Conflict, FieldError
 from licenses.models import License
 from licenses.services.revoking import revoke_license
@@ -19,9 +20,8 @@ from moderation.services.review import AlreadyDecided, checked_reason, decide_re
 from notifications.models import OutboxRow
 from notifications.services.mail import MAIL
 from notifications.services.outbox import record_effect
-from notifications.services.running import replay_rows
 from payments.models import Dispute, Transaction, WebhookEvent
-from payments.services.dead_letters import replay_one
+from payments.services.dead_letters import replay_chosen
 from payments.services.objects.refund import REVOKE
 from payments.services.refunds import RefundRequest, request_refund
 from projects.models import EndUser
@@ -109,7 +109,7 @@ def replay(*, item: ReviewItem, actor: User, reason: str) -> None:
         raise NothingToDo("This item is about no dead letter.")
     with transaction.atomic():
         _decide(item, actor, reason, REPLAY)
-        if not (_replay_effect(item, actor, reason) or _replay_event(item, actor)):
+        if not (_replay_effect(item, actor, reason) or _replay_event(item, actor, reason)):
             raise NothingToDo("It is no dead letter any more.")
 
 
@@ -162,25 +162,13 @@ def _user_of(item: ReviewItem) -> EndUser:
 def _replay_effect(item: ReviewItem, actor: User, reason: str) -> bool:
     key = _as_uuid(item.subject)
     rows = OutboxRow.objects.for_project(item.project_id).filter(mode=item.mode, pk=key or uuid.UUID(int=0))
-    row = rows.first()
-    if row is None or not replay_rows(rows):
-        return False
-    log_action(
-        action="outbox.replay",
-        subject=str(row.pk),
-        actor=actor,
-        reason=reason.strip(),
-        project_id=row.project_id,
-        mode=row.mode,
-        details={"kind": row.kind, "effect_key": row.effect_key, "error": row.error},
-    )
-    return True
+    return replay_effects(rows=rows, actor=actor, reason=reason.strip()) == 1
 
 
-def _replay_event(item: ReviewItem, actor: User) -> bool:
+def _replay_event(item: ReviewItem, actor: User, reason: str) -> bool:
     rows = WebhookEvent.objects.for_project(item.project_id).filter(mode=item.mode, event_id=item.subject)
-    event = rows.first()
-    return event is not None and replay_one(event=event, actor=actor)
+    count = replay_chosen(rows=rows, project_id=item.project_id, mode=item.mode, actor=actor, reason=reason.strip())
+    return count == 1
 
 
 def _as_uuid(text: str) -> uuid.UUID | None:
