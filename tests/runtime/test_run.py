@@ -28,6 +28,7 @@ FIRST_START_SECONDS = 60
 SECOND_START_SECONDS = 8
 # Other tests share the two cores with these; the promise itself is measured by benchmarks on a quiet machine.
 BUSY_FACTOR = 4
+SCRAPER = "scraper-" * 3
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Run:
     directory: Path
     port: int = field(default_factory=free_port)
     sandbox_port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
     process: Any = None
 
     @property
@@ -48,6 +50,8 @@ class Run:
             "PORT": str(self.port),
             "SANDBOX_PORT": str(self.sandbox_port),
             "VAR_DIR": str(self.directory),
+            "METRICS_TOKEN": SCRAPER,
+            "METRICS_PORT": str(self.metrics_port),
         }
 
     def start(self) -> None:
@@ -137,6 +141,26 @@ def test_its_output_names_addresses_sign_ins_and_what_to_click(run: Run) -> None
     page = httpx.get(link[1], follow_redirects=True)
     assert page.status_code == 200
     assert "4242" in page.text
+
+
+@pytest.mark.timeout(120)
+def test_its_metrics_are_those_of_all_its_processes_for_the_scraper_alone(run: Run) -> None:
+    address = f"http://127.0.0.1:{run.port}/metrics"
+    assert httpx.get(address).status_code == 401
+    of_the_worker, of_the_web = (
+        'payments_task_seconds_count{outcome="ok",task="own:sweep"}',
+        "payments_http_request_seconds_count{",
+    )
+
+    def told(url: str) -> str:
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {SCRAPER}"})
+        return answer.text if of_the_worker in answer.text and of_the_web in answer.text else ""
+
+    httpx.get(f"http://127.0.0.1:{run.port}/docs")
+    found = wait_until(lambda: told(address), seconds=30, what="both processes are told of")
+    assert 'payments_state_readable{source="database"} 1.0' in found
+    # The worker's own port, for a network that only the monitoring reaches.
+    assert told(f"http://127.0.0.1:{run.metrics_port}/metrics")
 
 
 @pytest.mark.timeout(120)
