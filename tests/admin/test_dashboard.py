@@ -35,7 +35,7 @@ def desks(django_db_setup: None, django_db_blocker: Any) -> tuple[Desk, Desk]:
         spend_credits(
             project_id=ours.project.pk, mode="test", end_user_id=ours.user.pk, amount=30, key=f"spend-{ours.user.pk}"
         )
-        sum_credit_days()
+        assert sum_credit_days() >= 1 and sum_credit_days() == 0, "what is summed already changes nothing"
         return ours, theirs
 
 
