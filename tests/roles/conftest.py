@@ -70,6 +70,10 @@ def world(run_database: str, django_db_blocker: Any) -> World:
             actor("victor", project=acme.project, role=Role.VIEWER),
             actor("charlie", project=other.project, role=Role.OWNER),
         ]
+        # Looks in one project, and acts in another.
+        vivian = actor("vivian", project=other.project, role=Role.OWNER)
+        Membership.objects.create(project=acme.project, user=vivian.user, role=Role.VIEWER)
+        actors.append(vivian)
         return World(acme, other, {one.name: one for one in actors})
 
 
