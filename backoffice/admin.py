@@ -45,8 +45,8 @@ class ReviewItemAdmin(ReviewDeeds):
     search_fields = ["title", "subject", "cause_key", "project__name", "end_user__external_id"]
     date_hierarchy = "created_at"
     fields = [
-        "title", "kind", "status", "project", "mode", "end_user", "shown_details", "shown_notes", "to_decide", "assigned_to", "note",
-        "shown_subject", "subject", "created_at", "resolved_at", "cause_key",
+        "title", "kind", "status", "project", "mode", "end_user", "shown_details", "shown_notes", "to_decide", "assigned_to",
+        "note", "shown_subject", "subject", "created_at", "resolved_at", "cause_key",
     ]  # fmt: skip
     readonly_fields = ["shown_subject", "to_decide", "shown_details", "shown_notes"]
     actions = ["approve_selected", "dismiss_selected", "take_selected", "act_selected"]
