@@ -16,6 +16,15 @@ from tests.payments.shop import CANCEL_URL, RETURN_URL, SUCCESS_URL, Shop, buy, 
 PROVIDER = {"kind": "hs256", "issuer": "https://idp.example", "audience": "app", "hs256_secret": "0123456789abcdef" * 3}
 HOOK = "http://127.0.0.1:9/hook"
 REPORT = {"category": "abuse", "text": "Spam.", "about_user_id": None, "reference": None}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "/mail-brand": {
+        "from_name": "Acme", "from_address": None, "reply_to": "a@acme.example", "color": "#0f766e", "logo_url": None,
+        "footer_text": "Acme GmbH",
+    },
+    "/alert-settings": {
+        "rules": [{"kind": "failed_payments"}], "mail_to": ["ops@acme.example"], "webhook_url": None, "webhook_secret": None,
+    },
+}  # fmt: skip
 WEBHOOK_BODY = {"url": HOOK, "event_types": ["*"], "since": "2026-01-01T00:00:00Z", "until": None}
 
 
@@ -312,21 +321,7 @@ def create_world(sandbox: Any) -> tuple[World, Any]:
         "/payments/reports": {"user_id": dana.user_id} | REPORT,
         "/reports": REPORT,
         "/connections/github": connected_to_github(acme, sandbox.url),
-        "/mail-brand": {"from_name": "Acme", "from_address": None, "reply_to": "a@acme.example", "color": "#0f766e"}
-        | {"logo_url": None, "footer_text": "Acme GmbH"},
-        "/alert-settings": {"rules": [{"kind": "failed_payments"}], "mail_to": ["ops@acme.example"]}
-        | {"webhook_url": None, "webhook_secret": None},
+        **SETTINGS,
     }
-    return (
-        World(
-            tokens,
-            str(bob.user.pk),
-            path,
-            body,
-            token_bodies(dana.end_user),
-            credit_bodies(dana.end_user),
-            bodies,
-            secret,
-        ),
-        acme,
-    )
+    tokens_body, credits_body = token_bodies(dana.end_user), credit_bodies(dana.end_user)
+    return World(tokens, str(bob.user.pk), path, body, tokens_body, credits_body, bodies, secret), acme
