@@ -454,6 +454,8 @@ def test_a_configuration_is_deactivated_after_a_confirmation() -> None:
     assert client.post(url(StripeConfig, "changelist"), data).status_code == 200
     config.refresh_from_db()
     assert config.is_active
-    assert client.post(url(StripeConfig, "changelist"), data | {"confirmed": "yes", "reason": "Closed"}).status_code == 302
+    assert (
+        client.post(url(StripeConfig, "changelist"), data | {"confirmed": "yes", "reason": "Closed"}).status_code == 302
+    )
     config.refresh_from_db()
     assert not config.is_active

@@ -182,7 +182,9 @@ def test_a_mail_that_is_asked_for_fits_where_things_stand_when_it_is_sent(seller
     assert "is ready" in mail.outbox[before + 1].subject
 
 
-def test_nothing_but_its_end_is_mailed_about_a_licence_that_was_taken_back(seller: LicenseShop, alice: Developer) -> None:
+def test_nothing_but_its_end_is_mailed_about_a_licence_that_was_taken_back(
+    seller: LicenseShop, alice: Developer
+) -> None:
     holder = seller.buy()
     resend_link(row=holder.license)
     revoke_license(row=holder.license, reason="A mistake", actor=alice.user)

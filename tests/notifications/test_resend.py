@@ -31,7 +31,9 @@ def support_client() -> tuple[User, Client]:
 def press(client: Client, rows: list[OutboxRow], *, confirmed: bool = True) -> str:
     """Press the button for rows; returns the page that comes back."""
     form = {"action": "resend_selected", "_selected_action": [str(row.pk) for row in rows]}
-    answer = client.post(reverse(LIST), form | ({"confirmed": "yes", "reason": "Asked for it"} if confirmed else {}), follow=True)
+    answer = client.post(
+        reverse(LIST), form | ({"confirmed": "yes", "reason": "Asked for it"} if confirmed else {}), follow=True
+    )
     return str(answer.content.decode())
 
 

@@ -64,9 +64,7 @@ def plain_comparisons(tree: ast.AST) -> list[int]:
 
 def test_secrets_are_compared_in_constant_time_only() -> None:
     offenders = [
-        f"{path.relative_to(ROOT)}:{line}"
-        for path in product_files()
-        for line in plain_comparisons(parsed(path))
+        f"{path.relative_to(ROOT)}:{line}" for path in product_files() for line in plain_comparisons(parsed(path))
     ]
     assert offenders == []
 
