@@ -181,7 +181,8 @@ def test_an_upgrade_costs_exactly_what_was_shown(shop: Shop, dana: AppUser) -> N
     before = newest_invoice(shop)["id"]
     shown = here.text(page)
     due = re.search(r"Charged now ([\d.]+) USD", shown)
-    assert due and newest_invoice(shop)["id"] == before and not StripeIntent.objects.filter(operation="update").exists()
+    asked = StripeIntent.objects.for_project(shop.project).filter(operation="update")
+    assert due and newest_invoice(shop)["id"] == before and not asked.exists()
     done = here.send(page, "change")
     assert (done.status_code, done["Location"]) == (303, here.path("account?done=changed"))
     paid = newest_invoice(shop)
