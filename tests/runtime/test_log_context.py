@@ -164,7 +164,7 @@ def test_an_unexpected_error_is_reported_with_its_request_id_and_nothing_else_of
     _Sentry.taken.clear()
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "config.settings",
-        "DATABASE_URL": "postgres://nobody:canary-password@127.0.0.1:9/none",
+        "DATABASE_URL": "postgres://nobody:canary-password@127.0.0.1:9/none",  # pragma: allowlist secret
         "DATABASE_POOL": "false",
         "VAR_DIR": str(tmp_path),
         "SENTRY_DSN": f"http://public@127.0.0.1:{server.server_port}/1",
