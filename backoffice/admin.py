@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import F, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -22,7 +22,6 @@ from notifications.models import OutboxRow
 from payments.admin.display import counted, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import Dispute
-from projects.models import Project
 
 __all__ = ["audit_pages", "export_pages", "webhook_pages"]
 
@@ -187,13 +186,16 @@ class ActionLogAdmin(ReadOnlyAdmin):
     fields = ["at", "action", "subject", "actor_label", "reason", "project_name", "mode", "shown_details"]
     readonly_fields = ["project_name", "shown_details"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ActionLog]:
+        """Read the projects' names with the rows, where the projects are still there."""
+        return super().get_queryset(request).annotate(known_name=F("project__name"))
+
     @display(description="Project")
     def project_name(self, row: ActionLog) -> str:
         """Name the project, or its id when it was deleted."""
         if row.project_id is None:
             return "-"
-        found = Project.objects.filter(pk=row.project_id).values_list("name", flat=True).first()
-        return found or str(row.project_id)
+        return str(row.known_name or row.project_id)  # type: ignore[attr-defined]
 
     @display(description="Details")
     def shown_details(self, row: ActionLog) -> SafeString | str:
