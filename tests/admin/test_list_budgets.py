@@ -16,6 +16,7 @@ from django.urls import reverse
 import common.admin_lists
 from accounts.models import User
 from backoffice import large_seed
+from entitlements.services.ledger import grant_credits
 from moderation.services.action_log import log_action
 from payments.models import Invoice, RevenueDay, Subscription, Transaction, WebhookEvent
 from payments.services.rollups import find_rollup_differences
@@ -27,7 +28,7 @@ SUBSCRIPTIONS, TRANSACTIONS = 120, 360
 MANY = {
     "projects.EndUser", "payments.StripeCustomer", "payments.Subscription", "entitlements.Entitlement",
     "payments.SubscriptionChange", "payments.Transaction", "payments.Invoice", "payments.WebhookEvent",
-    "notifications.OutboxRow",
+    "notifications.OutboxRow", "entitlements.CreditWallet",
 }  # fmt: skip
 _COUNT = re.compile(r"\bCOUNT\(", re.IGNORECASE)
 
@@ -178,3 +179,14 @@ def test_a_large_list_is_sorted_by_an_index_and_paged_within_bounds(
     assert any('ORDER BY "payments_transaction"."created_at" DESC' in sql for sql in statements)
     # No grouping of all rows by their dates.
     assert not any("DATE_TRUNC" in sql for sql in statements)
+
+
+def test_what_is_in_each_wallet_of_a_page_is_read_at_once(acme: Project) -> None:
+    for number in range(1, QUERIES_MAX + 2):
+        user = EndUser.objects.create(project=acme, external_id=f"saver-{number}")
+        whose: Any = {"project_id": acme.pk, "mode": "test", "end_user_id": user.pk}
+        grant_credits(bucket="bonus", amount=number, key=f"budget-{number}", **whose)
+    page, statements = read(staff("superuser"), reverse("admin:entitlements_creditwallet_changelist"))
+    assert problems_of("wallets", statements) == []
+    held = {row.end_user.external_id: row.balance["available"] for row in page.context["cl"].result_list}
+    assert held["saver-1"] == 1 and held["saver-16"] == 16
