@@ -21,9 +21,12 @@ class ReadAdmin(ReadOnlyMixin, ProjectScopedAdmin):
     list_select_related = ["project"]
 
 
+USERS_COUNTED = 10_000
+
+
 @admin.register(Connection)
 class ConnectionAdmin(ReadAdmin):
-    list_display = ["project", "mode", "base_url", "is_active", "colored_problem", "answered_at", "users"]
+    list_display = ["project", "mode", "base_url", "is_active", "colored_problem", "answered_at"]
     list_filter = ["mode", "is_active", "problem"]
     search_fields = ["project__name", "project__slug", "base_url"]
     fields = [
@@ -45,9 +48,10 @@ class ConnectionAdmin(ReadAdmin):
         return f"No: {row.get_problem_display()}" if row.problem else "Yes"
 
     @display(description="Users there")
-    def users(self, row: Connection) -> int:
-        """Count whom it has. One query a row."""
-        return ProvisionedUser.objects.for_project(row.project_id).in_mode(row.mode).count()
+    def users(self, row: Connection) -> str:
+        """Count whom it has, on the row's own page alone, and no further than somebody wants to know."""
+        known = ProvisionedUser.objects.for_project(row.project_id).in_mode(row.mode)[: USERS_COUNTED + 1].count()
+        return str(known) if known <= USERS_COUNTED else f"more than {USERS_COUNTED:,}"
 
 
 @admin.register(ProvisionedUser)
