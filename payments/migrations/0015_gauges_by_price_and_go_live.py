@@ -69,26 +69,6 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(migrations.RunSQL.noop, _SUMMED),
         migrations.AddField(
-            model_name='stripecredentials',
-            name='diagnosed_at',
-            field=models.DateTimeField(blank=True, editable=False, null=True),
-        ),
-        migrations.AddField(
-            model_name='stripecredentials',
-            name='diagnosis',
-            field=models.JSONField(blank=True, db_default=models.Value([], output_field=models.JSONField()), default=list, editable=False),
-        ),
-        migrations.AddField(
-            model_name='stripecredentials',
-            name='opened_at',
-            field=models.DateTimeField(blank=True, editable=False, null=True),
-        ),
-        migrations.AddField(
-            model_name='stripecredentials',
-            name='probed_at',
-            field=models.DateTimeField(blank=True, editable=False, null=True),
-        ),
-        migrations.AddField(
             model_name='subscriptiongauge',
             name='quantity',
             field=models.BigIntegerField(db_default=0, default=0),
@@ -123,5 +103,26 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=('project', 'mode', 'status', 'stripe_price_id'), name='subscription_gauge_of_price_once'),
         ),
         migrations.RunSQL([*_functions(_INTO), _RECOUNTED], _functions(_BEFORE)),
+        # Last, since every delivery reads this table: it is held for as long as these take, and not for the index above.
+        migrations.AddField(
+            model_name='stripecredentials',
+            name='diagnosed_at',
+            field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name='stripecredentials',
+            name='diagnosis',
+            field=models.JSONField(blank=True, db_default=models.Value([], output_field=models.JSONField()), default=list, editable=False),
+        ),
+        migrations.AddField(
+            model_name='stripecredentials',
+            name='opened_at',
+            field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name='stripecredentials',
+            name='probed_at',
+            field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
         migrations.RunSQL(_OPENED, migrations.RunSQL.noop),
     ]
