@@ -6,6 +6,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from django.apps import apps
@@ -43,8 +44,9 @@ class Furnished:
     marker: str
     rows: dict[Any, Any] = field(default_factory=dict)
 
+    @cached_property
     def secrets(self) -> set[str]:
-        """Return the ids that are on no page of another project's people."""
+        """The ids that are on no page of another project's people."""
         found = {str(self.project.pk)}
         for row in self.rows.values():
             values = [str(getattr(row, column.attname)) for column in row._meta.concrete_fields]
@@ -54,7 +56,7 @@ class Furnished:
     def traces_in(self, html: str) -> set[str]:
         """Return what of this project is on a page."""
         named = {self.marker} if self.marker.lower() in html.lower() else set()
-        return named | (self.secrets() & {*UUID.findall(html), *STRIPE_ID.findall(html)})
+        return named | (self.secrets & {*UUID.findall(html), *STRIPE_ID.findall(html)})
 
 
 def project_models() -> list[Any]:

