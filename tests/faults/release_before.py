@@ -14,7 +14,7 @@ from psycopg import sql
 from config.embedded import find_postgres
 from tests.servers import CACHE, ROOT, database_name
 
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 240
 OF_THE_SCHEMA = ("--", "*/migrations/*.py")
 # Run by the release before, with its own models: a project wired to an account, and a user with a token.
 MAKE_A_SHOP = """

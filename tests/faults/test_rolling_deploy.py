@@ -22,7 +22,7 @@ from tests.payments.shop import STRIPE, Shop, checkout_body
 from tests.scenarios.lifecycle import Life
 from tests.servers import database_name, drop_database
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 # Between the deliveries of the background traffic, each about another customer.
 PAUSE_SECONDS = 0.1
