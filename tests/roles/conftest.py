@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import Group
@@ -61,10 +61,11 @@ def actor(
 @pytest.fixture(scope="module", autouse=True)
 def plain_templates() -> Iterator[None]:
     """Render as in production: the test client keeps a copy of every context of every template, which takes half the time here."""
-    instrumented = Template._render
-    Template._render = _TestState.saved_data.template_render
+    rendering, state = cast(Any, Template), cast(Any, _TestState)
+    instrumented = rendering._render
+    rendering._render = state.saved_data.template_render
     yield
-    Template._render = instrumented
+    rendering._render = instrumented
 
 
 @pytest.fixture(scope="module")
