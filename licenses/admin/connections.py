@@ -20,7 +20,6 @@ class GitHubConnectionAdmin(ReadOnlyMixin, ProjectScopedAdmin):
         "is_active",
         "colored_problem",
         "answered_at",
-        "seats",
     ]
     list_filter = ["mode", "is_active", "problem"]
     search_fields = ["project__name", "project__slug", "organization"]
@@ -43,5 +42,5 @@ class GitHubConnectionAdmin(ReadOnlyMixin, ProjectScopedAdmin):
 
     @display(description="People let in or invited")
     def seats(self, row: GitHubConnection) -> int:
-        """Count whom licences have let in. One query a row."""
+        """Count whom licences have let in, on the row's own page alone."""
         return count_seats(row)

@@ -28,7 +28,7 @@ SUBSCRIPTIONS, TRANSACTIONS = 120, 360
 MANY = {
     "projects.EndUser", "payments.StripeCustomer", "payments.Subscription", "entitlements.Entitlement",
     "payments.SubscriptionChange", "payments.Transaction", "payments.Invoice", "payments.WebhookEvent",
-    "notifications.OutboxRow", "entitlements.CreditWallet",
+    "notifications.OutboxRow",
 }  # fmt: skip
 _COUNT = re.compile(r"\bCOUNT\(", re.IGNORECASE)
 
