@@ -139,7 +139,8 @@ def test_nobody_buys_for_somebody_else(
     assert ask_for(other_server, user_id=dana.user_id).status_code == 404
     EndUser.objects.filter(pk=erin.end_user.pk).update(banned_at=erin.end_user.created_at)
     assert ask_for(acme_server, user_id=erin.user_id).status_code == 403
-    assert ask_for(erin).status_code == 401
+    refused = ask_for(erin)
+    assert (refused.status_code, refused.json()["code"]) == (403, "end_user_banned")
     assert nothing_was_opened(shop)
 
 
