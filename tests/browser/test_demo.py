@@ -98,8 +98,15 @@ def test_the_portal_is_one_click_away_and_leads_back(start_url: str, page: Page)
 
 def test_the_documentation_opens_without_another_host(start_url: str, page: Page) -> None:
     page.goto(start_url.replace("/demo/", "/docs"))
-    expect(page.get_by_text("my-subscription").first).to_be_visible()
+    expect(page.get_by_text("/api/v1/auth/login").first).to_be_visible()
     keep_screenshot(page, "docs")
+
+    def seen() -> bool:
+        # The page draws the operations that one scrolls to.
+        page.mouse.wheel(0, 800)
+        return page.get_by_text("my-subscription").count() > 0
+
+    wait_until(seen, seconds=30, what="an operation further down")
 
 
 def test_the_printed_support_and_admin_pages_ask_for_a_sign_in(start_url: str, page: Page) -> None:
