@@ -74,7 +74,7 @@ bandit: $(VENV)/.dev-installed
 
 # Removes guards one by one in a copy of the checkout; the tests named in each patch must turn red.
 mutate: $(VENV)/.dev-installed
-	$(BIN)/python -m tests.mutate $(ARGS)
+	$(BIN)/python -m tests.mutate --jobs 2 $(ARGS)
 
 # The purchase in a real browser; needs chromium.
 browser: $(VENV)/.dev-installed

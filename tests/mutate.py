@@ -6,10 +6,12 @@ whose tests stay green, fails the run. The checkout itself is never touched.
 
 import argparse
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +83,8 @@ def run_pytest(copy: Path, targets: list[str]) -> subprocess.CompletedProcess[st
     )
 
 
-def judge(mutation: Mutation, copy: Path) -> None:
-    """Apply, test, take back. Raises BadMutation unless a test turned red."""
+def judge(mutation: Mutation, copy: Path) -> str:
+    """Apply, test, take back; answer what turned red. Raises BadMutation unless a test did."""
     apply = ["git", "apply", "--whitespace=nowarn", "--recount", str(mutation.path)]
     applied = subprocess.run(apply, cwd=copy, capture_output=True, text=True, check=False)
     if applied.returncode != 0:
@@ -95,28 +97,46 @@ def judge(mutation: Mutation, copy: Path) -> None:
         raise BadMutation("stayed green: the guard that it removes is tested by nothing")
     if result.returncode in NO_TESTS_COLLECTED:
         raise BadMutation(f"ran no test (pytest exit code {result.returncode}):\n{result.stdout[-1500:]}")
-    if " failed" not in result.stdout:
+    failed = [line.removeprefix("FAILED ") for line in result.stdout.splitlines() if line.startswith("FAILED ")]
+    if not failed:
         raise BadMutation(f"broke the run instead of failing a test:\n{result.stdout[-1500:]}")
+    return failed[0]
+
+
+def judge_in_a_free_copy(path: Path, copies: "queue.Queue[Path]") -> tuple[str, str]:
+    """Judge one patch in a copy that nobody uses now; answer its verdict and the reason."""
+    copy = copies.get()
+    try:
+        return "red", judge(read_mutation(path.resolve()), copy)
+    except (BadMutation, subprocess.TimeoutExpired) as reason:
+        return "BAD", str(reason)
+    finally:
+        copies.put(copy)
 
 
 def main() -> int:
     """Judge all patches, or those named; print a line for each and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("patches", nargs="*", type=Path)
-    chosen = parser.parse_args().patches or sorted(MUTATIONS.glob("*.patch"))
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=1, help="how many to judge at once, each in a copy of its own"
+    )
+    arguments = parser.parse_args()
+    chosen = arguments.patches or sorted(MUTATIONS.glob("*.patch"))
     failures = 0
-    with tempfile.TemporaryDirectory(prefix="mutate-") as directory:
-        copy = Path(directory)
-        copy_checkout(copy)
-        # A repository of its own: inside another one, git apply silently skips what lies outside its folder.
-        subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
-        for path in chosen:
-            try:
-                judge(read_mutation(path.resolve()), copy)
-                print(f"red    {path.name}", flush=True)
-            except (BadMutation, subprocess.TimeoutExpired) as reason:
-                failures += 1
-                print(f"BAD    {path.name}: {reason}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="mutate-") as directory, ThreadPoolExecutor(arguments.jobs) as pool:
+        copies: queue.Queue[Path] = queue.Queue()
+        for number in range(arguments.jobs):
+            copy = Path(directory) / str(number)
+            copy.mkdir()
+            copy_checkout(copy)
+            # A repository of its own: inside another one, git apply silently skips what lies outside its folder.
+            subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
+            copies.put(copy)
+        verdicts = pool.map(lambda path: (path, *judge_in_a_free_copy(path, copies)), chosen)
+        for path, verdict, reason in verdicts:
+            failures += verdict == "BAD"
+            print(f"{verdict}    {path.name}: {reason}", flush=True)
     print(f"{len(chosen) - failures} passed, {failures} failed", flush=True)
     return 1 if failures or not chosen else 0
 
