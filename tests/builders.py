@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from django.db import connection
 from django.test import Client as DjangoClient
 
 from accounts.models import User
@@ -115,3 +116,16 @@ def run_all(threads: list[threading.Thread]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def waits_for_a_lock(query: str) -> bool:
+    """Say whether a statement is waiting for another transaction."""
+    with connection.cursor() as cursor:
+        # Within a transaction the view shows what it showed first.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND query LIKE %s",
+            [f"%{query}%"],
+        )
+        return bool(cursor.fetchone()[0])

@@ -12,6 +12,7 @@ from entitlements.services import ledger
 from entitlements.services.ledger import InsufficientCredits, Posted, Spend
 from projects.idempotency import KeyReused
 from projects.models import IdempotencyRecord, Project
+from tests.builders import waits_for_a_lock
 from tests.cast import AppServer, AppUser
 from tests.entitlements.credits import (
     CREDITS,
@@ -31,19 +32,6 @@ from tests.entitlements.credits import (
 def post(caller: AppUser | AppServer, leaf: str, body: Any, key: str = "") -> Any:
     headers = {"Idempotency-Key": key} if key else {}
     return caller.client.post(f"{CREDITS}/{leaf}", body, content_type="application/json", headers=headers)
-
-
-def waits_for_a_lock(query: str) -> bool:
-    """Say whether a statement is waiting for another transaction."""
-    with connection.cursor() as cursor:
-        # Within a transaction the view shows what it showed first.
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            " AND query LIKE %s",
-            [f"%{query}%"],
-        )
-        return bool(cursor.fetchone()[0])
 
 
 # Works

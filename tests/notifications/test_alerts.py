@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 import standardwebhooks
 from django.core import mail
+from django.db import connection, transaction
 
 from common.ids import uuid7
+from common.locks import EVALUATE_ALERTS
 from notifications.models import AlertIncident, AlertKind, AlertTarget, OutboxRow
 from notifications.services import alert_measures
 from notifications.services.running import carry_out_row, lease_due_rows
 from notifications.tasks import watch_for_trouble
 from projects.models import Project
 from projects.services.projects import delete_project
-from tests.builders import run_all
+from tests.builders import run_all, waits_for_a_lock
 from tests.cast import Developer
+from tests.live import wait_until
 from tests.notifications.consumer import Consumer
 from tests.notifications.test_mail import run
 from tests.notifications.trouble import BACKLOG, leave_waiting, look, set_rule, told, wait_for_review
@@ -261,6 +264,20 @@ def test_two_rounds_at_once_tell_once(acme: Project) -> None:
     run_all([threading.Thread(target=round_) for _ in range(4)])
     assert len(ended) == 4, "none ran into another"
     assert AlertIncident.objects.for_project(acme).count() == len(told(acme)) == 1
+
+
+def test_a_round_waits_for_the_one_before_it(acme: Project) -> None:
+    set_rule(acme)
+    wait_for_review(acme, 3)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [EVALUATE_ALERTS])
+        other = threading.Thread(target=look, args=(acme,))
+        other.start()
+        wait_until(lambda: waits_for_a_lock("pg_advisory_xact_lock"), seconds=20, what="the second round waits")
+        assert told(acme) == []
+    other.join(20)
+    assert len(told(acme)) == 1
 
 
 def test_the_round_of_beat_looks_now(acme: Project) -> None:
