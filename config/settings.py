@@ -371,6 +371,10 @@ MODERATOR_REFUND_LIMITS_DAY = read_amounts(
 )
 MODERATOR_CREDITS_LIMIT_DAY = read_number(env, "MODERATOR_CREDITS_LIMIT_DAY", default=10_000, at_least=0, at_most=10**9)
 MODERATOR_FREE_DAYS_LIMIT = read_number(env, "MODERATOR_FREE_DAYS_LIMIT", default=31, at_least=0, at_most=365)
+MODERATOR_FREE_DAYS_LIMIT_DAY = read_number(
+    env, "MODERATOR_FREE_DAYS_LIMIT_DAY", default=310, at_least=0, at_most=100_000
+)
+MODERATOR_PLANS_LIMIT_DAY = read_number(env, "MODERATOR_PLANS_LIMIT_DAY", default=5, at_least=0, at_most=100_000)
 UNFOLD = {
     "SITE_TITLE": "Payments",
     "SITE_HEADER": "Payments",

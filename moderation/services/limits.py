@@ -19,8 +19,10 @@ from projects.models import Role
 
 REFUND_FREELY = "payments.refund_without_limit"
 COMP_FREELY = "entitlements.comp_without_limit"
-REFUND, CREDITS = "payment.refund", "credits.adjusted"
+REFUND, CREDITS, FREE_DAYS, PLAN = "payment.refund", "credits.adjusted", "subscription.free_days", "plan.give"
 DAY = dt.timedelta(hours=24)
+# Free days of one subscription are added up over so long: else a month of them each month would be for ever.
+YEAR = dt.timedelta(days=365)
 
 
 class BeyondLimit(Forbidden):
@@ -67,10 +69,35 @@ def check_credit_limit(*, actor: User, project_id: uuid.UUID, amount: int) -> No
         raise BeyondLimit(f"You may give at most {daily} credits in 24 hours. Ask somebody of the role Admin.")
 
 
-def check_free_days_limit(*, actor: User, project_id: uuid.UUID, days: int) -> None:
-    """Refuse more free days at once than a moderator may give. Raises: BeyondLimit (403)."""
-    if days > settings.MODERATOR_FREE_DAYS_LIMIT and not _gives_freely(actor, project_id):
-        raise BeyondLimit(f"You may give at most {settings.MODERATOR_FREE_DAYS_LIMIT} free days at once.")
+def check_free_days_limit(*, actor: User, project_id: uuid.UUID, subscription_id: str, days: int) -> None:
+    """Refuse free days that would take one subscription's year, or one person's day, beyond the limits. Call in their transaction.
+
+    `subscription_id` is Stripe's. What others gave it counts as well.  Raises: BeyondLimit (403).
+    """
+    if _gives_freely(actor, project_id):
+        return
+    each, daily = settings.MODERATOR_FREE_DAYS_LIMIT, settings.MODERATOR_FREE_DAYS_LIMIT_DAY
+    given = sum(details.get("days", 0) for details in _deeds_of_the_day(actor, FREE_DAYS))
+    of_it = ActionLog.objects.for_project(project_id).filter(
+        subject=subscription_id, action=FREE_DAYS, at__gt=clock.now() - YEAR
+    )
+    had = sum(details.get("days", 0) for details in of_it.values_list("details", flat=True))
+    if days + had > each:
+        raise BeyondLimit(
+            f"You may give one subscription at most {each} free days a year. Ask somebody of the role Admin."
+        )
+    if days + given > daily:
+        raise BeyondLimit(f"You may give at most {daily} free days in 24 hours. Ask somebody of the role Admin.")
+
+
+def check_plan_limit(*, actor: User, project_id: uuid.UUID) -> None:
+    """Refuse one more plan by hand than one person may give in a day. Call in the transaction that gives it.
+
+    Raises: BeyondLimit (403).
+    """
+    daily = settings.MODERATOR_PLANS_LIMIT_DAY
+    if not _gives_freely(actor, project_id) and len(_deeds_of_the_day(actor, PLAN)) >= daily:
+        raise BeyondLimit(f"You may give at most {daily} plans by hand in 24 hours. Ask somebody of the role Admin.")
 
 
 def _gives_freely(actor: User, project_id: uuid.UUID) -> bool:

@@ -9,6 +9,7 @@ from common.errors import FieldError
 from entitlements.models import Entitlement, Plan
 from entitlements.services.holdings import give_plan
 from moderation.services.action_log import log_action
+from moderation.services.limits import check_plan_limit
 from payments.services.standing import take_plan_back
 from projects.models import EndUser, Project
 
@@ -30,7 +31,7 @@ def put_on_plan(
 ) -> GivenPlan:
     """Put a user on a plan by hand, above whatever they bought, or take that back without a code; what they bought counts then.
 
-    Giving what is given already changes nothing. Raises: FieldError (422) for the plan or the reason.
+    Giving what is given already changes nothing. Raises: FieldError (422) for the plan or the reason, BeyondLimit (403).
     """
     reason = reason.strip()
     if not reason or len(reason) > REASON_CHARS_MAX:
@@ -39,6 +40,8 @@ def put_on_plan(
     with transaction.atomic():
         if plan is not None:
             give_plan(project_id=project.pk, mode=mode, end_user_id=end_user.pk, plan=plan, cause=f"staff:{actor.pk}")
+            # After the user's own lock, as where credits are given: two locks are taken in one order.
+            check_plan_limit(actor=actor, project_id=project.pk)
         else:
             take_plan_back(project_id=project.pk, mode=mode, end_user_id=end_user.pk, cause=f"staff:{actor.pk}")
         log_action(

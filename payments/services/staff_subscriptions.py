@@ -84,7 +84,13 @@ def check_staff_change(*, subscription: Subscription, asked: StaffChange, actor:
     if asked.change == FREE_DAYS:
         if not 1 <= asked.days <= FREE_DAYS_MAX:
             raise FieldError("days", msg=f"Give 1 to {FREE_DAYS_MAX} days.")
-        check_free_days_limit(actor=actor, project_id=subscription.project_id, days=asked.days)
+        with transaction.atomic():
+            check_free_days_limit(
+                actor=actor,
+                project_id=subscription.project_id,
+                subscription_id=subscription.stripe_subscription_id,
+                days=asked.days,
+            )
 
 
 def request_staff_change(*, subscription: Subscription, asked: StaffChange, actor: User) -> None:

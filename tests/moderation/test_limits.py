@@ -10,15 +10,17 @@ from django.core.exceptions import ImproperlyConfigured
 from accounts.models import User
 from common.errors import ApiError
 from config.environment import read_amounts
+from entitlements.models import Entitlement
 from entitlements.services.credit_adjustments import adjust_credits
 from moderation.models import ActionLog
 from moderation.services.limits import BeyondLimit
 from notifications.models import OutboxRow
+from payments.services.given_plans import put_on_plan
 from payments.services.refunds import RefundRequest, check_refund, request_refund
 from payments.services.staff_subscriptions import FREE_DAYS, StaffChange, request_staff_change
 from projects.models import Project
 from tests.cast import Developer, create_developer
-from tests.payments.rows import create_end_user, create_payment, create_refund, create_subscription
+from tests.payments.rows import create_end_user, create_payment, create_plan, create_refund, create_subscription
 from tests.payments.shop import at_once
 
 
@@ -34,6 +36,8 @@ def limits(settings: Any) -> None:
     settings.MODERATOR_REFUND_LIMITS_DAY = {"usd": 2500}
     settings.MODERATOR_CREDITS_LIMIT_DAY = 100
     settings.MODERATOR_FREE_DAYS_LIMIT = 10
+    settings.MODERATOR_FREE_DAYS_LIMIT_DAY = 15
+    settings.MODERATOR_PLANS_LIMIT_DAY = 2
 
 
 def refund(payment: Any, actor: User, amount: int | None = None) -> Any:
@@ -116,12 +120,54 @@ def test_credits_and_free_days_have_limits_for_moderators_and_none_for_the_proje
     assert (give(alice.user, 5000, "a1"), give(staff("Admin"), 5000, "a2")) == (5090, 10090)
     row = create_subscription(acme, end_user=end_user)
     asked = StaffChange(uuid.uuid4(), FREE_DAYS, "Sorry", 11)
-    with pytest.raises(BeyondLimit, match="at most 10 free days"):
+    with pytest.raises(BeyondLimit, match="at most 10 free days a year"):
         request_staff_change(subscription=row, asked=asked, actor=moderator)
     assert not OutboxRow.objects.for_project(acme).filter(kind="stripe_staff_change").exists()
     for actor in (alice.user, staff("Admin")):
         request_staff_change(subscription=row, asked=StaffChange(uuid.uuid4(), FREE_DAYS, "Sorry", 90), actor=actor)
     assert OutboxRow.objects.for_project(acme).filter(kind="stripe_staff_change").count() == 2
+
+
+def test_free_days_are_not_made_for_ever_by_giving_them_again(acme: Project, limits: None) -> None:
+    moderator, end_user = staff("Moderator"), create_end_user(acme)
+    first, second = (create_subscription(acme, end_user=end_user) for _ in range(2))
+
+    def give(row: Any, days: int, actor: User = moderator) -> None:
+        request_staff_change(subscription=row, asked=StaffChange(uuid.uuid4(), FREE_DAYS, "Sorry", days), actor=actor)
+
+    give(first, 7)
+    for actor in (moderator, staff("Moderator")):
+        with pytest.raises(BeyondLimit, match="at most 10 free days a year"):
+            give(first, 4, actor)
+    give(first, 3)
+    # Another subscription has a year of its own, and the person one day for all of them.
+    with pytest.raises(BeyondLimit, match="at most 15 free days in 24 hours"):
+        give(second, 6)
+    give(second, 5)
+    days = (
+        OutboxRow.objects.for_project(acme).filter(kind="stripe_staff_change").values_list("payload__days", flat=True)
+    )
+    assert sorted(days) == [3, 5, 7]
+
+
+def test_a_moderator_gives_so_many_plans_a_day_and_takes_back_what_was_given(
+    acme: Project, alice: Developer, limits: None
+) -> None:
+    create_plan(acme, code="maker", name="Maker")
+    moderator, users = staff("Moderator"), [create_end_user(acme) for _ in range(3)]
+
+    def put(number: int, code: str | None, actor: User = moderator) -> bool:
+        return put_on_plan(
+            project=acme, mode="test", end_user=users[number], code=code, reason="Sorry", actor=actor
+        ).given
+
+    assert (put(0, "maker"), put(1, "maker")) == (True, True)
+    with pytest.raises(BeyondLimit, match="at most 2 plans by hand in 24 hours"):
+        put(2, "maker")
+    assert not Entitlement.objects.for_project(acme).filter(end_user=users[2], active=True).exists()
+    assert ActionLog.objects.for_project(acme).filter(action="plan.give").count() == 2
+    assert put(1, None) is False
+    assert (put(2, "maker", alice.user), put(1, "maker", staff("Admin"))) == (True, True)
 
 
 @pytest.mark.no_db

@@ -15,8 +15,9 @@ CELL_CHARS_MAX = 32_000
 
 def guarded(text: str) -> str:
     """Return text that no spreadsheet runs: what would begin a formula gets an apostrophe, control characters go."""
-    is_formula = text.startswith(STARTS_FORMULA) or text.lstrip().startswith(STARTS_FORMULA)
     plain = _CONTROL.sub("", text)[:CELL_CHARS_MAX]
+    # Before and after: what a control character hid comes first once that is gone.
+    is_formula = any(one.startswith(STARTS_FORMULA) for one in (text, text.lstrip(), plain, plain.lstrip()))
     return f"'{plain}" if is_formula else plain
 
 
