@@ -12,8 +12,9 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from backoffice.models import Export, ExportPart
 from backoffice.services.people.anonymising import anonymise, keep_people_anonymised
-from backoffice.services.people.handing_out import HOLDINGS
+from backoffice.services.people.handing_out import HOLDINGS, hand_out
 from common.errors import ApiError
 from entitlements.models import CreditEntry, CreditTransaction
 from entitlements.services import ledger
@@ -28,6 +29,7 @@ from projects.models import EndUser, IdempotencyRecord, Project
 from tests.cast import AppUser, Developer
 from tests.licenses.licensing import license_in_hand
 from tests.payments.deliveries import deliver, events_of, purchase, set_webhook_secret
+from tests.payments.rows import create_end_user, stripe_id
 from tests.payments.shop import Shop, connect_stripe
 
 LEAVES = ("ban-user", "unban-user", "personal-data", "anonymise-user")
@@ -259,7 +261,41 @@ def test_pages_ask_first_and_are_for_who_may(acme: Project, dana: AppUser) -> No
         anonymise(end_user=dana.end_user, confirm=dana.end_user.external_id, actor=None, reason="Again.")
 
 
+def test_what_a_buyer_typed_at_stripe_hands_out_and_erases_nobody_elses_licence(acme: Project, dana: AppUser) -> None:
+    guest, of_another = license_in_hand(acme), license_in_hand(acme)
+    # Dana's billing address is a stranger's, and another user's licence was bought with Dana's own.
+    stranger, whose = f"stranger-{uuid.uuid4().hex}@example.com", {"project": acme, "mode": "test"}
+    License.objects.filter(pk=guest.pk).update(email=stranger, username="stranger-login", end_user=None)
+    other = create_end_user(acme, email=f"{uuid.uuid4().hex}@example.com")
+    mine = str(dana.end_user.email)
+    License.objects.filter(pk=of_another.pk).update(email=mine, username="other-login", end_user=other)
+    customer = {"stripe_customer_id": stripe_id("cus"), "email": stranger, "end_user": dana.end_user}
+    StripeCustomer.objects.create(id=uuid.uuid4(), **whose, **customer)
+    document = "".join(hand_out(end_user=dana.end_user, actor=None))
+    assert "stranger-login" not in document and "other-login" not in document
+    anonymise(end_user=dana.end_user, confirm=dana.user_id, actor=None, reason="They asked.")
+    kept = License.objects.filter(pk__in=[guest.pk, of_another.pk]).values_list("username", flat=True)
+    assert sorted(kept) == ["other-login", "stranger-login"]
+
+
 # Edge
+
+
+def test_files_of_other_projects_stay_and_the_daily_round_takes_none(
+    acme: Project, other_project: Project, dana: AppUser, alice: Developer
+) -> None:
+    def made(project: Project | None) -> Export:
+        row = Export.objects.create(made_by=alice.user, project=project, what="payments", status="done")
+        ExportPart.objects.create(export=row, number=0, content=b"x")
+        return row
+
+    before = [made(acme), made(None), made(other_project)]
+    anonymise(end_user=dana.end_user, confirm=dana.user_id, actor=None, reason="They asked.")
+    statuses = dict(Export.objects.values_list("pk", "status"))
+    assert [statuses[row.pk] for row in before] == ["expired", "expired", "done"]
+    after = [made(acme), made(None)]
+    keep_people_anonymised()
+    assert set(Export.objects.filter(pk__in=[row.pk for row in after]).values_list("status", flat=True)) == {"done"}
 
 
 @pytest.mark.no_db

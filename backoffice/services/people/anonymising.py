@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import User
@@ -247,7 +248,9 @@ def _erase_words(person: Person) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(_DELETE_ANSWERS, [person.project_id, person.pattern])
         found["answers_kept"] = cursor.rowcount
-    exports = Export.objects.filter(status=Export.Status.DONE)
+    # Files of this project, and those over all: nobody else's.
+    of_theirs = Q(project=person.project_id) | Q(project=None)
+    exports = Export.objects.filter(of_theirs, status=Export.Status.DONE)
     found["exports"] = ExportPart.objects.filter(export__in=exports).delete()[0]
     exports.update(status=Export.Status.EXPIRED)
     found |= {table: _replace_in_log(person, table, column, texts) for table, column, texts in ADMIN_LOGS}

@@ -51,11 +51,11 @@ def read_person(end_user: EndUser) -> Person:
     mine = {"project": end_user.project_id, "end_user": end_user.pk}
     customers = list(StripeCustomer.objects.filter(**mine))
     emails = {end_user.email or "", *(one.email for one in customers)} - {""}
-    licenses = list(
-        License.objects.for_project(end_user.project_id).filter(Q(end_user=end_user.pk) | Q(email__in=[*emails]))
-        if emails
-        else License.objects.for_project(end_user.project_id).filter(end_user=end_user.pk)
-    )
+    theirs = Q(end_user=end_user.pk)
+    if end_user.email:
+        # A guest's, when the app vouches for the address. One that a buyer typed at Stripe may be anybody's.
+        theirs |= Q(end_user=None, email__iexact=end_user.email)
+    licenses = list(License.objects.for_project(end_user.project_id).filter(theirs))
     seats = LicenseSeat.objects.for_project(end_user.project_id).filter(license__in=licenses)
     words = [
         *emails,
@@ -65,7 +65,8 @@ def read_person(end_user: EndUser) -> Person:
         *(one.name for one in customers),
         *(str((one.billing or {}).get("phone") or "") for one in customers),
     ]
-    if "@" in end_user.external_id or len(end_user.external_id) >= EXTERNAL_ID_CHARS_MIN:
+    is_told = "@" in end_user.external_id or len(end_user.external_id) >= EXTERNAL_ID_CHARS_MIN
+    if is_told and end_user.anonymised_at is None:
         words.append(end_user.external_id)
     customer_ids = [one.stripe_customer_id for one in customers if one.stripe_customer_id]
     return Person(
