@@ -165,6 +165,9 @@ class ReviewDeeds(StaffActionsAdmin):
             "confirming": meant,
             "label": label,
             "leads_to": leads_to,
+            "going_back": self._going_back(request, items)
+            if meant and form.cleaned_data["deed"] == deeds.REFUND
+            else [],
             "request_key": uuid.uuid4(),
             "media": self.media + form.media,
         }
@@ -184,6 +187,13 @@ class ReviewDeeds(StaffActionsAdmin):
         # Money goes back by staff only, as on the payment's own page.
         developers = None if deed == deeds.REFUND else Role.DEVELOPER
         return self.has_right(request, DEEDS[deed][2], item, developers=developers)
+
+    def _going_back(self, request: HttpRequest, items: Sequence[ReviewItem]) -> list[str]:
+        """Name each payment that would be refunded, before anybody says yes to it."""
+        acted_on = [item for item in items if item.status == ReviewItem.Status.PENDING]
+        return [
+            said for item in acted_on if self._may(request, deeds.REFUND, item) and (said := deeds.what_goes_back(item))
+        ]
 
     def _assignees(self, request: HttpRequest) -> QuerySet[User]:
         """Offer who works for the operator and may decide; to a developer only themselves."""

@@ -12,6 +12,7 @@ from django.db import transaction
 from accounts.models import User
 from backoffice.services.dead_letters import replay_effects
 from common.errors import Conflict, FieldError
+from common.money import money_text
 from licenses.models import License
 from licenses.services.revoking import revoke_license
 from moderation.models import ReviewItem
@@ -23,7 +24,7 @@ from notifications.services.outbox import record_effect
 from payments.models import Dispute, Transaction, WebhookEvent
 from payments.services.dead_letters import replay_chosen
 from payments.services.objects.refund import REVOKE
-from payments.services.refunds import RefundRequest, request_refund
+from payments.services.refunds import RefundRequest, refundable_cents, request_refund
 from projects.models import EndUser
 from projects.services.end_users import set_end_user_active
 
@@ -116,10 +117,25 @@ def replay(*, item: ReviewItem, actor: User, reason: str) -> None:
 def payment_of(item: ReviewItem) -> Transaction | None:
     """Find the payment that an item is about, by what it is about or by what is known of it."""
     rows = Transaction.objects.for_project(item.project_id).in_mode(item.mode)
+    reporter = item.details.get("reported_by") or {}
+    if reporter.get("kind") == "end_user":
+        # What somebody typed into a report reaches their own payments and those of whom it is about, and nobody else's.
+        rows = rows.filter(end_user__in={item.end_user_id, _as_uuid(str(reporter.get("id") or ""))} - {None})
     named = {item.subject, str(item.details.get("payment_intent_id") or ""), str(item.details.get("reference") or "")}
     disputed = Dispute.objects.for_project(item.project_id).filter(mode=item.mode, stripe_dispute_id=item.subject)
     named |= set(disputed.values_list("payment_intent_id", flat=True))
     return rows.filter(payment_intent_id__in=named - {""}).order_by("-created_at").first()
+
+
+def what_goes_back(item: ReviewItem) -> str:
+    """Say which payment of whom a refund is about, how much of it, and what goes on; "" when it is about none."""
+    payment = payment_of(item)
+    if payment is None:
+        return ""
+    said = f"{money_text(refundable_cents(payment), payment.currency)} of {payment.payment_intent_id}, paid by "
+    said += str(payment.end_user or "a guest")
+    goes_on = payment.subscription is not None and payment.subscription.ended_at is None
+    return f"{said}. Its subscription goes on billing: cancel it on its own page." if goes_on else said
 
 
 def license_of(item: ReviewItem) -> License | None:

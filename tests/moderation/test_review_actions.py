@@ -20,7 +20,7 @@ from notifications.services.running import carry_out_row
 from payments.models import WebhookEvent
 from projects.models import EndUser, Membership, Project, Role
 from tests.licenses.licensing import license_in_hand
-from tests.payments.rows import create_end_user, create_payment
+from tests.payments.rows import create_end_user, create_payment, create_subscription
 from tests.payments.shop import at_once
 
 QUEUE = "admin:moderation_reviewitem_changelist"
@@ -134,7 +134,41 @@ def test_items_are_assigned_noted_and_acted_on_in_bulk(acme: Project) -> None:
     assert [status_of(item) for item in items] == ["approved"] * 3
 
 
+def test_a_refund_names_payment_payer_and_amount_before_it_is_meant(acme: Project) -> None:
+    client, user = moderator(), create_end_user(acme, external_id="user-of-the-payment")
+    subscription = create_subscription(acme, end_user=user)
+    payment = create_payment(acme, end_user=user, subscription=subscription, amount_cents=1200)
+    item = open_item(acme, kind="fraud_warning", details={"payment_intent_id": payment.payment_intent_id})
+    page = act(client, item, deed="refund").content.decode()
+    assert (
+        f"12.00 USD of {payment.payment_intent_id}, paid by user-of-the-payment. Its subscription goes on billing"
+        in page
+    )
+    assert "goes on billing" not in act(client, item, deed="dismiss").content.decode()
+
+
 # Refuses
+
+
+def test_a_report_reaches_no_payment_of_somebody_else(acme: Project) -> None:
+    client = moderator()
+    victim, reporter = create_end_user(acme), create_end_user(acme)
+    payment = create_payment(acme, end_user=victim)
+    license = license_in_hand(acme)
+    type(license).objects.filter(pk=license.pk).update(payment_intent_id=payment.payment_intent_id)
+    intent = payment.payment_intent_id
+    typed = {"reference": intent, "reported_by": {"kind": "end_user", "id": str(reporter.pk)}}
+    item = open_item(acme, subject=intent, details=typed)
+    for deed in ("refund", "revoke"):
+        assert "not one of the available choices" in act(client, item, deed=deed, confirmed="yes").content.decode()
+    assert status_of(item) == "pending"
+    # Their own payment, one of whom the report is about, and what the app's server names are to be acted on.
+    own = open_item(acme, subject=intent, details=typed | {"reported_by": {"kind": "end_user", "id": str(victim.pk)}})
+    about = open_item(acme, subject=intent, details=typed, end_user_id=victim.pk)
+    server = open_item(acme, subject=intent, details=typed | {"reported_by": {"kind": "server"}})
+    for good in (own, about, server):
+        assert intent in act(client, good, deed="refund").content.decode()
+    assert not OutboxRow.objects.for_project(acme).filter(kind="stripe_refund").exists()
 
 
 def test_nothing_is_done_without_the_right_a_reason_or_something_to_do_it_to(
