@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserCreationForm
 
 from accounts.models import ROLE_ADMIN, STAFF_ROLES, FamilyToken, TokenFamily, User, normalize_email
-from common.admin_lists import BoundedListMixin
+from common.admin_lists import BoundedListMixin, SafeLookupsMixin
 
 # allauth's own pages show secrets' hashes and let e-mail addresses be edited that nothing here reads.
 for model in (Client, Token, EmailAddress, Group):
@@ -34,7 +34,7 @@ class NewUserForm(UserCreationForm):
         return normalize_email(self.cleaned_data["email"])
 
 
-class LookAtOnly(BoundedListMixin):
+class LookAtOnly(SafeLookupsMixin, BoundedListMixin):
     """Rows that only the service writes."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -10,7 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from common.admin_lists import BoundedListMixin
+from common.admin_lists import BoundedListMixin, SafeLookupsMixin
 
 admin.site.unregister(LogEntry)
 
@@ -35,6 +35,6 @@ class AuditedModelFilter(admin.SimpleListFilter):
 
 
 @admin.register(LogEntry)
-class AuditLogAdmin(BoundedListMixin, LogEntryAdmin, ModelAdmin):
+class AuditLogAdmin(SafeLookupsMixin, BoundedListMixin, LogEntryAdmin, ModelAdmin):
     list_filter = ["action", AuditedModelFilter, "timestamp"]
     search_fields = ["object_pk", "object_repr", "changes", "actor__email", "cid"]

@@ -24,11 +24,10 @@ from backoffice.services.exports.listings import (
 )
 from backoffice.services.exports.making import pieces_of, request_export
 from backoffice.staff_pages import ROWS_MAX, actor_of
-from common.admin_lists import BoundedListMixin
+from common.admin_lists import BoundedListMixin, SafeLookupsMixin
 from common.errors import ApiError, FieldError
 from common.modes import MODE_CHOICES
 from payments.admin.display import counted
-from projects.admin_scope import SafeLookupsMixin
 from projects.models import Project
 
 STATUS_COLORS = {

@@ -86,7 +86,7 @@ def check_page(request: HttpRequest, project_id: uuid.UUID, mode: str) -> HttpRe
         elif what == "endpoint":
             check = check_endpoint(project=project, mode=mode, mend_by_hand=True)
             messages.info(request, f"Webhook endpoint: {check.status}{f' – {check.error}' if check.error else ''}")
-            log_action(action="webhook_endpoint.check", subject=check.endpoint_id, actor=actor_of(request),
+            log_action(action="webhook_endpoint.check", subject=check.endpoint_id or str(project.pk), actor=actor_of(request),
                        project_id=project.pk, mode=mode, details={"status": check.status, "mended": check.mended})  # fmt: skip
         elif what == "live" and mode == LIVE:
             found = try_to_open(project=project, actor=actor_of(request))

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
 from accounts.models import ROLE_ADMIN, ROLE_MODERATOR, ROLE_SUPPORT
 
-OURS = frozenset(
-    {
-        "accounts", "projects", "notifications", "moderation", "entitlements", "licenses", "payments", "backoffice", "hosted",
-    }
-)  # fmt: skip
+OURS = frozenset(settings.OUR_APPS)
 # Not our tables: the mirror is looked at by all, how people sign in and who changed what by the role Admin alone. Nobody but a
 # superuser gives a right to a role.
 LOOKED_AT = frozenset({"djstripe"})

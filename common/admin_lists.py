@@ -122,6 +122,18 @@ class FewValuesFilter(AllValuesFieldListFilter):
         self.lookup_choices = [*known, *chosen]  # type: ignore[assignment]
 
 
+class SafeLookupsMixin:
+    """Filters by address only on what the page offers: `?key_hash__startswith=a` would tell a secret letter by letter."""
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Allow lookups on listed filters and the date hierarchy."""
+        offered = [entry[0] if isinstance(entry, list | tuple) else entry for entry in self.get_list_filter(request)]  # type: ignore[attr-defined]
+        offered = [getattr(entry, "parameter_name", entry) for entry in offered]
+        names = [name for name in [*offered, getattr(self, "date_hierarchy", None)] if isinstance(name, str)]
+        allowed: bool = super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
+        return allowed and any(lookup == name or lookup.startswith(f"{name}__") for name in names)
+
+
 class BoundedListMixin(ModelAdmin):
     """Inherit before ModelAdmin. `filter_values` names the values of a column that is filtered by and has no choices."""
 

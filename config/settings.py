@@ -84,6 +84,18 @@ if not DEMO and (len(SECRET_KEY) < 40 or "insecure" in SECRET_KEY or SECRET_KEY 
         "SECRET_KEY must be at least 40 random characters of its own, not a default and not an encryption key."
     )
 
+OUR_APPS = [
+    "common",
+    "accounts",
+    "projects",
+    "notifications",
+    "moderation",
+    "entitlements",
+    "licenses",
+    "payments",
+    "hosted",
+    "backoffice",
+]
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
@@ -105,21 +117,13 @@ INSTALLED_APPS = [
     "auditlog",
     "django_structlog",
     "djstripe",
-    "common",
-    "accounts",
-    "projects",
-    "notifications",
-    "moderation",
-    "entitlements",
-    "licenses",
-    "payments",
-    "hosted",
-    "backoffice",
+    *OUR_APPS,
 ]
 MIDDLEWARE = [
     "config.health_middleware.HealthMiddleware",
     "config.metrics.RequestMetrics",
     "django.middleware.security.SecurityMiddleware",
+    "config.content_policy.ContentPolicy",
     "payments.webhook_middleware.DeliveriesFirst",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",

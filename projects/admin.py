@@ -117,6 +117,8 @@ class ProjectAdmin(ProjectScopedAdmin):
     list_display = ["name", "slug", "is_active", "shared_webhook", "created_at", "checks"]
     list_filter = ["is_active", "shared_webhook"]
     search_fields = ["name", "slug"]
+    # What is chosen from page by page needs an order, and this one costs nothing: ids grow with time.
+    ordering = ["-pk"]
     readonly_fields = ["id", "created_at", "updated_at", "deleted_at", "checks"]
 
     @display(description="Checks")

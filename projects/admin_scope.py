@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from accounts.models import STAFF_ROLES, User
-from common.admin_lists import BoundedListMixin
+from common.admin_lists import BoundedListMixin, SafeLookupsMixin
 from projects.models import ROLE_RANK, Membership, Project, Role
 
 
@@ -43,18 +43,6 @@ def _roles_in_projects(request: HttpRequest) -> dict[Any, Role]:
         request._roles_in_projects = found  # type: ignore[attr-defined]
     roles: dict[Any, Role] = request._roles_in_projects  # type: ignore[attr-defined]
     return roles
-
-
-class SafeLookupsMixin:
-    """Filters by address only on what the page offers: `?key_hash__startswith=a` would tell a secret letter by letter."""
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Allow lookups on listed filters and the date hierarchy."""
-        offered = [entry[0] if isinstance(entry, list | tuple) else entry for entry in self.get_list_filter(request)]  # type: ignore[attr-defined]
-        offered = [getattr(entry, "parameter_name", entry) for entry in offered]
-        names = [name for name in [*offered, getattr(self, "date_hierarchy", None)] if isinstance(name, str)]
-        allowed: bool = super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
-        return allowed and any(lookup == name or lookup.startswith(f"{name}__") for name in names)
 
 
 class ReadOnlyMixin:

@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -13,13 +12,18 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from accounts.models import User
 from common.errors import ApiError
 from common.modes import MODES
 from moderation.services.action_log import log_action
-from payments.admin.actions import ProjectActionsAdmin
+from payments.admin.actions import REASON_CHARS_MAX, ProjectActionsAdmin
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import StripeConfig, StripeCredentials
 from payments.services.stripe_config import (
@@ -60,6 +64,12 @@ class KeysForm(forms.Form):
     confirm_account_change = forms.BooleanField(
         label="Accept a key of another Stripe account", required=False, widget=UnfoldBooleanSwitchWidget
     )
+    reason = forms.CharField(
+        label="Why",
+        max_length=REASON_CHARS_MAX,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Kept in the action log.",
+    )
 
     def __init__(self, *args: Any, projects: Any, config: StripeConfig | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,7 +82,7 @@ class KeysForm(forms.Form):
                 stored = getattr(row, f"{field}_masked")
                 self.fields[f"{row.mode}_{field}"].help_text = f"Stored: {stored}" if stored else "Not set."
 
-    def save(self, project: Project) -> list[str]:
+    def save(self, project: Project, actor: User) -> list[str]:
         """Save the keys and return the names of those that changed. Adds Stripe's refusals to the form."""
         changes = changes_of({name: self.cleaned_data.get(name) or None for name in KEY_NAMES})
         try:
@@ -80,6 +90,8 @@ class KeysForm(forms.Form):
                 project=project,
                 changes=changes,
                 confirm_account_change=self.cleaned_data["confirm_account_change"],
+                actor=actor,
+                reason=self.cleaned_data["reason"],
             )
         except KeysRefused as refused:
             for problem in refused.errors:
@@ -149,7 +161,7 @@ class StripeConfigAdmin(ProjectActionsAdmin):
         form = KeysForm(request.POST or None, projects=self._configurable(request), config=config)
         if request.method == "POST" and form.is_valid():
             project = config.project if config else form.cleaned_data["project"]
-            saved = form.save(project)
+            saved = form.save(project, self._actor(request))
             if form.is_valid():
                 return self._saved(request, project, saved)
         context = {
@@ -172,17 +184,15 @@ class StripeConfigAdmin(ProjectActionsAdmin):
 
     def _saved(self, request: HttpRequest, project: Project, saved: list[str]) -> HttpResponse:
         config = StripeConfig.objects.for_project(project).get()
-        with transaction.atomic():
-            log_action(
-                action="stripe_config.keys_saved",
-                subject=str(config.pk),
-                actor=request.user if isinstance(request.user, User) else None,
-                project_id=project.pk,
-                details={"fields": saved},
-            )
-            self.log_change(request, config, f"Saved {', '.join(saved) or 'nothing'}; activated.")
+        self.log_change(request, config, f"Saved {', '.join(saved) or 'nothing'}; activated.")
         messages.success(request, "The keys are saved. They are not shown again.")
         return HttpResponseRedirect(reverse("admin:payments_stripeconfig_changelist"))
+
+    @staticmethod
+    def _actor(request: HttpRequest) -> User:
+        if not isinstance(request.user, User):
+            raise PermissionDenied
+        return request.user
 
     def has_deactivate_permission(self, request: HttpRequest) -> bool:
         """Whoever may change the project."""
@@ -204,8 +214,8 @@ class StripeConfigAdmin(ProjectActionsAdmin):
                     messages.info(request, found)
                     log_action(
                         action="webhook_endpoint.check",
-                        subject=check.endpoint_id,
-                        actor=request.user if isinstance(request.user, User) else None,
+                        subject=check.endpoint_id or str(config.pk),
+                        actor=self._actor(request),
                         reason=reason,
                         project_id=config.project_id,
                         mode=mode,
@@ -229,17 +239,8 @@ class StripeConfigAdmin(ProjectActionsAdmin):
 
         def deactivate(reason: str) -> None:
             for config in rows:
-                # Written first: Stripe is called for the endpoints, and never inside a transaction.
-                with transaction.atomic():
-                    log_action(
-                        action="stripe_config.deactivate",
-                        subject=str(config.pk),
-                        actor=request.user if isinstance(request.user, User) else None,
-                        reason=reason,
-                        project_id=config.project_id,
-                    )
-                    self.log_change(request, config, "Deactivated.")
-                deactivate_stripe_config(project=config.project)
+                deactivate_stripe_config(project=config.project, actor=self._actor(request), reason=reason)
+                self.log_change(request, config, "Deactivated.")
             messages.success(request, "Payments are off. Saving keys switches them on again.")
 
         return self.when_confirmed(

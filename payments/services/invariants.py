@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db import connection, models
 
 from common import clock
@@ -33,17 +34,6 @@ DUE_SECONDS_MAX = 600
 UNFINISHED_HOURS_MAX = 24
 # The mirror is written after the rows; a round of reconciliation heals what a crash kept from it.
 MIRROR_LAGS_HOURS_MAX = 26
-OUR_APPS = (
-    "accounts",
-    "projects",
-    "notifications",
-    "moderation",
-    "entitlements",
-    "licenses",
-    "payments",
-    "hosted",
-    "backoffice",
-)
 SECRETS = r"(sk|rk)_(test|live)_[A-Za-z0-9]{10}|whsec_[A-Za-z0-9+/]{16}"
 
 
@@ -155,7 +145,7 @@ def tenancy() -> str:
 
 
 def _references() -> Iterator[tuple[type[models.Model], Any]]:
-    for label in OUR_APPS:
+    for label in settings.OUR_APPS:
         for model in apps.get_app_config(label).get_models():
             if not _has(model, "project"):
                 continue

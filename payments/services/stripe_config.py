@@ -12,9 +12,11 @@ from typing import Any
 
 from django.db import transaction
 
+from accounts.models import User
 from common import clock
 from common.errors import FieldError, NotFound
 from common.modes import MODES, Mode, mode_of
+from moderation.services.action_log import log_action
 from notifications.services.running import resume_waiting_rows
 from payments.models import StripeConfig, StripeCredentials
 from payments.secret_cache import forget_secrets
@@ -90,9 +92,14 @@ def read_stripe_config(*, project: Project) -> StoredConfig | None:
 
 
 def put_stripe_config(
-    *, project: Project, changes: Mapping[str, str | None], confirm_account_change: bool = False
+    *,
+    project: Project,
+    changes: Mapping[str, str | None],
+    confirm_account_change: bool = False,
+    actor: User | None = None,
+    reason: str = "",
 ) -> StoredConfig:
-    """Save the given keys (absent or None keeps), activate the configuration, and return it.
+    """Save the given keys (absent or None keeps), activate the configuration, log which were named, and return it.
 
     Raises: KeysRefused (422) naming each field, StripeUnavailable (503). Either way nothing was written.
     """
@@ -115,6 +122,14 @@ def put_stripe_config(
                     _keep_account(row, accounts[mode], left, confirmed=confirm_account_change)
                 _save_keys(row, locked, keys, left)
                 abandoned.append(left)
+        log_action(
+            action="stripe_config.keys_saved",
+            subject=str(project.pk),
+            actor=actor,
+            reason=reason,
+            project_id=project.pk,
+            details={"fields": sorted(given)},
+        )
     forget_secrets(project.pk)
     resume_waiting_events(project_id=project.pk)
     resume_waiting_rows(project_id=project.pk, reason=CONFIG_ERROR)
@@ -126,12 +141,19 @@ def put_stripe_config(
     return stored
 
 
-def deactivate_stripe_config(*, project: Project) -> None:
-    """Stop taking payments: history and keys stay, webhooks stop verifying. Raises StripeConfigMissing (404)."""
-    changed = StripeConfig.objects.for_project(project).update(is_active=False, updated_at=clock.now())
+def deactivate_stripe_config(*, project: Project, actor: User | None = None, reason: str = "") -> None:
+    """Stop taking payments and log it: history and keys stay, webhooks stop verifying. Raises StripeConfigMissing (404)."""
+    with transaction.atomic():
+        if not StripeConfig.objects.for_project(project).update(is_active=False, updated_at=clock.now()):
+            raise StripeConfigMissing()
+        log_action(
+            action="stripe_config.deactivate",
+            subject=str(project.pk),
+            actor=actor,
+            reason=reason,
+            project_id=project.pk,
+        )
     forget_secrets(project.pk)
-    if not changed:
-        raise StripeConfigMissing()
     switch_off_endpoints(project=project)
 
 

@@ -163,6 +163,7 @@ class ConfigView(DeveloperView):
             project=project,
             changes=stripe_config.changes_of(body.validated_data),
             confirm_account_change=body.validated_data["confirm_account_change"],
+            actor=self.developer,
         )
         return Response(_rendered(stored))
 
@@ -174,7 +175,7 @@ class ConfigView(DeveloperView):
     def delete(self, request: Request, project_id: str) -> Response:
         """Switch payments off: history stays, webhooks stop verifying."""
         project = self.project(project_id, Role.DEVELOPER)
-        stripe_config.deactivate_stripe_config(project=project)
+        stripe_config.deactivate_stripe_config(project=project, actor=self.developer)
         return Response(status=204)
 
 

@@ -20,6 +20,7 @@ from backoffice.services.exports import listings, making
 from backoffice.services.exports.formulas import guarded
 from backoffice.services.exports.listings import LISTINGS, Wanted
 from backoffice.services.exports.making import expire_exports, make_due_exports, make_export, request_export
+from backoffice.services.exports.writing import write_csv, write_xlsx
 from common.errors import ApiError
 from entitlements.services import ledger
 from moderation.models import ActionLog
@@ -31,6 +32,8 @@ from tests.payments.shop import at_once
 ADD = "admin:backoffice_export_add"
 # Every beginning that some spreadsheet runs, and the same behind blanks.
 EVIL = ["=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1+1", "\n=1", "\x00=1", "  =1+1", "＝1+1"]
+# What a control character stands before, which is taken out.
+EVIL += ["\x01=1+1", "\x7f@SUM(1)", " \x02+1"]
 
 
 def somebody(*, project: Project | None = None, role: str = "", group: str = "") -> tuple[Client, User]:
@@ -100,11 +103,20 @@ def test_every_list_is_exported_as_far_as_its_maker_sees_it(acme: Project, other
 
 @pytest.mark.no_db
 def test_no_text_begins_a_formula_and_plain_text_stays() -> None:
+    """S31: whatever the column of whichever list, in either format."""
     for text in EVIL:
         assert guarded(text).startswith("'"), text
         assert "\x00" not in guarded(text) and "\ud800" not in guarded("a\ud800")
     assert [guarded(text) for text in ("Dana", "a=b", "1+1", "")] == ["Dana", "a=b", "1+1", ""]
     assert len(guarded("x" * 100_000)) <= 32_767
+    for listing in LISTINGS.values():
+        headings = [heading for heading, _ in listing.columns]
+        rows = [tuple([evil] * len(headings)) for evil in EVIL]
+        plain = b"".join(write_csv(headings, [rows], lambda count: None))
+        assert {cell[:1] for row in table(plain)[1:] for cell in row} == {"'"}
+        sheet = cells(b"".join(write_xlsx(headings, [rows], lambda count: None)))
+        texts = set(re.findall(r"<t[^>]*>([^<]*)</t>", sheet)) - set(headings)
+        assert texts and {text[:1] for text in texts} <= {"'", "&"} and "<f>" not in sheet
 
 
 def test_what_users_chose_is_no_formula_in_either_format(acme: Project) -> None:

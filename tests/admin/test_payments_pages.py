@@ -17,6 +17,7 @@ from accounts.models import User
 from common import clock
 from common.ids import stripe_row_id
 from entitlements.models import Plan, PlanPrice
+from moderation.models import ActionLog
 from payments.mirror import MODELS, mirrored, write_mirror_rows
 from payments.models import (
     BillingPolicy,
@@ -243,6 +244,7 @@ def test_the_search_for_secrets_finds_each_of_them() -> None:
 
 @pytest.mark.parametrize("model", ALL, ids=lambda model: model.__name__)
 def test_lists_and_pages_open_for_a_superuser_and_show_no_secret(worlds: tuple[World, World], model: Any) -> None:
+    """S35: rows full of what Stripe, sellers and buyers wrote as code."""
     client = sign_in(superuser=True)
     pages = {
         url(model, "changelist"): 200,
@@ -331,6 +333,7 @@ def test_a_filter_that_the_page_does_not_offer_is_refused(worlds: tuple[World, W
 
 
 def test_keys_are_typed_in_and_never_shown(sandbox: Sandbox) -> None:
+    """S47, S13: who changed which keys, when and why is in the log, and none of the keys."""
     project = create_project()
     client = sign_in(project=project, role=Role.DEVELOPER)
     account = sandbox.create_account()
@@ -340,8 +343,13 @@ def test_keys_are_typed_in_and_never_shown(sandbox: Sandbox) -> None:
         "test_publishable_key": account.test_publishable_key,
         "test_webhook_secret": "whsec_typedin0123456789",
     }
-    saved = client.post(url(StripeConfig, "add"), data)
+    assert client.post(url(StripeConfig, "add"), data).status_code == 200
+    assert not StripeCredentials.objects.for_project(project).exists()
+    saved = client.post(url(StripeConfig, "add"), data | {"reason": "The first keys"})
     assert saved.status_code == 302
+    line = ActionLog.objects.for_project(project).get(action="stripe_config.keys_saved")
+    assert (line.reason, line.details) == ("The first keys", {"fields": sorted(list(data)[1:])})
+    assert str(line.actor_id) == client.session["_auth_user_id"] and line.at
     row = StripeCredentials.objects.for_project(project).get()
     assert row.get_secret("secret_key") == account.test_secret_key
     assert row.stripe_account_id == account.account_id
@@ -351,12 +359,14 @@ def test_keys_are_typed_in_and_never_shown(sandbox: Sandbox) -> None:
     for secret in list(data.values())[1:]:
         assert secret not in page
     # Left blank keeps; a refusal names the field and puts nothing typed back on the page.
-    kept = client.post(url(StripeConfig, "change", config.pk), {"test_publishable_key": "pk_test_another0123456"})
+    other = {"test_publishable_key": "pk_test_another0123456", "reason": "Rolled"}
+    kept = client.post(url(StripeConfig, "change", config.pk), other)
     assert kept.status_code == 302
     row.refresh_from_db()
     assert row.get_secret("secret_key") == account.test_secret_key
     assert row.get_secret("publishable_key") == "pk_test_another0123456"
-    refused = client.post(url(StripeConfig, "change", config.pk), {"test_secret_key": "sk_live_wrongslot0123456"})
+    wrong = {"test_secret_key": "sk_live_wrongslot0123456", "reason": "Rolled"}
+    refused = client.post(url(StripeConfig, "change", config.pk), wrong)
     assert refused.status_code == 200
     assert "This is a live key" in refused.content.decode()
     assert "wrongslot0123456" not in refused.content.decode()

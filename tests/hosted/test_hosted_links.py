@@ -162,6 +162,7 @@ def test_a_session_ends_by_leaving_by_a_ban_by_time_and_with_its_project(
 
 
 def test_every_form_needs_its_pages_own_token_and_every_page_is_protected(acme: Project, dana: AppUser) -> None:
+    """S43: of the hosted pages."""
     here = visit(acme, dana)
     for page in ("pricing", "change", "cancel", "resume", "portal", "credits", "sign-out"):
         assert here.client.post(here.path(page), {}).status_code == 403, page

@@ -242,6 +242,7 @@ def test_a_name_cannot_add_a_header_or_a_line(breaker: str, acme: Project, dana:
 
 
 def test_html_in_names_is_text_and_links_that_lead_elsewhere_are_left_out() -> None:
+    """S35: in every mail."""
     evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
     names = {name: evil for name in FULL if isinstance(FULL[name], str) and not name.endswith(("url", "pdf"))}
     for template in TEMPLATES:

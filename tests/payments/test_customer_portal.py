@@ -116,7 +116,11 @@ def test_a_repeat_with_an_idempotency_key_opens_anew_and_no_link_is_kept(shop: A
 def test_trouble_at_stripe_is_said_and_the_next_click_works(
     shop: Any, dana: Any, customer: str, fault: str, status: int
 ) -> None:
+    """S41: what Stripe answered is not passed on; the id under which its support finds the call is."""
     shop.fault("POST /v1/billing_portal/sessions", fault)
-    assert post(dana, LEAF, body()).status_code == status
+    answer = post(dana, LEAF, body())
+    assert answer.status_code == status
+    assert answer.json()["stripe_request_id"].startswith("req_")
+    assert set(answer.json()) <= {"detail", "code", "action", "stripe_request_id", "retry_after"}
     assert post(dana, LEAF, body()).status_code == 200
     assert not StripeIntent.objects.for_project(shop.project).filter(status="open").exists()

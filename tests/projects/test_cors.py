@@ -1,9 +1,11 @@
 """Pages of an app may call the end users' API from the project's own origins, and nobody else's pages may."""
 
+import uuid
 from typing import Any
 
 from django.test import Client
 
+from accounts.models import User
 from entitlements.models import Plan
 from projects.models import Project
 from tests.cast import AppServer, AppUser, Developer
@@ -42,6 +44,7 @@ def test_a_page_of_the_project_may_read_and_is_named_exactly(dana: AppUser) -> N
 
 
 def test_pages_of_others_may_not(dana: AppUser, frank: AppUser, other_project: Project) -> None:
+    """S43: the exact origins of the token's own project, never `*`, and never with cookies."""
     other_project.allowed_origins = ["https://other.example"]
     other_project.save()
     for origin in (
@@ -94,6 +97,12 @@ def test_answers_carry_what_browsers_need_to_be_careful(settings: Any, dana: App
         assert answer["Referrer-Policy"] == "same-origin", path
         assert answer["X-Frame-Options"] == "DENY", path
         assert answer["Strict-Transport-Security"].startswith("max-age=31536000"), path
-    cookie = client.cookies["__Host-csrftoken"]
-    assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] == "Lax" and cookie["path"] == "/"
-    assert not cookie["domain"]
+        policy = answer["Content-Security-Policy"].split("; ")
+        assert {"base-uri 'none'", "object-src 'none'", "frame-ancestors 'none'"} <= set(policy), path
+        assert ("script-src 'self' 'unsafe-inline' 'unsafe-eval'" in policy) == (path == "/admin/login/")
+    root = User.objects.create_superuser(f"{uuid.uuid4().hex}@example.com", "x" * 12)
+    client.post("/admin/login/", {"username": root.email, "password": "x" * 12}, secure=True)
+    for name in ("__Host-csrftoken", "__Host-sessionid"):
+        cookie = client.cookies[name]
+        assert cookie["secure"] and cookie["httponly"] and cookie["samesite"] == "Lax" and cookie["path"] == "/"
+        assert not cookie["domain"]

@@ -1,18 +1,23 @@
 """Every page of the admin, as each role: what opens, that nothing of another project is on it, and that looking writes nothing."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import JSONField
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts.models import STAFF_ROLES, User
+from accounts.services.tokens import issue_login_tokens
 from backoffice.roles import rights_of_roles
 from projects.admin_scope import ProjectScopedAdmin
+from tests.cast import Developer
 from tests.roles.conftest import World, writes
 from tests.roles.furnishing import GLOBAL, PERSONAL, project_models
 
@@ -20,6 +25,8 @@ STAFF = ("admin", "moderator", "support")
 PEOPLE = {"alice": "acme", "victor": "acme", "charlie": "other"}
 # Who sees the pages of people and of how they sign in.
 ADMINS_ALONE = {"TokenFamily", "FamilyToken", "Client", "Token", "EmailAddress", "Group", "LogEntry"}
+# Names of columns that hold a secret, or what one is found by. Masks and fingerprints' names end otherwise.
+SECRET = re.compile(r"(^|(?<!holds)_)(password|secret|secret_key|key_hash|token_hash|hash|encrypted|fingerprint)$")
 CANARY = re.compile(r"CANARY\w{4,}|CANARY-of")
 # A page costs a tenth of a second: one of the staff and one developer look at all, the others at every second or fourth.
 THOROUGHNESS = {"admin": 1, "support": 2, "moderator": 4, "alice": 1, "victor": 4, "charlie": 3}
@@ -70,6 +77,7 @@ def test_staff_see_every_list_and_row(world: World, name: str) -> None:
 
 @pytest.mark.parametrize("name", PEOPLE)
 def test_developers_see_their_own_projects_rows_and_no_trace_of_another(world: World, name: str) -> None:
+    """S7, S3: lists, rows, histories, pop-ups and searches."""
     mine = getattr(world, PEOPLE[name])
     theirs = world.other if mine is world.acme else world.acme
     reached = set(LINK.findall(opened(world, name, "/admin/")))
@@ -92,8 +100,9 @@ def test_developers_see_their_own_projects_rows_and_no_trace_of_another(world: W
             assert answer.status_code in (200, 302), f"{name} is offered {path}: {answer.status_code}"
             assert theirs.traces_in(answer.content.decode()) == set(), f"{name} at {path}"
     # The answer to a row of another project names what was asked for, so that these come last.
-    for model in project_models():
-        for page in ("change", "delete") if name == "alice" else ("change",):
+    for number, model in enumerate(project_models()):
+        pages = ["change", "delete"] if name == "alice" else ["change"]
+        for page in [*pages, "history"] if name == "alice" and number % 3 == 0 else pages:
             answer = world[name].client.get(address(model, page, theirs.rows[model].pk))
             assert answer.status_code in (302, 403), f"{name} at {page} of {model}"
 
@@ -101,7 +110,9 @@ def test_developers_see_their_own_projects_rows_and_no_trace_of_another(world: W
 REACHED_MAX = 24
 
 
+@pytest.mark.filterwarnings("error::django.core.paginator.UnorderedObjectListWarning")
 def test_choices_and_autocompletes_offer_a_developer_their_own_rows_alone(world: World) -> None:
+    """S7: what a form, a pop-up or an autocomplete lets one choose; no field is typed in as a bare id."""
     request: Any = RequestFactory().get("/admin/")
     request.user = world["alice"].user
     for model in project_models():
@@ -110,6 +121,7 @@ def test_choices_and_autocompletes_offer_a_developer_their_own_rows_alone(world:
             if not isinstance(page, ProjectScopedAdmin) or field.related_model not in world.other.rows:
                 continue
             offered = page.formfield_for_foreignkey(field, request)
+            assert field.name not in page.raw_id_fields, f"{model.__name__}.{field.name}"
             keys = set() if offered is None else {row.pk for row in offered.queryset}
             assert world.other.rows[field.related_model].pk not in keys, f"{model.__name__}.{field.name}"
     for name, marker in (("alice", world.other.marker), ("charlie", world.acme.marker)):
@@ -118,6 +130,52 @@ def test_choices_and_autocompletes_offer_a_developer_their_own_rows_alone(world:
             asked = {"app_label": "projects", "model_name": "membership", "field_name": field, "term": marker}
             answer = world[name].client.get(path, asked)
             assert answer.status_code == 403 or answer.json()["results"] == [], (name, field)
+
+
+def fields_of(model: Any, path: str) -> Iterator[Any]:
+    """Follow a path of fields as a search or a filter names it."""
+    for name in path.lstrip("^=@").split("__"):
+        try:
+            field = model._meta.get_field(name)
+        except FieldDoesNotExist:
+            return
+        yield field
+        model = field.related_model or model
+
+
+def test_no_search_and_no_filter_of_any_list_reads_a_secret(world: World) -> None:
+    """S7, S36: neither `?q=` nor a lookup in the address reaches a secret field, or another table through relations."""
+    request: Any = RequestFactory().get("/admin/")
+    request.user = world["root"].user
+    known = {"key_hash", "secret_key", "password", "hs256_secret_encrypted"}
+    secrets = {
+        field.name for model in apps.get_models() for field in model._meta.get_fields() if SECRET.search(field.name)
+    }
+    assert known - secrets == set()
+    for model, page in admin.site._registry.items():
+        offered = [entry for entry in page.get_list_filter(request) if isinstance(entry, str)]
+        for path in [*page.get_search_fields(request), *offered]:
+            assert [field.name for field in fields_of(model, path) if field.name in secrets] == [], (model, path)
+        for field in model._meta.get_fields():
+            if field.name in secrets:
+                assert not page.lookup_allowed(f"{field.name}__startswith", "a", request), (model, field.name)
+        if any(field.name == "project" for field in model._meta.get_fields()):
+            for path in ("project__memberships__user__password__startswith", "project__api_keys__key_hash__regex"):
+                assert not page.lookup_allowed(path, "a", request), (model, path)
+        for field in (one for one in model._meta.get_fields() if isinstance(one, JSONField)):
+            assert not page.lookup_allowed(f"{field.name}__a__b__contains", "a", request), (model, field.name)
+
+
+def test_an_order_that_a_list_does_not_offer_is_none(world: World) -> None:
+    """S36: columns by number only; the API's lists have an order of their own and ignore what asks for another."""
+    listing = address(User, "changelist")
+    assert world["root"].client.get(f"{listing}?o=password").status_code == 200
+    assert world["root"].client.get(f"{listing}?o=99.-1.1;drop").status_code == 200
+    mine = Developer(world["alice"].user, issue_login_tokens(user=world["alice"].user).access_token)
+    for path in ("subscriptions", "transactions"):
+        plain = mine.client.get(f"/api/v1/payments/{path}")
+        odd = "ordering=-project__owner__password&order_by=1;--&metadata__a=1&project__name__regex=."
+        assert plain.status_code == 200 and mine.client.get(f"/api/v1/payments/{path}?{odd}").json() == plain.json()
 
 
 def test_who_may_not_open_the_admin_sees_none_of_it(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 from pathlib import Path
 
@@ -116,3 +117,44 @@ def test_files_and_functions_keep_to_their_length() -> None:
                 if length > MAX_FUNCTION_LINES:
                     too_long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines")
     assert too_long == []
+
+
+def unescaped(tree: ast.AST) -> list[int]:
+    """Find texts that are declared safe, and formats of HTML that are not written in the source itself."""
+    found, calls = [], [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    given: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                given.setdefault(target.id if isinstance(target, ast.Name) else "", []).append(node.value)
+
+    def is_written(node: ast.expr) -> bool:
+        if isinstance(node, ast.BinOp):
+            return is_written(node.left) and is_written(node.right)
+        if isinstance(node, ast.Name):
+            return all(isinstance(value, ast.Constant) for value in given.get(node.id, [node]))
+        return isinstance(node, ast.Constant)
+
+    for call in calls:
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        number = {"format_html": 1, "format_html_join": 2, "SafeString": 1}.get(name, 0)
+        if name == "mark_safe" or not all(map(is_written, call.args[:number])):
+            found.append(call.lineno)
+    return found
+
+
+def test_no_text_is_declared_safe_in_code_or_templates() -> None:
+    """S35: every value on a page goes through escaping; what is HTML stands in the source."""
+    offenders = [f"{path.relative_to(ROOT)}:{line}" for path in product_files() for line in unescaped(parsed(path))]
+    assert offenders == []
+    pages = [*(ROOT / "templates").rglob("*.html"), *(path for app in PRODUCT for path in (ROOT / app).rglob("*.html"))]
+    texts = {path: path.read_text() for path in pages}
+    assert len(texts) > 50
+    assert [path.name for path, text in texts.items() if re.search(r"\|\s*safe(seq)?\b|autoescape\s+off", text)] == []
+
+
+def test_the_check_of_escaping_finds_planted_ones() -> None:
+    planted = (
+        "mark_safe(a)\nformat_html(f'<b>{a}</b>')\nformat_html('<b>' + a)\nformat_html('<b>{}</b>', a)\nSafeString(x)"
+    )
+    assert unescaped(ast.parse(planted)) == [1, 2, 3, 5]

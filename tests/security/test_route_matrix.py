@@ -77,6 +77,7 @@ def test_a_function_view_refuses_every_other_method(path: str, acme: Project) ->
 def test_no_token_of_another_kind_passes(
     method: str, path: str, acme: Project, alice: Developer, dana: AppUser, acme_server: AppServer
 ) -> None:
+    """S6: an end user's token at what developers and servers call, and the reverse."""
     row = ROWS[method, path]
     callers = {"developer": alice.headers, "end_user": dana.headers, "server": acme_server.headers}
     for kind in CALLERS[row.audience]:

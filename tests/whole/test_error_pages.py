@@ -70,6 +70,7 @@ def call(service: LiveService, method: str, path: str, token: str = "", **header
 def test_no_route_tells_why_it_failed(
     broken: LiveService, alice: Developer, dana: AppUser, acme_server: AppServer
 ) -> None:
+    """S41: every route of the API and of the hosted pages, with a token that passes where the row names one."""
     tokens = {"developer": alice.access_token, "end_user": dana.access_token, "server": acme_server.key}
     failed = 0
     for method, path in routes():
@@ -106,6 +107,7 @@ def test_the_log_has_the_request_id_of_the_answer_with_the_trace(broken: LiveSer
 
 
 def test_the_admin_fails_without_a_trace(broken: LiveService) -> None:
+    """S41: the pages of the admin and of signing in."""
     for path in ("/admin/", "/admin/login/", "/accounts/login/"):
         page = httpx.post(f"{broken.url}{path}", data={"username": "x"}, cookies={"sessionid": "a" * 32}, timeout=20)
         assert [mark for mark in NEVER if mark in page.content] == []

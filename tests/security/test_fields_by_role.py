@@ -1,0 +1,126 @@
+"""S10: no answer holds a field that the documented allow list (/openapi.json) does not name, whoever asks."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import resolve
+
+from licenses.models import License
+from payments.models import Subscription
+from projects.models import EndUser, Project
+from tests.cast import AppServer, AppUser, Developer, add_member, create_app_user, create_developer, create_server
+from tests.openapi.test_contract import resolved
+from tests.roles.furnishing import Furnished, furnish
+from tests.security.matrix import ROWS
+
+ROLES = ("viewer", "developer", "owner")
+# Streams of keys, styles and health are no answers with fields.
+READ = sorted(path for method, path in ROWS if method == "GET" and ROWS["GET", path].audience in (
+    "developer", "end_user", "server", "end_user_or_server",
+))  # fmt: skip
+
+
+def undocumented(document: dict[str, Any], schema: dict[str, Any], value: Any, where: str = "") -> Iterator[str]:
+    """Yield what is in an answer and not in its schema. A schema that names no fields is one of free content."""
+    schema = resolved(document, schema)
+    options = schema.get("oneOf") or schema.get("anyOf") or schema.get("allOf")
+    if options:
+        found = [list(undocumented(document, one, value, where)) for one in options]
+        yield from min(found, key=len)
+    elif isinstance(value, dict) and "properties" in schema:
+        for name, inner in value.items():
+            if name in schema["properties"]:
+                yield from undocumented(document, schema["properties"][name], inner, f"{where}.{name}")
+            else:
+                yield f"{where}.{name}"
+    elif isinstance(value, list):
+        for inner in value:
+            yield from undocumented(document, schema.get("items", {}), inner, f"{where}[]")
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Client().get("/openapi.json").content)
+    return found
+
+
+def answer_schema(document: dict[str, Any], path: str, status: int) -> dict[str, Any]:
+    """Return what the document says of an answer."""
+    content = document["paths"][f"/{path}"]["get"]["responses"][str(status)]["content"]
+    found: dict[str, Any] = content["application/json"]["schema"]
+    return found
+
+
+def address(path: str, made: Furnished, user: str) -> str:
+    """Fill in ids that exist, as far as the furnished project has them."""
+    rows = made.rows
+    known = {
+        "project_id": made.project.pk, "app": made.project.slug, "user_id": user,
+        "subscription_id": rows[Subscription].pk, "end_user_id": rows[EndUser].pk, "license_id": rows[License].pk,
+    } | ROWS["GET", path].path  # fmt: skip
+    known |= {"subscription_id": rows[Subscription].pk, "user_id": user}
+    return "/" + path.format(**known)
+
+
+@pytest.fixture(scope="module")
+def made(run_database: str, django_db_blocker: Any) -> Furnished:
+    """A project with a row of everything."""
+    with django_db_blocker.unblock():
+        return furnish("allowlisted")
+
+
+def callers(project: Project) -> dict[str, list[AppServer | AppUser | Developer]]:
+    """Return who asks, by what the matrix calls them."""
+    members = []
+    for role in ROLES:
+        member = create_developer(role)
+        add_member(project, member, role)
+        members.append(member)
+    servers = [create_server(project, members[-1], is_test_mode=True)]
+    users = [create_app_user(project, "reader")]
+    return {
+        "developer": [*members],
+        "server": [*servers],
+        "end_user": [*users],
+        "end_user_or_server": [*users, *servers],
+    }
+
+
+def test_no_answer_has_a_field_that_is_not_documented_whatever_the_callers_role(
+    made: Furnished, document: dict[str, Any]
+) -> None:
+    asked = callers(made.project)
+    user = asked["end_user"][0]
+    assert isinstance(user, AppUser)
+    succeeded = set()
+    documented = [path for path in READ if "get" in document["paths"][f"/{path}"]]
+    # Django's view of it answers a GET by its sibling `entitlements/{user_id}`.
+    assert set(READ) - set(documented) == {"api/v1/payments/entitlements/token"}
+    for path in documented:
+        fields: list[set[str]] = []
+        for caller in asked[ROWS["GET", path].audience]:
+            url = address(path, made, user.user_id)
+            if isinstance(caller, AppServer) and "{user_id}" not in path:
+                url += f"?user_id={user.user_id}"
+            assert resolve(url.partition("?")[0])
+            answer = caller.client.get(url)
+            if answer.status_code != 200:
+                continue
+            succeeded.add(path)
+            body = answer.json()
+            assert list(undocumented(document, answer_schema(document, path, 200), body)) == [], path
+            fields.append(set(body) if isinstance(body, dict) else set())
+        # A higher role is told more by other operations, not by more fields of the same.
+        assert all(one == fields[0] for one in fields), path
+    assert len(succeeded) > 30, sorted(set(documented) - succeeded)
+
+
+@pytest.mark.no_db
+def test_the_check_finds_a_field_too_many() -> None:
+    document = {"components": {"schemas": {"Row": {"properties": {"id": {}, "free": {"type": "object"}}}}}}
+    schema = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
+    answer = [{"id": 1, "free": {"any": 1}}, {"id": 2, "password": "x"}]
+    assert list(undocumented(document, schema, answer)) == ["[].password"]
