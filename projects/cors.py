@@ -1,8 +1,9 @@
 """Cross-origin calls: a page of an app may call the end users' API when its exact origin is one of the project's.
 
-Invariants: the origin is answered by name, never `*`, and only for the project whose end user made the call; credentials are never
+Invariants: the origin is answered by name, never `*`, and only for the project whose user made the call; credentials are never
 allowed, since a bearer token is sent by hand and no cookie means anything here. A preflight carries no token: it is answered for an
-origin of any project, and what it leads to is decided by the token. Developers and servers do not call from pages of others.
+origin of any project, and what it leads to is decided by the token. Where nobody is named, the project is: by what is asked about.
+Developers and servers do not call from pages of others.
 """
 
 import time
@@ -16,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from common.query import FALSE_WORDS
 from projects.models import Project
 from projects.origins import is_allowed, origin_of
-from projects.principals import EndUserPrincipal
+from projects.principals import EndUserPrincipal, LicenseHolderPrincipal
 
 METHODS = "GET, POST, OPTIONS"
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Project-ID"
@@ -37,6 +38,15 @@ _lock = Lock()
 def let_pages_read(request: HttpRequest, project: Project) -> None:
     """Let pages of a project's origins read the answer to a request that names nobody, such as what the project sells."""
     request._read_by_pages_of = project  # type: ignore[attr-defined]
+
+
+def let_pages_of_slug_read(request: HttpRequest, slug: object) -> None:
+    """Let pages of the project that a request names read the answer, a refusal too. No query when no page asks."""
+    if "Origin" not in request.headers or not isinstance(slug, str) or not slug.isprintable():
+        return
+    project = Project.objects.existing().filter(slug=slug, is_active=True).first()
+    if project is not None:
+        let_pages_read(request, project)
 
 
 class CrossOrigin:
@@ -79,7 +89,7 @@ def _vary(response: HttpResponse) -> None:
 
 def _may_read(request: HttpRequest, response: HttpResponse, origin: str) -> bool:
     principal: Any = getattr(request, "user", None)
-    project = principal.project if isinstance(principal, EndUserPrincipal) else None
+    project = principal.project if isinstance(principal, EndUserPrincipal | LicenseHolderPrincipal) else None
     project = project or getattr(request, "_read_by_pages_of", None)
     if project is not None:
         test_mode = request.GET.get("test_mode", "").lower() not in FALSE_WORDS

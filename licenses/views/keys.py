@@ -6,7 +6,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from common.modes import mode_of
 from common.query import read_test_mode
@@ -14,13 +13,14 @@ from common.schema import error_responses
 from licenses import bodies, limits
 from licenses.services.keys import KeyNotValid, KeyStanding, activate_key, deactivate_key, verify_key
 from projects.models import Project
+from projects.public_view import PublicView
 
 TAGS = ["Licences"]
 TEST_MODE = OpenApiParameter("test_mode", bool, description="Which mode's keys. Default true.")
 REFUSALS = error_responses(400, 403, 413, 415, 422, 429)
 
 
-class LicenseKeysView(APIView):
+class LicenseKeysView(PublicView):
     """A public view, counted per address."""
 
     authentication_classes = []

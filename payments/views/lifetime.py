@@ -7,7 +7,6 @@ from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from common.client_address import client_address
 from common.drf_fields import PlainCharField, PlainEmailField
@@ -23,6 +22,7 @@ from projects.authentication import EndUserAuthentication
 from projects.idempotent_view import idempotent
 from projects.models import Project
 from projects.principals import EndUserPrincipal, PublicCaller
+from projects.public_view import PublicView
 
 TEST_MODE = OpenApiParameter("test_mode", bool, description="In which mode to buy. Default true.")
 
@@ -57,7 +57,7 @@ class AnybodyOrEndUser(BaseAuthentication):
         return PublicCaller(client_address(request._request)), None
 
 
-class LifetimeCheckoutView(APIView):
+class LifetimeCheckoutView(PublicView):
     authentication_classes = [AnybodyOrEndUser]
 
     @extend_schema(

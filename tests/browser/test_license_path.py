@@ -16,7 +16,7 @@ from common import clock
 from licenses.models import GitHubConnection, License
 from licenses.services.usernames import record_invitation
 from notifications.models import OutboxRow
-from payments.models import StripeCredentials
+from payments.models import LicensePurchase, StripeCredentials
 from projects.models import Project
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, PHONE, keep_screenshot
 from tests.browser.test_demo_shop import pay
@@ -26,6 +26,7 @@ from tests.live import LiveService, wait_until
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.live(env={"DEMO": "true"}), pytest.mark.timeout(240)]
 
 MINUTE_MS = 60_000
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "licences.md"
 
 
 @pytest.fixture
@@ -124,9 +125,25 @@ def refund(settings: Any, project: Project, row: License) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def press_the_guides_button_twice(chromium: Browser, url: str, shop: str, project: Project) -> None:
+    """Show the guide's button on a page of the seller's own: it leads to one checkout."""
+    guide = re.search(r"```html\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert guide is not None
+    html = guide[1].replace("https://payments.example", url).replace("?test_mode=false", "")
+    page, said = chromium.new_page(), []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.goto(shop)
+    page.set_content(html.replace("my-shop", project.slug))
+    page.get_by_role("button", name="Buy the kit").dblclick()
+    page.wait_for_url("**/c/pay/cs_test_**")
+    page.close()
+    assert said == [] and LicensePurchase.objects.for_project(project).count() == 1
+
+
 def test_from_the_checkout_to_the_code_and_back(
-    demo: Project, live_service: LiveService, chromium: Browser, window: Page, settings: Any
+    demo: Project, live_service: LiveService, app_url: str, chromium: Browser, window: Page, settings: Any
 ) -> None:
+    press_the_guides_button_twice(chromium, live_service.url, app_url, demo)
     shop = chromium.new_page()
     shop.goto(f"{live_service.url}/demo/")
     shop.get_by_role("button", name="Buy Demo kit, lifetime licence, 49.00 USD").click()

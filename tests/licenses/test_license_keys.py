@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from licenses.models import License, LicenseActivation
+from licenses.models import License, LicenseActivation, LicenseProduct
 from licenses.services.keys import make_key
 from licenses.services.revoking import revoke_license
 from projects.models import Project
@@ -62,6 +62,26 @@ def test_devices_take_and_free_places_up_to_the_limit(acme: Project, key: str) -
     assert ask(acme, "deactivate", key, device_id="a").json()["activations"] == 1
     assert ask(acme, "activate", key, device_id="c").status_code == 200
     assert {row.device_hash for row in LicenseActivation.objects.for_project(acme)}.isdisjoint({"a", "b", "c"})
+
+
+def test_a_lower_limit_ends_nobodys_use_and_lets_nobody_else_in(acme: Project, held: License, key: str) -> None:
+    for device in "ab":
+        ask(acme, "activate", key, device_id=device)
+    LicenseProduct.objects.filter(pk=held.product_id).update(activation_limit=1)
+    for device, activated in (("a", True), ("b", True), ("c", False)):
+        shown = ask(acme, "verify", key, device_id=device).json()
+        assert shown == shown | {"activated": activated, "activations": 2, "activation_limit": 1}
+    # Also when a program activates at each start.
+    assert ask(acme, "activate", key, device_id="b").json()["activations"] == 2
+    for freed, left in (("a", 1), ("b", 0)):
+        refused = ask(acme, "activate", key, device_id="c")
+        assert (refused.status_code, refused.json()["code"]) == (409, "activation_limit_reached")
+        assert ask(acme, "deactivate", key, device_id=freed).json()["activations"] == left
+    assert ask(acme, "activate", key, device_id="c").json()["activations"] == 1
+    LicenseProduct.objects.filter(pk=held.product_id).update(activation_limit=None)
+    assert ask(acme, "verify", key, device_id="c").json()["code"] == "license_key_invalid"
+    LicenseProduct.objects.filter(pk=held.product_id).update(activation_limit=2)
+    assert ask(acme, "verify", key, device_id="c").json()["activated"] is True
 
 
 def test_a_key_is_worth_nothing_elsewhere(acme: Project, other_project: Project, key: str) -> None:

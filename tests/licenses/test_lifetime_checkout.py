@@ -206,7 +206,9 @@ def test_an_expired_checkout_and_a_lost_answer_give_nothing(seller: LicenseShop)
 
 
 def test_an_idempotency_key_opens_one_checkout(seller: LicenseShop) -> None:
-    asked = at_once(4, lambda _: seller.open(headers={"Idempotency-Key": f"k-{seller.project.pk}"}))
+    headers = {"Idempotency-Key": f"k-{seller.project.pk}", "Origin": "https://app.example"}
+    asked = at_once(4, lambda _: seller.open(headers=headers))
+    assert {answer.headers.get("Access-Control-Allow-Origin") for answer in asked} == {"https://app.example"}
     opened = {answer.json()["session_id"] for answer in asked if answer.status_code == 200}
     assert len(opened) == 1 and {answer.status_code for answer in asked} <= {200, 409}
     assert len(seller.shop.objects("checkout/sessions")) == 1

@@ -9,6 +9,7 @@ from accounts.models import User
 from entitlements.models import Plan
 from projects.models import Project
 from tests.cast import AppServer, AppUser, Developer
+from tests.licenses.licensing import license_in_hand, link_of
 
 PATH = "/api/v1/payments/credits/balance"
 ALLOW = "Access-Control-Allow-Origin"
@@ -86,7 +87,32 @@ def test_what_a_project_sells_may_be_read_by_its_pages(acme: Project) -> None:
     assert ALLOW not in Client(headers={"Origin": STRANGE}).get(path)
 
 
+def test_a_shops_page_sells_licences_and_shows_where_they_stand(acme: Project) -> None:
+    checkout, keys = "/api/v1/payments/lifetime-checkout", "/api/v1/license-keys/verify"
+
+    def ask(path: str, body: Any, origin: str = OURS) -> Any:
+        return Client(headers={"Origin": origin}).post(path, body, content_type="application/json")
+
+    unknown = {"project": acme.slug, "product": "none", "license_key": "lk_x"}
+    # Whoever is refused has to read why.
+    for path, body, status in ((checkout, unknown, 404), (checkout, {"project": acme.slug}, 422), (keys, unknown, 403)):
+        answer = ask(path, body)
+        assert (answer.status_code, answer[ALLOW]) == (status, OURS), path
+        assert ALLOW not in ask(path, body, STRANGE), path
+    assert ask(checkout, unknown, LAPTOP)[ALLOW] == LAPTOP
+    assert ALLOW not in ask(f"{checkout}?test_mode=false", unknown, LAPTOP)
+    for body, status in (({"project": "nobodys"}, 422), ({"project": "a\x00"}, 422), ([acme.slug], 422), ("{", 422)):
+        answer = ask(checkout, body)
+        assert answer.status_code == status and ALLOW not in answer, body
+    held = license_in_hand(acme)
+    holder = {"Authorization": f"Bearer {link_of(held)}"}
+    for origin, named in ((OURS, OURS), (STRANGE, None)):
+        shown = Client(headers=holder | {"Origin": origin}).get("/api/v1/license-access/status")
+        assert (shown.status_code, shown.headers.get(ALLOW)) == (200, named)
+
+
 def test_answers_carry_what_browsers_need_to_be_careful(settings: Any, dana: AppUser) -> None:
+    """S43, S35: headers of every kind of page; cookies for this host and HTTPS only, out of reach of scripts."""
     settings.SECURE_HSTS_SECONDS = 31_536_000
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
