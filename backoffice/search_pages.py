@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -9,12 +10,16 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from backoffice.navigation import sidebar
 from backoffice.services.search import CHARS_MAX, CHARS_MIN, Found, Search
 from backoffice.visible import projects_of, rows_of
 from common.modes import MODES
 from licenses.models import License
 from payments.models import StripeCustomer, WebhookEvent
 from projects.models import EndUser, Project
+
+# What fits below the field of the menu.
+MENU_ENTRIES, MENU_ROWS = 5, 6
 
 
 @require_safe
@@ -23,6 +28,10 @@ def search_page(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()[:CHARS_MAX]
     project_ids = [one.id for one in projects_of(request)]
     found = Search(query, lambda model: rows_of(request, model), project_ids).run() if query else []
+    if "menu" in request.GET:
+        return TemplateResponse(
+            request, "backoffice/menu_search.html", {"results": _below_the_field(request, query, found)}
+        )
     mode = request.GET.get("mode", "") if request.GET.get("mode") in MODES else ""
     only = _only_answer(found)
     if only is not None:
@@ -39,6 +48,20 @@ def search_page(request: HttpRequest) -> HttpResponse:
 
 
 search = admin.site.admin_view(search_page)
+
+
+def _below_the_field(request: HttpRequest, query: str, found: Sequence[Found]) -> list[dict[str, str]]:
+    """List pages by name, then people and things; the whole search comes last."""
+    if not query:
+        return []
+    entries = [item for group in sidebar(request) for item in group["items"] if query.lower() in item["title"].lower()]
+    results = [{"text": item["title"], "link": item["link"], "detail": ""} for item in entries[:MENU_ENTRIES]]
+    rows = [(str(one.model._meta.verbose_name), row) for one in found for row in one.rows]
+    results += [
+        {"text": _text(row), "link": address_of(row), "detail": _detail(row) or kind} for kind, row in rows[:MENU_ROWS]
+    ]
+    everything = f"{reverse('backoffice:search')}?{urlencode({'q': query})}"
+    return [*results, {"text": "Search everything", "link": everything, "detail": ""}]
 
 
 def _only_answer(found: Sequence[Found]) -> Any | None:

@@ -90,8 +90,9 @@ def read_case(*, end_user: EndUser, mode: str) -> Case:
     reviews = ReviewItem.objects.for_project(project_id).filter(**of_user).order_by("-created_at")
     known = [str(end_user.pk), *(row.stripe_subscription_id for row in subscriptions), *(str(row.pk) for row in subscriptions),
              *(str(row.pk) for row in payments), *(row.payment_intent_id for row in payments)]  # fmt: skip
-    if wallet is not None:
-        known.append(str(wallet.pk))
+    # Credits by hand name the user, deeds on a licence the licence.
+    held = list(licenses.order_by("-purchased_at")[:SHOWN])
+    known += [f"credits:{end_user.pk}", *(str(row.pk) for row in held)]
     log = ActionLog.objects.for_project(project_id).filter(subject__in=known).order_by("-at")
     credentials = StripeCredentials.objects.for_project(project_id).filter(mode=mode).select_related("config")
     return Case(
@@ -111,7 +112,7 @@ def read_case(*, end_user: EndUser, mode: str) -> Case:
         sessions=sessions,
         wallet=wallet,
         ledger=list(ledger[:SHOWN]) if wallet is not None else [],
-        licenses=list(licenses.order_by("-purchased_at")[:SHOWN]),
+        licenses=held,
         effects=list(effects.defer("payload", "result")[:EVENTS_SHOWN]),
         events=_events(end_user, mode, customers, subscriptions, payments, invoices, sessions),
         reviews=list(reviews[:SHOWN]),
@@ -144,7 +145,8 @@ def _events(
     dead = of_account.filter(root__in=roots, status="dead").order_by("-received_at")
     trouble = [*waiting[:EVENTS_SHOWN], *dead[:EVENTS_SHOWN]] if roots else []
     together = {row.pk: row for row in [*trouble, *found]}
-    return sorted(together.values(), key=lambda row: (row.status != "dead", row.received_at), reverse=False)[
+    # What died first, then the newest.
+    return sorted(together.values(), key=lambda row: (row.status == "dead", row.received_at), reverse=True)[
         :EVENTS_SHOWN
     ]
 

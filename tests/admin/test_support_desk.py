@@ -1,6 +1,8 @@
 """Search, the end user's page, the preview, the event's and the project's page: what is on them, and for whom."""
 
+import datetime as dt
 import re
+import uuid
 from html import unescape
 from typing import Any
 
@@ -11,7 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.models import User
 from backoffice.services.search import Search
+from backoffice.services.support_case import EVENTS_SHOWN, read_case
+from entitlements.services.credit_adjustments import adjust_credits
 from licenses.models import License
 from notifications.models import OutboxRow
 from payments.models import StripeCredentials, StripeCustomer, Subscription, WebhookEvent
@@ -68,6 +73,45 @@ def test_everything_that_support_is_told_leads_to_the_right_row(desks: tuple[Des
     assert "Type at least two characters" in text(search(client, "d"))
     for odd in ("%", "%%%", "sub_x", "' OR 1=1 --", "\x00\x00", "a" * 400, "evt_<script>"):
         assert "<script>" not in search(client, odd).content.decode()
+
+
+def test_the_menus_field_finds_pages_and_people_and_leads_to_the_whole_search(desks: tuple[Desk, Desk]) -> None:
+    ours, other = desks
+    client = sign_in(group="Support")
+    path = reverse("backoffice:search")
+    # The theme asks the address of that name, which is this page's, too: it must answer a list and no whole page.
+    html = text(client.get("/admin/"))
+    assert f'hx-get="{path}?menu=1"' in html and 'action="/admin/search/"' in html and reverse("admin:search") == path
+    shown = text(client.get(path, {"menu": "1", "q": ours.email}))
+    assert (
+        "<html" not in shown
+        and reverse("backoffice:end-user", args=[ours.user.pk]) in shown
+        and "/admin/search/?q=" in shown
+    )
+    assert reverse("admin:payments_dispute_changelist") in text(client.get(path, {"menu": "1", "q": "disput"}))
+    assert text(client.get(path, {"menu": "1", "q": " "})).strip() == ""
+    developer = sign_in(project=ours.project, role=Role.DEVELOPER)
+    assert str(other.user.pk) not in text(developer.get(path, {"menu": "1", "q": other.email}))
+    assert "/admin/accounts/" not in text(developer.get(path, {"menu": "1", "q": "user"}))
+
+
+def test_what_staff_did_is_there_whatever_it_was_done_to_and_events_are_the_newest(desks: tuple[Desk, Desk]) -> None:
+    ours, _ = desks
+    user = create_end_user(ours.project)
+    whose = {"project_id": ours.project.pk, "mode": "test"}
+    boss = User.objects.create_user(f"{stripe_id('b')}@example.com", "x" * 12, is_superuser=True)
+    adjust_credits(**whose, end_user_id=user.pk, amount=5, reason="Sorry for that.", actor=boss, key=stripe_id("k"))
+    customer = stripe_id("cus")
+    StripeCustomer.objects.create(id=uuid.uuid4(), **whose, stripe_customer_id=customer, end_user=user)
+    for number in range(EVENTS_SHOWN + 5):
+        WebhookEvent.objects.create(
+            **whose, event_id=f"{stripe_id('evt')}-{number}", type="customer.updated", object_id=customer, root=customer,
+            status="dead" if number == 0 else "pending", received_at=timezone.now() + dt.timedelta(seconds=number),
+        )  # fmt: skip
+    case = read_case(end_user=EndUser.objects.select_related("project").get(pk=user.pk), mode="test")
+    assert [line.reason for line in case.log] == ["Sorry for that."]
+    numbers = [int(row.event_id.partition("-")[2]) for row in case.events]
+    assert numbers == [0, *range(EVENTS_SHOWN + 4, 5, -1)]
 
 
 def test_names_are_searched_through_indexes_however_many_there_are(desks: tuple[Desk, Desk]) -> None:
