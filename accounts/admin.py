@@ -65,8 +65,9 @@ class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
     add_fieldsets = [(None, {"classes": ["wide"], "fields": ["email", "usable_password", "password1", "password2"]})]
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Refuse lookups on the password and on whatever else the page does not offer."""
-        return any(lookup == name or lookup.startswith(f"{name}__") for name in self.list_filter)
+        """Refuse lookups on the password, also of those in the same group, and on whatever else the page does not offer."""
+        allowed = bool(super().lookup_allowed(lookup, value, request))
+        return allowed and any(lookup == name or lookup.startswith(f"{name}__") for name in self.list_filter)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Keep anybody but a superuser from giving rights; the role Admin opens the admin to others, and gives them roles."""

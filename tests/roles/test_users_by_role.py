@@ -68,3 +68,14 @@ def test_moderators_and_support_look_at_users_and_keys_and_change_neither(world:
     someone.refresh_from_db()
     key.refresh_from_db()
     assert (someone.full_name, someone.is_staff, key.is_active) == ("someone", False, True)
+
+
+def test_no_filter_by_address_tells_a_password_letter_by_letter(world: World) -> None:
+    """S7, S36: a lookup goes to what the page offers, and not on from there to those of the same role."""
+    boss, client = world["admin"].user, world["support"].client
+    listed = reverse("admin:accounts_user_changelist")
+    assert page(boss) in client.get(listed, {"groups__id__exact": boss.groups.get().pk}).content.decode()
+    for lookup in ("password__startswith", "groups__user__password__startswith", "groups__user__email__startswith"):
+        for beginning in (getattr(boss, "email" if "email" in lookup else "password")[:12], "zzz"):
+            answer = client.get(listed, {lookup: beginning})
+            assert answer.status_code == 400 or "e=1" in answer["Location"], (lookup, answer.status_code)
