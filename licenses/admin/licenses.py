@@ -130,6 +130,22 @@ class LicenseAdmin(ReadOnlyMixin, ProjectScopedAdmin):
     show_full_result_count = False
     change_list_template = "licenses/admin/license_list.html"
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Offer beside each licence that waits too long what usually mends it, to those who may."""
+        shown = super().get_list_display(request)
+        if request.GET.get(StuckFilter.parameter_name) != "yes" or not self.has_act_permission(request):
+            return shown
+
+        @display(description="Mend")
+        def mend(row: License) -> SafeString | str:
+            deed, right = (INVITE, REINVITE) if row.state != LicenseState.PENDING else (MAIL, RESEND)
+            if not (self.has_right(request, ACT, row) or self.has_right(request, right, row)):
+                return "-"
+            address = f"{reverse('admin:licenses_license_act', args=[row.pk])}?deed={deed}"
+            return format_html('<a href="{}">{}</a>', address, DEEDS[deed][0])
+
+        return [*shown, mend]
+
     @display(description="State", ordering="state", label=STATE_COLORS)
     def colored_state(self, row: License) -> str:
         """Show how far the access has come."""

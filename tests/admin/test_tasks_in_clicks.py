@@ -88,19 +88,25 @@ def test_a_dead_letter_is_replayed_in_four_clicks() -> None:
     assert logged(desk.project, "webhook_event.replay").reason == "Mended upstream"
 
 
-def test_a_stuck_licence_is_found_and_its_holder_invited_again_in_five_clicks() -> None:
+def test_a_stuck_licence_is_found_and_its_holder_invited_again_in_four_clicks() -> None:
     project = create_project("Licences")
-    row = license_in_hand(project)
+    row, nameless = license_in_hand(project), license_in_hand(project)
     long_ago = timezone.now() - dt.timedelta(days=9)
     License.objects.filter(pk=row.pk).update(first_invited_at=long_ago, purchased_at=long_ago)
+    License.objects.filter(pk=nameless.pk).update(state="pending", username="", purchased_at=long_ago)
     developer = at(Person(sign_in(project=project, role=Role.DEVELOPER)), project)
-    developer.follow("1", to="stuck=yes").follow(row.email)
-    developer.follow("Act on it")
-    developer.press("Go on", deed="invite_again", reason="The invitation expired")
+    developer.follow("2", to="stuck=yes")
+    assert f"{nameless.pk}/act/?deed=resend_mail" in developer.html
+    developer.follow("Invite again", to=str(row.pk))
+    developer.press("Go on", reason="The invitation expired")
+    assert License.objects.get(pk=row.pk).state == "invited"
     developer.press("Yes, do it")
-    assert developer.clicks == 5
+    assert developer.clicks == 4
     assert License.objects.get(pk=row.pk).state == "username_submitted"
     assert logged(project, "license.invite_again").reason == "The invitation expired"
+    # Who only looks is offered nothing of it.
+    viewer = at(Person(sign_in(project=project, role=Role.VIEWER)), project).follow("1", to="stuck=yes")
+    assert str(nameless.pk) in viewer.html and "?deed=" not in viewer.html
 
 
 def test_why_a_webhook_fails_is_two_clicks_away() -> None:
