@@ -11,6 +11,7 @@ from accounts.models import User
 from accounts.oidc import ACCESS_TOKEN_AUDIENCE, ACCESS_TOKEN_TYP
 from accounts.services.tokens import acting_user, hash_token
 from accounts.signing import verify_own_token
+from common.audit import note_actor
 from common.errors import NotAuthenticated
 from common.strict_jwt import TokenExpired, TokenRefused, parse
 
@@ -76,6 +77,7 @@ class DeveloperAuthentication(BaseAuthentication):
         if token is None or user is None:
             # The store knows no leeway: it lets go of a token before its signature does.
             raise ExpiredToken if claims["exp"] <= time.time() else InvalidToken
+        note_actor(user)
         return user, DeveloperToken(value=value, client_id=token.client_id)
 
     def authenticate_header(self, request: Request) -> str:

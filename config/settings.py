@@ -126,7 +126,7 @@ MIDDLEWARE = [
     "config.content_policy.ContentPolicy",
     "payments.webhook_middleware.DeliveriesFirst",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "common.request_log.RequestLog",
     "projects.cors.CrossOrigin",
     "common.rate_limit_headers.RateLimitHeaders",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -136,7 +136,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "auditlog.middleware.AuditlogMiddleware",
+    "common.audit.AuditContext",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -344,6 +344,9 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_BASE_URL]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+
+# The audit log of changed rows (backoffice/audited.py).
+AUDITLOG_CID_GETTER = "common.audit.request_id"
 
 LOG_LEVEL = read_log_level(env, "LOG_LEVEL", default="INFO")
 LOGGING = logging_config(level=LOG_LEVEL)
