@@ -8,8 +8,8 @@ from django.views.generic import RedirectView
 from config.health import healthz, readyz
 from config.metrics import metrics
 
-handler404 = "common.errors.page_not_found"
-handler500 = "common.errors.server_error"
+handler404 = "config.failures.page_not_found"
+handler500 = "config.failures.server_error"
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),

@@ -95,7 +95,7 @@ class HostedView(View):
         return HttpResponseRedirect(self.place.path(page), status=SEE_OTHER)
 
     def _protected(self, answer: HttpResponseBase) -> HttpResponseBase:
-        answer["Content-Security-Policy"] = _policy(getattr(self, "place", None))
+        answer["Content-Security-Policy"] = policy_of(getattr(self, "place", None))
         answer["Referrer-Policy"] = self.referrer_policy
         if not isinstance(self, Indexed):
             answer["X-Robots-Tag"] = "noindex"
@@ -119,7 +119,7 @@ def _bare(request: HttpRequest, name: str, error: ApiError) -> HttpResponse:
     return answer
 
 
-def _policy(place: Place | None) -> str:
+def policy_of(place: Place | None) -> str:
     """Write what a page may load and where its forms may lead.
 
     A form is sent here and answered with the way to Stripe, whose address may be a domain of the seller's own; browsers hold such

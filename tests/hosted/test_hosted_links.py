@@ -165,13 +165,15 @@ def test_every_form_needs_its_pages_own_token_and_every_page_is_protected(acme: 
     """S43: of the hosted pages."""
     here = visit(acme, dana)
     for page in ("pricing", "change", "cancel", "resume", "portal", "credits", "sign-out"):
-        assert here.client.post(here.path(page), {}).status_code == 403, page
+        refused = here.client.post(here.path(page), {})
+        assert refused.status_code == 403 and "Open the page anew" in words(refused), page
+        assert acme.name in words(refused) and "Your account" in words(refused)
     assert here.get("account").status_code == 200
     for page in ("pricing", "account", "cancel", "nothing", "open", "change?price=x"):
         answer = here.get(page)
         if page == "nothing":
-            assert answer.status_code == 404
-            continue
+            assert answer.status_code == 404 and "There is nothing at this address" in words(answer)
+            assert acme.name in words(answer) and acme.name not in words(Client().get("/hosted/nobodys/test/x"))
         policy = answer["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; style-src 'self'; img-src 'self';") and "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy and "base-uri 'none'" in policy

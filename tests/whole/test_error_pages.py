@@ -4,6 +4,7 @@ The service runs as processes with DEBUG off. Its database refuses every connect
 """
 
 import json
+import re
 import socket
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from tests.security.matrix import ROWS, routes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 DATABASE_PASSWORD = "CANARY-of-the-database-0123456789"
+# What people look at, and needs the database; everything else is called by programs.
+PAGES = "hosted/"
 NEVER = (
     b"Traceback",
     b"OperationalError",
@@ -67,6 +70,15 @@ def call(service: LiveService, method: str, path: str, token: str = "", **header
     return httpx.request(method, f"{service.url}/{path.format(**values)}", headers=headers, content=body, timeout=20)
 
 
+def _is_a_page(answer: httpx.Response, where: str) -> None:
+    """Somebody sits before it: readable, with the id to ask with, and as careful as the other pages."""
+    assert answer.status_code in (403, 500), where
+    assert answer.headers["Content-Type"].startswith("text/html"), where
+    assert ("Something went wrong" if answer.status_code == 500 else "Open the page anew") in answer.text, where
+    assert bool(re.search(r"<code>[0-9a-f-]{36}</code>", answer.text)) == (answer.status_code == 500), where
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self'"), where
+
+
 def test_no_route_tells_why_it_failed(
     broken: LiveService, alice: Developer, dana: AppUser, acme_server: AppServer
 ) -> None:
@@ -79,12 +91,15 @@ def test_no_route_tells_why_it_failed(
         # /readyz is for operators: it names the kind of error, and nothing else of it.
         shown = answer.content.replace(b"failed: OperationalError", b"") if path == "readyz" else answer.content
         assert [mark for mark in NEVER if mark in shown] == [], where
-        if answer.status_code >= 500 and path != "readyz":
+        if path.startswith(PAGES):
+            _is_a_page(answer, where)
+            failed += answer.status_code == 500
+        elif answer.status_code >= 500 and path != "readyz":
             failed += 1
             body = answer.json()
             assert set(body) <= {"detail", "code", "request_id", "error"}, where
-        if answer.status_code == 500:
-            assert body["code"] == "internal_error" and body["request_id"], where
+            if answer.status_code == 500:
+                assert body["code"] == "internal_error" and body["request_id"], where
     # If nothing failed, nothing was shown.
     assert failed > 30
 
@@ -112,6 +127,8 @@ def test_the_admin_fails_without_a_trace(broken: LiveService) -> None:
         page = httpx.post(f"{broken.url}{path}", data={"username": "x"}, cookies={"sessionid": "a" * 32}, timeout=20)
         assert [mark for mark in NEVER if mark in page.content] == []
         assert page.status_code >= 400
+        if page.status_code == 500:
+            _is_a_page(page, path)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/.git/config", "/.env", "/__debug__/", "/admin/../config/settings.py"])
