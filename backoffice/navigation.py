@@ -9,6 +9,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.text import capfirst
 
 # (group, folded, [(model, title, Material symbol)]).
 GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
@@ -119,9 +120,19 @@ GROUPS: list[tuple[str, bool, list[tuple[str, str, str]]]] = [
 ]
 
 
+# Pages of the back office's own that belong to an entry, by how their path begins.
+OWN_PAGES = {
+    "projects.EndUser": "/admin/end-users/",
+    "payments.WebhookEvent": "/admin/events/",
+}
+
+
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the groups that the viewer may open, for unfold's SIDEBAR.navigation."""
-    found = []
+    home = reverse("admin:index")
+    found: list[dict[str, Any]] = [
+        {"items": [{"title": "Dashboard", "icon": "monitoring", "link": home, "active": request.path == home}]}
+    ]
     for title, folded, entries in GROUPS:
         items = [item for item in (_item(request, *entry) for entry in entries) if item is not None]
         if items:
@@ -134,8 +145,19 @@ def _item(request: HttpRequest, label: str, title: str, icon: str) -> dict[str, 
     registered = admin.site._registry.get(model)
     if registered is None or not registered.has_view_permission(request):
         return None
-    return {
+    item = {
         "title": title,
         "icon": icon,
         "link": reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"),
     }
+    own = OWN_PAGES.get(label)
+    return {**item, "active": True} if own and request.path.startswith(own) else item
+
+
+def place_of(options: Any) -> tuple[str, str]:
+    """Return the group and the title under which the menu has a model's list; the model's own names where it has none."""
+    for group, _, entries in GROUPS:
+        for label, title, _ in entries:
+            if label.lower() == options.label_lower:
+                return group, title
+    return str(options.app_config.verbose_name), capfirst(options.verbose_name_plural)

@@ -15,6 +15,7 @@ from backoffice.services import causes as why
 from backoffice.services.causes import Cause, find_causes
 from backoffice.services.support_case import Case, read_case
 from backoffice.visible import page_of, row_or_404
+from backoffice.words import answers_in_words, buckets_in_words, effect_in_words
 from common.errors import ApiError
 from common.modes import LIVE, MODES, TEST
 from common.money import money_text
@@ -66,6 +67,8 @@ def end_user_in_mode_page(request: HttpRequest, end_user_id: Any, mode: str) -> 
         "modes": [(one, reverse("backoffice:end-user-in-mode", args=[row.pk, one]), one == mode) for one in (LIVE, TEST)],
         "other_mode": other,
         "changes": [(one, change_in_words(one)) for one in case.changes],
+        "buckets": buckets_in_words(case.entitled.credits.buckets),
+        "effects": [(one, *effect_in_words(one.kind, one.effect_key)) for one in case.effects],
         "payments": [_payment(request, one) for one in case.payments],
         "unpaid": [(one, money_text(one.amount_remaining_cents, one.currency)) for one in case.invoices if one.status == "open"],
         "subscriptions": [(one, _subscription_deeds(request, row, one.row)) for one in case.subscriptions],
@@ -90,6 +93,7 @@ def preview_page(request: HttpRequest, end_user_id: Any, mode: str) -> HttpRespo
         "title": f"What {row} sees",
         "end_user": row,
         "mode": mode,
+        "words": answers_in_words(answers),
         "answers": [(path, pretty_json(body), refused) for path, body, refused in answers],
     }
     return TemplateResponse(request, "backoffice/preview.html", context)

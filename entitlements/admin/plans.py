@@ -12,6 +12,7 @@ from unfold.decorators import display
 
 from accounts.models import User
 from common.errors import FieldError
+from common.money import money_text
 from entitlements.models import Plan, PlanPrice
 from entitlements.services.plan_fields import LIMIT_NAMES, LIMITS, problem_of_field, problem_of_price
 from entitlements.services.plans import check_among_others, lock_plans, log_plan_change, remove_plan, remove_price
@@ -278,5 +279,5 @@ class PlanPriceAdmin(ProjectScopedAdmin):
 
     @display(description="Amount", ordering="amount_cents")
     def amount(self, row: PlanPrice) -> str:
-        """Show the amount in minor units of its currency."""
-        return f"{row.amount_cents:,} {row.currency.upper()} (minor units)"
+        """Show the amount in its currency."""
+        return money_text(row.amount_cents, row.currency)

@@ -56,7 +56,7 @@ class HasErrorFilter(admin.SimpleListFilter):
 class WebhookEventAdmin(ReadOnlyAdmin, ProjectActionsAdmin):
     act_right = "payments.replay_webhookevent"
     list_display = [
-        "type", "event_id", "colored_status", "attempts", "short_error", "received_at", "handled_at", "mode", "project", "story",
+        "type", "story", "colored_status", "attempts", "short_error", "received_at", "mode", "project", "event_id", "handled_at",
     ]  # fmt: skip
     list_filter = [HasErrorFilter, "status", "mode", "wait_reason", "received_at", "failed_at"]
     list_select_related = ["project"]

@@ -156,7 +156,7 @@ def test_one_screen_answers_a_call_in_a_bounded_number_of_statements(desks: tupl
     shown = text(client.get(user_page(ours)))
     for expected in (
         ours.user.external_id, ours.email, ours.customer_id, "Maker", "70 can be spent", "status: trialing → active",
-        "24.00 USD", "4.00 USD", "card_declined", "Pro for good", ours.license.username, ours.mail.effect_key, "Disputed",
+        "24.00 USD", "4.00 USD", "card_declined", "Pro for good", ours.license.username, "Mail: receipt", "Disputed",
         "customer.subscription.updated was given up: It broke.", "Read everything from Stripe", "Send again",
     ):  # fmt: skip
         assert str(expected) in shown, expected
@@ -224,6 +224,13 @@ def test_the_preview_is_what_the_user_is_answered_and_cannot_write(desks: tuple[
     ours, _ = desks
     shown = text(sign_in(group="Support").get(f"{user_page(ours)}preview/"))
     assert ours.subscription.stripe_subscription_id in shown and '"available": 70' in shown
+    for words in (
+        "Maker: active, renews ",
+        "70 can be spent",
+        "70 bonus",
+        "24.00 USD, partially refunded, 4.00 USD given back",
+    ):
+        assert words in shown, words
     with CaptureQueriesContext(connection) as asked:
         live = text(sign_in(group="Support").get(f"{user_page(ours, 'live')}preview/"))
     assert live.count("refused") == 2 and "stripe_not_configured" in live
