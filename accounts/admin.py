@@ -83,10 +83,8 @@ class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
         return bool(super().has_change_permission(request, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Leave superusers' accounts to superusers, and nobody deletes their own."""
-        if obj is not None and (obj == request.user or (obj.is_superuser and not request.user.is_superuser)):
-            return False
-        return bool(super().has_delete_permission(request, obj))
+        """Nobody: what somebody did and the projects that they own hang on the row. Who leaves is switched off."""
+        return False
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer the role Admin the roles that it may give: its own and those below, not what else a superuser has made."""

@@ -16,9 +16,10 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from common.errors import FieldError
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import ApiKey, EndUser, IdempotencyRecord, IdentityProvider, Membership, Project, Role
-from projects.origins import normalize_origin
+from projects.origins import is_allowed, normalize_origin
 from projects.services.identity_providers import check_identity_provider, put_identity_provider
-from projects.services.projects import clean_slug
+from projects.services.members import LastOwner, check_may_lose_role
+from projects.services.projects import URL_FIELDS, clean_slug
 from projects.shared_webhook import check_may_take_part
 
 PROVIDER_FIELDS = ["kind", "issuer", "audience", "jwks_url", "user_id_claim", "email_claim", "test_only", "is_active"]
@@ -57,6 +58,16 @@ class ProjectForm(forms.ModelForm):
             return [normalize_origin(origin) for origin in origins]
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
+
+    def clean(self) -> dict[str, Any] | None:
+        """Keep addresses to the allowed origins."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        origins = cleaned.get("allowed_origins")
+        for name in URL_FIELDS if origins is not None else ():
+            url = cleaned.get(name)
+            if url and not is_allowed(allowed_origins=origins, url=url, test_mode=True):
+                self.add_error(name, "This address is not on one of the project's allowed origins.")
+        return cleaned
 
     def clean_shared_webhook(self) -> bool:
         """Check that the shared address stays unambiguous."""
@@ -133,15 +144,49 @@ class ProjectAdmin(ProjectScopedAdmin):
         return False
 
 
+class MembershipForm(forms.ModelForm):
+    """A member's role. A project is never without an owner."""
+
+    class Meta:
+        model = Membership
+        fields = ["project", "user", "role"]
+
+    def clean_role(self) -> str:
+        """Refuse to take the last owner's role."""
+        role = str(self.cleaned_data["role"])
+        if not self.instance._state.adding and role != Role.OWNER:
+            try:
+                check_may_lose_role(Membership.objects.select_related("project").get(pk=self.instance.pk))
+            except LastOwner as refusal:
+                raise forms.ValidationError(refusal.detail) from refusal
+        return role
+
+
 @admin.register(Membership)
 class MembershipAdmin(ProjectScopedAdmin):
-    """Who may act in a project. Changed through the API, which never leaves a project without an owner."""
+    """Who may act in a project. A project is never left without an owner."""
 
+    form = MembershipForm
     list_display = ["project", "user", "role", "created_at"]
     list_filter = ["role"]
     search_fields = ["user__email", "project__name"]
     list_select_related = ["project", "user"]
     autocomplete_fields = ["project", "user"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Leave a membership with its project and its user."""
+        return [*super().get_readonly_fields(request, obj), *(["project", "user"] if obj is not None else [])]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse for the last owner."""
+        allowed = super().has_delete_permission(request, obj)
+        if not allowed or obj is None or obj.role != Role.OWNER:
+            return allowed
+        return bool(Membership.objects.for_project(obj.project_id).filter(role=Role.OWNER).exclude(pk=obj.pk).exists())
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Leave out deleting in bulk, which would take all owners of a project at once."""
+        return {name: found for name, found in super().get_actions(request).items() if name != "delete_selected"}
 
 
 @admin.register(ApiKey)
@@ -160,6 +205,11 @@ class ApiKeyAdmin(ProjectScopedAdmin):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: the API shows a new key once."""
         return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Let a key be switched off, and not on again: whoever it leaked to has kept it."""
+        fields = list(super().get_readonly_fields(request, obj))
+        return fields if obj is None or obj.is_active else [*fields, "is_active"]
 
 
 @admin.register(IdentityProvider)

@@ -70,6 +70,12 @@ def remove_member(*, project: Project, user_id: uuid.UUID) -> None:
         membership.delete()
 
 
+def check_may_lose_role(membership: Membership) -> None:
+    """Refuse to take the last owner's role; holds the project's row until the transaction ends. Raises: LastOwner (409)."""
+    if _locked_member(membership.project, membership.user_id).role == Role.OWNER:
+        _refuse_last_owner(membership.project)
+
+
 def _locked_member(project: Project, user_id: uuid.UUID) -> Membership:
     # The project's row is what two owners who leave at once wait for.
     Project.objects.select_for_update().get(pk=project.pk)

@@ -253,3 +253,46 @@ def test_an_api_token_is_not_a_session() -> None:
     root = User.objects.create_superuser(unique_email("root"), PASSWORD)
     answer = signed_in(root).get(listing(Project))
     assert (answer.status_code, answer["Location"].startswith("/admin/login/")) == (302, True)
+
+
+def test_a_key_that_was_switched_off_stays_off() -> None:
+    alice = create_developer("alice", is_staff=True)
+    key, client = furnish(alice)[ApiKey], browser(alice)
+    assert client.post(page(key), {"name": "Server"}).status_code == 302
+    key.refresh_from_db()
+    assert not key.is_active
+    assert client.post(page(key), {"name": "Renamed", "is_active": "on"}).status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.is_active) == ("Renamed", False)
+
+
+def test_addresses_of_a_project_are_on_its_origins_in_the_admin_too() -> None:
+    """S30: the hosted pages lead to them."""
+    alice = create_developer("alice", is_staff=True)
+    project, client = furnish(alice)[Project], browser(alice)
+    form = {"name": "Acme", "slug": project.slug, "allowed_origins": '["https://app.example"]', "is_active": "on"}
+    for wrong in ("javascript:alert(1)", "https://evil.example/", "https://app.example@evil.example/"):
+        refused = client.post(page(project), form | {"default_return_url": wrong})
+        assert refused.status_code == 200 and "not on one of the project" in refused.content.decode(), wrong
+    assert client.post(page(project), form | {"default_return_url": "https://app.example/back"}).status_code == 302
+    project.refresh_from_db()
+    assert project.default_return_url == "https://app.example/back"
+
+
+def test_a_project_keeps_an_owner_whoever_changes_its_members_or_leaves() -> None:
+    root, owner = User.objects.create_superuser(unique_email("root"), PASSWORD), create_developer()
+    member = furnish(owner)[Membership]
+    client = browser(root)
+    listed = reverse("admin:projects_membership_changelist")
+    refused = client.post(page(member), {"role": "viewer"})
+    assert refused.status_code == 200 and "last owner" in refused.content.decode()
+    delete = page(member).replace("/change/", "/delete/")
+    assert client.post(delete, {"post": "yes"}).status_code == 403
+    client.post(listed, {"action": "delete_selected", "_selected_action": [str(member.pk)], "post": "yes"})
+    assert client.post(page(owner).replace("/change/", "/delete/"), {"post": "yes"}).status_code == 403
+    assert Membership.objects.get(pk=member.pk).role == Role.OWNER
+    Membership.objects.create(project=member.project, user=create_developer(), role=Role.OWNER)
+    assert client.post(page(member), {"role": "viewer"}).status_code == 302
+    assert Membership.objects.get(pk=member.pk).role == Role.VIEWER
+    assert client.post(delete, {"post": "yes"}).status_code == 302
+    assert not Membership.objects.filter(pk=member.pk).exists()
