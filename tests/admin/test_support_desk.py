@@ -228,7 +228,7 @@ def test_the_preview_is_what_the_user_is_answered_and_cannot_write(desks: tuple[
         "Maker: active, renews ",
         "70 can be spent",
         "70 bonus",
-        "24.00 USD, partially refunded, 4.00 USD given back",
+        "24.00 USD, succeeded – pi_",
     ):
         assert words in shown, words
     with CaptureQueriesContext(connection) as asked:
