@@ -22,7 +22,7 @@ from backoffice.services.exports.listings import (
     projects_for,
     sees_everything,
 )
-from backoffice.services.exports.making import pieces_of, request_export
+from backoffice.services.exports.making import may_fetch, pieces_of, request_export
 from backoffice.staff_pages import ROWS_MAX, actor_of
 from common.admin_lists import BoundedListMixin, SafeLookupsMixin
 from common.errors import ApiError, FieldError
@@ -192,9 +192,9 @@ class ExportAdmin(BoundedListMixin, SafeLookupsMixin, ModelAdmin):
         return [*own, *super().get_urls()]
 
     def file(self, request: HttpRequest, export_id: Any) -> Any:
-        """Send a file piece by piece. Raises: Http404 for anybody else's and for one that is not there."""
+        """Send a file piece by piece. Raises: Http404 where the viewer may not see it, or not any more."""
         export = self.get_queryset(request).filter(pk=export_id, status=Export.Status.DONE).first()
-        if export is None or not self.has_module_permission(request):
+        if export is None or not self.has_module_permission(request) or not may_fetch(actor_of(request), export):
             raise Http404
         name = f"{export.what}-{export.created_at:%Y-%m-%d-%H%M}.{export.format}"
         answer = StreamingHttpResponse(pieces_of(export), content_type=CONTENT_TYPES[Export.Format(export.format)])

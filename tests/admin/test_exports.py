@@ -219,6 +219,20 @@ def test_who_lost_their_rights_meanwhile_gets_none_of_the_rows(acme: Project, mo
     assert (export.status, export.rows_written) == ("done", 0)
 
 
+def test_a_file_that_was_made_is_not_fetched_by_who_may_not_see_its_rows_any_more(acme: Project) -> None:
+    """S8: from the next request on, not when the file's day is over."""
+    create_payment(acme)
+    (member, developer), (support, staff) = somebody(project=acme, role=Role.DEVELOPER), somebody(group="Support")
+    ask(member, project=str(acme.pk))
+    ask(support, project="", since="2999-01-01")
+    for client, user in ((member, developer), (support, staff)):
+        export = Export.objects.get(made_by=user, status="done")
+        assert file_of(client, export)
+        Membership.objects.filter(user=user).update(role=Role.VIEWER)
+        user.groups.clear()
+        assert client.get(reverse("admin:backoffice_export_file", args=[export.pk])).status_code == 404
+
+
 # Race
 
 

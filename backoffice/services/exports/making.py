@@ -131,6 +131,16 @@ def make_export(export: Export) -> bool:
     return True
 
 
+def may_fetch(actor: User, export: Export) -> bool:
+    """Say whether somebody may take a file away now: its maker, while they may still see what is in it."""
+    listing = LISTINGS.get(export.what)
+    if listing is None or export.made_by_id != actor.pk:
+        return False
+    if export.project_id is None:
+        return sees_everything(actor, listing)
+    return projects_for(actor, listing).filter(pk=export.project_id).exists()
+
+
 def pieces_of(export: Export) -> Iterator[bytes]:
     """Yield a file's pieces in order, one at a time."""
     for number in range(export.parts.count()):
