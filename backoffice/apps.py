@@ -11,9 +11,12 @@ class BackofficeConfig(AppConfig):
         from backoffice.audited import audit_changes
         from backoffice.services.dead_letters import review_dead_effect
         from backoffice.services.webhooks import review_disabled_endpoint
+        from moderation.services.action_log import log_action
+        from notifications.services.changes import register_change_log
         from notifications.services.endpoints import register_disabled_notice
         from notifications.services.outbox import register_dead_letter_notice
 
         audit_changes()
         register_dead_letter_notice(review_dead_effect)
         register_disabled_notice(review_disabled_endpoint)
+        register_change_log(log_action)

@@ -12,6 +12,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
 from common.errors import FieldError
+from notifications.admin.logged import LoggedChangesMixin
 from notifications.models import AlertIncident, AlertKind, AlertRule, AlertTarget
 from notifications.models.alerts import INSTANCE
 from notifications.services.alert_rules import DEFAULT_RULES, UNITS
@@ -21,6 +22,8 @@ from notifications.services.settings import (
     checked_addresses,
     problem_of_secret,
     problems_of_figures,
+    values_of_rule,
+    values_of_target,
 )
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import Role
@@ -29,7 +32,7 @@ AS_SHIPPED = "Empty: as it ships for the kind."
 COLORS = {"Open": "danger", "Over": "success"}
 
 
-class OperatorsRowsAdmin(ProjectScopedAdmin):
+class OperatorsRowsAdmin(LoggedChangesMixin):
     """Rows of a project, or of the operator when they name none: only staff may leave the project out."""
 
     developer_role_to_change = Role.DEVELOPER
@@ -93,10 +96,15 @@ class AlertRuleForm(forms.ModelForm):
 @admin.register(AlertRule)
 class AlertRuleAdmin(OperatorsRowsAdmin):
     form = AlertRuleForm
+    log_name = "alert_rule"
     list_display = ["kind", "whose", "is_enabled", "threshold", "recovers_at", "window_minutes", "calm_minutes"]
     list_filter = ["kind", "is_enabled"]
     search_fields = ["project__name", "project__slug"]
     list_before_template = "notifications/admin/alert_rules_intro.html"
+
+    def logged_values(self, row: AlertRule) -> dict[str, Any]:
+        """Return what a rule says."""
+        return values_of_rule(row)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show the rules that hold where none is set."""
@@ -183,9 +191,19 @@ class AlertTargetForm(forms.ModelForm):
 @admin.register(AlertTarget)
 class AlertTargetAdmin(OperatorsRowsAdmin):
     form = AlertTargetForm
+    log_name = "alert_recipients"
     list_display = ["whose", "addresses", "webhook_url", "stored_secret", "updated_at"]
     search_fields = ["project__name", "project__slug"]
     readonly_fields = ["stored_secret"]
+
+    def logged_values(self, row: AlertTarget) -> dict[str, Any]:
+        """Return who is told."""
+        return values_of_target(row)
+
+    def logged_besides(self, form: Any) -> dict[str, Any]:
+        """Say whether there is another listener or secret: an address may hold a token."""
+        new_secret = bool(form.cleaned_data.get("signing_secret"))
+        return {"new_listener": "webhook_url" in form.changed_data, "new_secret": new_secret}
 
     @display(description="Mail to")
     def addresses(self, row: AlertTarget) -> str:

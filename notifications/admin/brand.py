@@ -7,8 +7,10 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from notifications.admin.logged import LoggedChangesMixin
 from notifications.models import Brand, MailOptOut
 from notifications.services.brand import FIELDS, problem_of, senders_of
+from notifications.services.settings import values_of_brand
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import Role
 
@@ -64,14 +66,19 @@ class BrandForm(forms.ModelForm):
 
 
 @admin.register(Brand)
-class BrandAdmin(ProjectScopedAdmin):
+class BrandAdmin(LoggedChangesMixin):
     form = BrandForm
+    log_name = "mail_brand"
     developer_role_to_change = Role.DEVELOPER
     developer_role_to_add = Role.DEVELOPER
     developer_role_to_delete = Role.DEVELOPER
     list_display = ["project", "from_name", "from_address", "reply_to", "color", "updated_at"]
     list_select_related = ["project"]
     search_fields = ["project__name", "project__slug", "from_address"]
+
+    def logged_values(self, row: Brand) -> dict[str, Any]:
+        """Return what a brand says."""
+        return values_of_brand(row)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Tell the form who writes it."""

@@ -1,7 +1,7 @@
 """The app's webhook endpoints: made, changed, rotated, disabled.
 
 Invariants: a secret leaves by the answer that makes it and by no other; while a rotation overlaps, both secrets sign; an endpoint
-is disabled with a reason, and whoever must know is told in the same transaction, once.
+is disabled with a reason, and whoever must know is told in the same transaction, once; what a named `actor` does is written down.
 """
 
 import base64
@@ -11,15 +11,16 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.db.models.functions import Now
 
+from accounts.models import User
 from common.errors import Conflict, FieldError, NotFound
 from common.outgoing import WEBHOOKS, check_before_saving
 from notifications.event_types import CHOICES, EVERYTHING
 from notifications.models import WebhookEndpoint
+from notifications.services.changes import changed_values, host_of, log_change
 from notifications.services.outbox import record_effect
 from projects.models import Project
 
@@ -80,7 +81,9 @@ def get_endpoint(*, project: Project, mode: str, endpoint_id: uuid.UUID) -> Webh
     return found
 
 
-def create_endpoint(*, project: Project, mode: str, fields: Mapping[str, Any]) -> MadeEndpoint:
+def create_endpoint(
+    *, project: Project, mode: str, fields: Mapping[str, Any], actor: User | None = None
+) -> MadeEndpoint:
     """Begin to tell an address of a project's events in a mode: of those that happen from now on.
 
     Raises: FieldError (422), TooManyEndpoints (409).
@@ -95,16 +98,20 @@ def create_endpoint(*, project: Project, mode: str, fields: Mapping[str, Any]) -
         if WebhookEndpoint.objects.for_project(project).in_mode(mode).count() >= ENDPOINTS_MAX:
             raise TooManyEndpoints
         row.save(force_insert=True)
+        _log("create", row, actor, event_types=row.event_types)
     row.refresh_from_db()
     return MadeEndpoint(row, secret)
 
 
-def change_endpoint(*, endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> WebhookEndpoint:
+def change_endpoint(
+    *, endpoint: WebhookEndpoint, fields: Mapping[str, Any], actor: User | None = None
+) -> WebhookEndpoint:
     """Change what was given, and keep the rest. `is_active` switches an endpoint off and on. Raises: FieldError (422)."""
     wanted = WebhookEndpoint(project_id=endpoint.project_id, url=endpoint.url, event_types=endpoint.event_types)
     _assign(wanted, fields)
     with transaction.atomic():
         row = _locked(endpoint)
+        before, called = _values(row), row.url
         row.url, row.event_types = wanted.url, wanted.event_types
         if fields.get("description") is not None:
             row.description = fields["description"]
@@ -118,16 +125,23 @@ def change_endpoint(*, endpoint: WebhookEndpoint, fields: Mapping[str, Any]) -> 
             # What failed was another address.
             row.failures_in_row, row.failing_since, row.held_until = 0, None, None
         row.save()
+        changed, new_url = changed_values(before, _values(row)), called != row.url
+        if changed or new_url:
+            _log("change", row, actor, changed=changed, new_url=new_url)
     row.refresh_from_db()
     return row
 
 
-def delete_endpoint(*, endpoint: WebhookEndpoint) -> None:
+def delete_endpoint(*, endpoint: WebhookEndpoint, actor: User | None = None) -> None:
     """Forget an endpoint with its secrets and the log of its deliveries."""
-    WebhookEndpoint.objects.for_project(endpoint.project_id).filter(pk=endpoint.pk).delete()
+    with transaction.atomic():
+        WebhookEndpoint.objects.for_project(endpoint.project_id).filter(pk=endpoint.pk).delete()
+        _log("delete", endpoint, actor)
 
 
-def rotate_secret(*, endpoint: WebhookEndpoint, overlap_hours: int = OVERLAP_HOURS) -> MadeEndpoint:
+def rotate_secret(
+    *, endpoint: WebhookEndpoint, overlap_hours: int = OVERLAP_HOURS, actor: User | None = None
+) -> MadeEndpoint:
     """Replace the secret. Until the overlap ends, deliveries are signed with the old one as well.
 
     Units: hours, at most OVERLAP_HOURS_MAX; 0 ends the old secret at once.
@@ -139,6 +153,7 @@ def rotate_secret(*, endpoint: WebhookEndpoint, overlap_hours: int = OVERLAP_HOU
         row.set_secret("secret", secret)
         row.previous_secret_until = Now() + dt.timedelta(hours=overlap_hours) if overlap_hours else None
         row.save()
+        _log("rotate_secret", row, actor, overlap_hours=overlap_hours)
     row.refresh_from_db()
     return MadeEndpoint(row, secret)
 
@@ -182,8 +197,7 @@ def disable_in_trouble(endpoint: WebhookEndpoint, reason: DisabledReason) -> Non
 
 def origin_of(endpoint: WebhookEndpoint) -> str:
     """Name an endpoint without its path, which may hold a token."""
-    parts = urlsplit(endpoint.url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return host_of(endpoint.url)
 
 
 def _disable(row: WebhookEndpoint, reason: DisabledReason) -> None:
@@ -196,6 +210,22 @@ def _locked(endpoint: WebhookEndpoint) -> WebhookEndpoint:
     if row is None:
         raise EndpointNotFound
     return row
+
+
+def _values(row: WebhookEndpoint) -> dict[str, Any]:
+    return {"endpoint": origin_of(row), "event_types": row.event_types, "is_active": row.disabled_at is None}
+
+
+def _log(what: str, row: WebhookEndpoint, actor: User | None, **details: Any) -> None:
+    log_change(
+        action=f"webhook_endpoint.{what}",
+        subject=row.pk,
+        actor=actor,
+        project_id=row.project_id,
+        mode=row.mode,
+        endpoint=origin_of(row),
+        **details,
+    )
 
 
 def _new_secret() -> str:

@@ -6,13 +6,17 @@ Invariant: an event keeps its id, so that an app that has taken it before can te
 import datetime as dt
 import uuid
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from accounts.models import User
 from common.errors import Conflict, NotFound
 from notifications.event_types import APP_EVENT, EVENT_TYPES, EVERYTHING
 from notifications.models import OutboxRow, WebhookDelivery, WebhookEndpoint
+from notifications.services.changes import log_change
 from notifications.services.deliveries import KEPT_TRYING_FOR, create_deliveries, new_delivery
+from notifications.services.endpoints import origin_of
 from notifications.services.outbox import NO_LISTENER
 
 Status = WebhookDelivery.Status
@@ -45,27 +49,44 @@ def get_delivery(*, endpoint: WebhookEndpoint, delivery_id: uuid.UUID) -> Webhoo
     return found
 
 
-def replay_delivery(*, endpoint: WebhookEndpoint, delivery_id: uuid.UUID) -> int:
+def replay_delivery(*, endpoint: WebhookEndpoint, delivery_id: uuid.UUID, actor: User | None = None) -> int:
     """Make one delivery due now, with all its attempts before it. Returns 0 when it is being made already.
 
     Raises: DeliveryNotFound (404), EndpointDisabled (409).
     """
     found = get_delivery(endpoint=endpoint, delivery_id=delivery_id)
     _refuse_disabled(endpoint)
-    _end_hold(endpoint)
-    return replay_rows(WebhookDelivery.objects.for_project(endpoint.project_id).filter(pk=found.pk))
+    with transaction.atomic():
+        _end_hold(endpoint)
+        count = replay_rows(WebhookDelivery.objects.for_project(endpoint.project_id).filter(pk=found.pk))
+        if count:
+            _log("webhook_delivery.replay", found.pk, endpoint, actor, event_type=found.event_type)
+    return count
 
 
 def replay_range(
-    *, endpoint: WebhookEndpoint, since: dt.datetime, until: dt.datetime | None = None, which: str = FAILED
+    *,
+    endpoint: WebhookEndpoint,
+    since: dt.datetime,
+    until: dt.datetime | None = None,
+    which: str = FAILED,
+    actor: User | None = None,
 ) -> int:
     """Send again what failed, what was missed while nobody listened, or everything of a stretch of time; returns how many.
 
     At most REPLAYS_MAX, the oldest first. Raises: EndpointDisabled (409).
     """
     _refuse_disabled(endpoint)
-    _end_hold(endpoint)
     span = Q(created_at__gte=since, created_at__lt=until) if until else Q(created_at__gte=since)
+    with transaction.atomic():
+        _end_hold(endpoint)
+        count = _replay_span(endpoint, span, which)
+        asked = {"since": since.isoformat(), "until": until.isoformat() if until else None, "which": which}
+        _log("webhook_endpoint.replay", endpoint.pk, endpoint, actor, replayed=count, **asked)
+    return count
+
+
+def _replay_span(endpoint: WebhookEndpoint, span: Q, which: str) -> int:
     count = 0
     if which in (FAILED, ALL):
         rows = WebhookDelivery.objects.for_project(endpoint.project_id).filter(span, endpoint=endpoint, is_test=False)
@@ -108,6 +129,18 @@ def _types_of(endpoint: WebhookEndpoint) -> list[str]:
         [name for name in EVENT_TYPES if name in endpoint.event_types or name.startswith(nouns)]
         if nouns
         else list(endpoint.event_types)
+    )
+
+
+def _log(action: str, subject: uuid.UUID, endpoint: WebhookEndpoint, actor: User | None, **details: object) -> None:
+    log_change(
+        action=action,
+        subject=subject,
+        actor=actor,
+        project_id=endpoint.project_id,
+        mode=endpoint.mode,
+        endpoint=origin_of(endpoint),
+        **details,
     )
 
 

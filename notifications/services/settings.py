@@ -15,11 +15,13 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Q
 
+from accounts.models import User
 from common.errors import FieldError
 from common.outgoing import check_before_saving
 from notifications.models import AlertKind, AlertRule, AlertTarget, Brand
 from notifications.services.alert_rules import DEFAULT_RULES, Rule, Rules
 from notifications.services.brand import FIELDS, problem_of, senders_of
+from notifications.services.changes import changed_values, host_of, log_change
 from notifications.services.endpoints import NO_FRAGMENT
 from projects.models import Project
 
@@ -28,20 +30,27 @@ FIGURES = ("threshold", "recovers_at", "window_minutes", "calm_minutes")
 FIGURE_MAX = 2_000_000_000
 MINUTES_MAX = {"window_minutes": 7 * 1440, "calm_minutes": 1440}
 SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
+BRAND_SAVED, ALERTS_SAVED = "mail_brand.save", "alert_settings.save"
 WHY_HTTPS = "Use https: an alert says how a business is doing."
 
 
-def put_brand(*, project: Project, fields: Mapping[str, str]) -> Brand:
+def put_brand(*, project: Project, fields: Mapping[str, str], actor: User) -> Brand:
     """Set how a project's mails are signed and look; what is left out or "" is the default again. Raises FieldError (422)."""
-    row = Brand.objects.for_project(project).first() or Brand(project=project)
     wanted = {name: str(fields.get(name) or "") for name in FIELDS}
     wanted["color"] = wanted["color"].lower()
-    senders = senders_of(project, staff_chose=row.staff_from_address)
-    for name, value in wanted.items():
-        problem = problem_of(name, value, senders) if value else ""
-        if problem:
-            raise FieldError("body", name, msg=problem)
-    return Brand.objects.update_or_create(project=project, defaults=wanted)[0]
+    with transaction.atomic():
+        _hold(project)
+        row = Brand.objects.for_project(project).first() or Brand(project=project)
+        senders = senders_of(project, staff_chose=row.staff_from_address)
+        for name, value in wanted.items():
+            problem = problem_of(name, value, senders) if value else ""
+            if problem:
+                raise FieldError("body", name, msg=problem)
+        changed = changed_values(values_of_brand(row), wanted)
+        saved: Brand = Brand.objects.update_or_create(project=project, defaults=wanted)[0]
+        if changed:
+            log_change(action=BRAND_SAVED, subject=saved.pk, actor=actor, project_id=project.pk, changed=changed)
+    return saved
 
 
 def rules_of(project: Project) -> dict[AlertKind, tuple[Rule, bool]]:
@@ -53,7 +62,7 @@ def rules_of(project: Project) -> dict[AlertKind, tuple[Rule, bool]]:
     }
 
 
-def put_alert_settings(*, project: Project, settings: Mapping[str, Any]) -> AlertTarget | None:
+def put_alert_settings(*, project: Project, settings: Mapping[str, Any], actor: User) -> AlertTarget | None:
     """Replace a project's own rules and recipients. A secret that is left out or null is kept while there is a listener.
 
     Raises FieldError (422).
@@ -66,10 +75,11 @@ def put_alert_settings(*, project: Project, settings: Mapping[str, Any]) -> Aler
         raise FieldError("body", "webhook_secret", msg=problem)
     with transaction.atomic():
         # Whoever else saves waits here: rules and recipients are of one request.
-        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        _hold(project)
         target = AlertTarget.objects.for_project(project).first() or AlertTarget(project=project)
         if url and not (secret or target.webhook_secret):
             raise FieldError("body", "webhook_secret", msg="A listener needs a secret to check our signature with.")
+        before, listened_at = _alert_values(project, target), target.webhook_url
         AlertRule.objects.for_project(project).exclude(kind__in=rules).delete()
         for kind, rule in rules.items():
             AlertRule.objects.update_or_create(project=project, kind=kind, defaults=asdict(rule))
@@ -79,8 +89,34 @@ def put_alert_settings(*, project: Project, settings: Mapping[str, Any]) -> Aler
         if addresses or url:
             target.save()
         elif not target._state.adding:
-            target.delete()
+            AlertTarget.objects.for_project(project).delete()
+        changed = changed_values(before, _alert_values(project, target))
+        if changed or secret or listened_at != url:
+            log_change(
+                action=ALERTS_SAVED,
+                subject=project.pk,
+                actor=actor,
+                project_id=project.pk,
+                changed=changed,
+                new_listener=listened_at != url,
+                new_secret=bool(secret),
+            )
     return target if addresses or url else None
+
+
+def values_of_brand(row: Brand) -> dict[str, Any]:
+    """Return what a brand says, for whoever writes changes down."""
+    return {name: getattr(row, name) for name in FIELDS}
+
+
+def values_of_rule(row: AlertRule) -> dict[str, Any]:
+    """Return what a rule says, for whoever writes changes down."""
+    return {name: getattr(row, name) for name in ("kind", "is_enabled", *FIGURES)}
+
+
+def values_of_target(row: AlertTarget) -> dict[str, Any]:
+    """Return who is told of alerts, for whoever writes changes down: of the listener its host."""
+    return {"mail_to": list(row.mail_to), "listener": host_of(row.webhook_url)}
 
 
 def problems_of_figures(figures: Mapping[str, int | None]) -> dict[str, str]:
@@ -125,6 +161,16 @@ def problem_of_secret(secret: str) -> str:
     if SECRET_BYTES_MIN <= length <= SECRET_BYTES_MAX and secret.startswith("whsec_"):
         return ""
     return "It must be whsec_ and 24 to 64 random bytes in base64."
+
+
+def _hold(project: Project) -> None:
+    """Have whoever else saves a project's settings wait until the transaction ends."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+
+
+def _alert_values(project: Project, target: AlertTarget) -> dict[str, Any]:
+    rows = AlertRule.objects.for_project(project).order_by("kind")
+    return {"rules": [values_of_rule(row) for row in rows], **values_of_target(target)}
 
 
 def _checked_rules(given: Sequence[Mapping[str, Any]]) -> dict[str, Rule]:

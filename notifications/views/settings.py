@@ -52,7 +52,8 @@ class MailBrandView(SettingsView):
         project = self.member(project_id, Role.DEVELOPER).project
         body = bodies.PutBrandSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        return Response(bodies.render_brand(project, put_brand(project=project, fields=body.validated_data)))
+        row = put_brand(project=project, fields=body.validated_data, actor=developer_of(request))
+        return Response(bodies.render_brand(project, row))
 
 
 class AlertSettingsView(SettingsView):
@@ -79,5 +80,5 @@ class AlertSettingsView(SettingsView):
         project = self.member(project_id, Role.DEVELOPER).project
         body = bodies.PutAlertSettingsSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        row = put_alert_settings(project=project, settings=body.validated_data)
+        row = put_alert_settings(project=project, settings=body.validated_data, actor=developer_of(request))
         return Response(bodies.render_alert_settings(project, row, whole=True))

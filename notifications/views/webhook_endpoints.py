@@ -86,7 +86,9 @@ class WebhookEndpointsView(WebhookEndpointsBase):
         """Begin to tell the app of what happens from now on. The signing secret is shown once, in this answer."""
         place = self.place(project_id, Role.DEVELOPER)
         fields = _read(bodies.CreateWebhookEndpointSerializer, request)
-        made = endpoints.create_endpoint(project=place.project, mode=place.mode, fields=fields)
+        made = endpoints.create_endpoint(
+            project=place.project, mode=place.mode, fields=fields, actor=developer_of(request)
+        )
         return Response(bodies.render_made(made), status=201, headers=NO_STORE)
 
 
@@ -113,7 +115,8 @@ class WebhookEndpointView(WebhookEndpointsBase):
         """Change an endpoint, or switch it off and on."""
         endpoint = self.endpoint(project_id, endpoint_id, Role.DEVELOPER)
         fields = _read(bodies.ChangeWebhookEndpointSerializer, request)
-        return Response(bodies.render_endpoint(endpoints.change_endpoint(endpoint=endpoint, fields=fields)))
+        changed = endpoints.change_endpoint(endpoint=endpoint, fields=fields, actor=developer_of(request))
+        return Response(bodies.render_endpoint(changed))
 
     @extend_schema(
         operation_id="delete_webhook_endpoint",
@@ -123,7 +126,8 @@ class WebhookEndpointView(WebhookEndpointsBase):
     )
     def delete(self, request: Request, project_id: uuid.UUID, endpoint_id: uuid.UUID) -> Response:
         """Forget an endpoint with its secrets and the log of its deliveries."""
-        endpoints.delete_endpoint(endpoint=self.endpoint(project_id, endpoint_id, Role.DEVELOPER))
+        endpoint = self.endpoint(project_id, endpoint_id, Role.DEVELOPER)
+        endpoints.delete_endpoint(endpoint=endpoint, actor=developer_of(request))
         return Response(status=204)
 
 
@@ -140,7 +144,9 @@ class RotateEndpointSecretView(WebhookEndpointsBase):
         """Replace the signing secret, which is shown once. For the overlap both secrets sign each delivery."""
         endpoint = self.endpoint(project_id, endpoint_id, Role.DEVELOPER)
         fields = _read(bodies.RotateSecretSerializer, request)
-        made = endpoints.rotate_secret(endpoint=endpoint, overlap_hours=fields["overlap_hours"])
+        made = endpoints.rotate_secret(
+            endpoint=endpoint, overlap_hours=fields["overlap_hours"], actor=developer_of(request)
+        )
         return Response(bodies.render_made(made), headers=NO_STORE)
 
 
@@ -208,7 +214,8 @@ class ReplayDeliveryView(WebhookEndpointsBase):
     def post(self, request: Request, project_id: uuid.UUID, endpoint_id: uuid.UUID, delivery_id: uuid.UUID) -> Response:
         """Send one event again, under the same id."""
         endpoint = self.endpoint(project_id, endpoint_id, Role.DEVELOPER)
-        return Response({"replayed": replays.replay_delivery(endpoint=endpoint, delivery_id=delivery_id)})
+        count = replays.replay_delivery(endpoint=endpoint, delivery_id=delivery_id, actor=developer_of(request))
+        return Response({"replayed": count})
 
 
 class ReplayRangeView(WebhookEndpointsBase):
@@ -224,7 +231,8 @@ class ReplayRangeView(WebhookEndpointsBase):
         """Send again what failed or was missed in a stretch of time, at most 10,000 events."""
         endpoint = self.endpoint(project_id, endpoint_id, Role.DEVELOPER)
         fields = _read(bodies.ReplayRangeSerializer, request)
-        return Response({"replayed": replays.replay_range(endpoint=endpoint, **fields)})
+        count = replays.replay_range(endpoint=endpoint, **fields, actor=developer_of(request))
+        return Response({"replayed": count})
 
 
 def _read(shape: type[Any], request: Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from django.db import transaction
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from backoffice.demo_seed import seed_demo
 from common import clock
@@ -130,8 +130,14 @@ def press_the_guides_button_twice(chromium: Browser, url: str, shop: str, projec
     guide = re.search(r"```html\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert guide is not None
     html = guide[1].replace("https://payments.example", url).replace("?test_mode=false", "")
-    page, said = chromium.new_page(), []
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page = chromium.new_page()
+    said: list[str] = []
+
+    def hear(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", hear)
     page.goto(shop)
     page.set_content(html.replace("my-shop", project.slug))
     page.get_by_role("button", name="Buy the kit").dblclick()
