@@ -39,6 +39,8 @@ from payments.admin.display import counted
 from projects.models import Role
 
 DECIDE = "moderation.decide_reviewitem"
+# What can be done about an item is looked up for each, and money that goes back is named for each.
+ACTED_MAX = 200
 APPROVE, DISMISS, ASSIGN, NOTE = "approve", "dismiss", "assign", "note"
 # What can be done: how it is called, what it leads to, and the right that staff need for it. Developers of the project may do
 # all of it in their own, but for refunds.
@@ -127,7 +129,7 @@ class ReviewDeeds(StaffActionsAdmin):
     def act_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Ask what and why, then once more whether it is meant, for all chosen items."""
         rows = self.actionable(request, queryset).select_related("project", "end_user", "assigned_to")
-        return self._ask_and_act(request, list(rows.order_by("created_at")[:ROWS_MAX]), action="act_selected")
+        return self._ask_and_act(request, list(rows.order_by("created_at")[:ACTED_MAX]), action="act_selected")
 
     @action(description="Act on it", url_path="act", permissions=["act"])
     def act(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -156,8 +158,7 @@ class ReviewDeeds(StaffActionsAdmin):
             **self.admin_site.each_context(request),
             "title": f"Act on {counted(len(items), 'review item')}",
             "opts": self.opts,
-            "items": items[:100],
-            "more": max(0, len(items) - 100),
+            "items": items,
             "chosen": [str(item.pk) for item in items],
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "action_name": action,

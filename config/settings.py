@@ -265,6 +265,8 @@ SPECTACULAR_SETTINGS = {
 
 # Bodies over this size are refused before they are read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# A confirmation brings back the ids of up to a thousand chosen rows, and a few fields besides.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1100
 WEBHOOK_MAX_BODY_BYTES = 1024 * 1024
 WEBHOOK_SECRET_CACHE_SECONDS = 5
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from backoffice.services.review_rules import look_for_trouble
+from backoffice.staff_pages import ROWS_MAX
 from entitlements.services import ledger
 from licenses.models import LicenseState
 from moderation.models import ActionLog, ReviewItem, ReviewNote
@@ -145,6 +146,14 @@ def test_a_refund_names_payment_payer_and_amount_before_it_is_meant(acme: Projec
         in page
     )
     assert "goes on billing" not in act(client, item, deed="dismiss").content.decode()
+
+
+def test_a_thousand_rows_are_confirmed_at_once(acme: Project) -> None:
+    item, client = open_item(acme), moderator()
+    form = {"action": "dismiss_selected", "confirmed": "yes", "reason": "Tests.", "select_across": "0", "index": "0"}
+    chosen = [str(item.pk), *(str(uuid.uuid4()) for _ in range(ROWS_MAX - 1))]
+    assert client.post(reverse(QUEUE), form | {"_selected_action": chosen}).status_code == 302
+    assert status_of(item) == "dismissed"
 
 
 # Refuses
