@@ -3,18 +3,22 @@
 from django.http import HttpRequest, HttpResponse
 from django.views.csrf import csrf_failure
 
+from backoffice import failures as staff_failures
 from common import errors
 from hosted.views import failures
 
 HOSTED = "/hosted/"
+ADMIN = "/admin/"
 # Where people sit before a browser, signed in or not.
-PAGES = (HOSTED, "/license-access", "/admin/", "/accounts/")
+PAGES = (HOSTED, "/license-access", ADMIN, "/accounts/")
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a path that leads nowhere."""
     if request.path_info.startswith(HOSTED):
         return failures.missing(request)
+    if request.path_info.startswith(ADMIN):
+        return staff_failures.missing(request, exception)
     return errors.page_not_found(request, exception)
 
 

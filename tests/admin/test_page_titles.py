@@ -1,10 +1,11 @@
 """What stands at the top of the admin's pages: the menu's names, ids as they are written, what a form is about to do."""
 
+from django.test import Client
 from django.urls import reverse
 
-from projects.models import Project
+from projects.models import Project, Role
 from tests.admin.test_payments_pages import sign_in
-from tests.payments.rows import create_payment, create_subscription
+from tests.payments.rows import create_end_user, create_payment, create_subscription
 
 
 def heading(page: str) -> str:
@@ -41,3 +42,15 @@ def test_the_menu_leads_to_the_dashboard_and_marks_where_one_is(acme: Project) -
     page = client.get(reverse("admin:index")).content.decode()
     entry = next(part for part in page.split("<a ") if 'href="/admin/"' in part and ">Dashboard<" in part)
     assert " active" in entry.partition(">")[0]
+
+
+def test_an_address_where_nothing_is_answers_staff_with_a_page(acme: Project, other_project: Project) -> None:
+    user = create_end_user(acme)
+    client = sign_in(project=other_project, role=Role.OWNER)
+    for path in ("/admin/nope/", reverse("backoffice:end-user", args=[user.pk])):
+        answer = client.get(path)
+        assert answer.status_code == 404 and answer["Content-Type"].startswith("text/html"), path
+        page = answer.content.decode()
+        assert "Nothing is at this address" in page and 'id="desk-search"' in page and user.external_id not in page
+    # Programs, and whoever has no business here, get what they get everywhere.
+    assert Client().get("/admin/nope/").status_code == 302
