@@ -1,10 +1,13 @@
-"""Shapes of the operation that mints links."""
+"""Shapes of the operations that mint links and set a project's choices."""
 
 from typing import Any
 
 from rest_framework import serializers
 
 from common.drf_fields import OneOfField, PlainCharField, PlainEmailField
+from common.modes import MODES
+from hosted.models import HostedPages
+from hosted.services.addresses import page_url
 from hosted.services.links import ACCOUNT, PAGES
 from projects.origins import MAX_URL_LENGTH
 
@@ -36,3 +39,47 @@ class HostedLinkAnswer(serializers.Serializer[Any]):
 
     url = serializers.CharField()
     expires_at = serializers.DateTimeField()
+
+
+class PageAddresses(serializers.Serializer[Any]):
+    """Where the pages of one mode are."""
+
+    pricing = serializers.CharField()
+    account = serializers.CharField()
+
+
+class HostedPagesAnswer(serializers.Serializer[Any]):
+    """A project's choices about its hosted pages, in both modes. Null: the default."""
+
+    project_id = serializers.UUIDField()
+    sign_in_url = serializers.CharField(allow_null=True)
+    return_url = serializers.CharField(allow_null=True)
+    time_zone = serializers.CharField()
+    test = PageAddresses()
+    live = PageAddresses()
+
+
+def _choice(help_text: str, max_length: int = MAX_URL_LENGTH) -> PlainCharField:
+    return PlainCharField(required=False, allow_null=True, allow_blank=True, max_length=max_length, help_text=help_text)
+
+
+class PutHostedPagesBody(serializers.Serializer[Any]):
+    """PUT: what is left out, null or empty is the default again."""
+
+    sign_in_url = _choice("A page of the app where people sign in, which has a link minted and brings them back.")
+    return_url = _choice("Where the pages' way back leads unless a link says otherwise.")
+    time_zone = _choice("Times are shown in it, for instance Europe/Berlin. Default: UTC.", 64)
+
+
+def render_pages(row: HostedPages) -> dict[str, Any]:
+    """Write a project's choices, and where its pages are."""
+    slug = row.project.slug
+    return {
+        "project_id": str(row.project_id),
+        "sign_in_url": row.sign_in_url or None,
+        "return_url": row.return_url or None,
+        "time_zone": row.time_zone,
+        **{
+            mode: {page: page_url(slug=slug, mode=mode, page=page) for page in ("pricing", "account")} for mode in MODES
+        },
+    }

@@ -1,13 +1,14 @@
-"""Paths of the hosted pages, and of the operation that mints links to them."""
+"""Paths of the hosted pages, and of the operations that mint links to them and set them."""
 
 from django.urls import path
 
-from hosted.views import account, change, entry, links, pricing
+from hosted.views import account, change, entry, links, pricing, settings
 
 PAGES = "hosted/<slug:slug>/<slug:mode>"
 
 urlpatterns = [
     path("api/v1/payments/hosted-links", links.HostedLinksView.as_view(), name="hosted-links"),
+    path("api/v1/projects/<uuid:project_id>/hosted-pages", settings.HostedPagesView.as_view(), name="hosted-settings"),
     path(f"{PAGES}/open", entry.OpenView.as_view(), name="hosted-open"),
     path(f"{PAGES}/sign-out", entry.SignOutView.as_view(), name="hosted-sign-out"),
     path(f"{PAGES}/brand.css", entry.BrandView.as_view(), name="hosted-brand"),

@@ -254,6 +254,8 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", f"{PROJECT}/connections/github/check"): Row("developer", True, "developer"),
     ("GET", f"{PROJECT}/mail-brand"): Row("developer", True),
     ("PUT", f"{PROJECT}/mail-brand"): Row("developer", True, "developer", {"from_name": "Acme"}),
+    ("GET", f"{PROJECT}/hosted-pages"): Row("developer", True),
+    ("PUT", f"{PROJECT}/hosted-pages"): Row("developer", True, "developer", {"time_zone": "UTC"}),
     ("GET", f"{PROJECT}/alert-settings"): Row("developer", True),
     ("PUT", f"{PROJECT}/alert-settings"): Row("developer", True, "developer", {"mail_to": ["ops@acme.example"]}),
     # Where the project's app listens.

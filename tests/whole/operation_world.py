@@ -21,6 +21,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "from_name": "Acme", "from_address": None, "reply_to": "a@acme.example", "color": "#0f766e", "logo_url": None,
         "footer_text": "Acme GmbH",
     },
+    "/hosted-pages": {
+        "sign_in_url": "https://app.example/sign-in", "return_url": "https://app.example/home", "time_zone": "Europe/Berlin",
+    },
     "/alert-settings": {
         "rules": [{"kind": "failed_payments"}], "mail_to": ["ops@acme.example"], "webhook_url": None, "webhook_secret": None,
     },
