@@ -1,19 +1,22 @@
 """What refunds do to a licence that staff gave back, what the app hears of it after a restore, and who is mailed about it."""
 
+import datetime as dt
 import uuid
 
 from django.core import mail
 from django.db import transaction
 
+from common import clock
 from licenses.models import License
 from licenses.services.revoking import restore_license, revoke_license
 from notifications.models import OutboxRow
-from payments.models import Refund
+from payments.models import LicensePurchase, Refund, StripeCustomer, Transaction
 from payments.services.license_purchases import derive_license_revocations
 from payments.services.ownership import Cause, Scope
 from payments.services.recipients import payer_address
 from tests.cast import AppUser, Developer
 from tests.licenses.licensing import Holder, LicenseShop, work_off
+from tests.payments.deliveries import deliver, events_of
 
 
 def derive(holder: Holder, *, quietly: bool = False) -> str:
@@ -99,6 +102,32 @@ def test_every_mail_about_a_licence_and_its_payment_goes_to_the_address_of_its_c
     # Until a licence is known, and of what is none: whoever Stripe says is the customer.
     License.objects.for_project(seller.project).delete()
     assert {payer_address(seller.project.pk, "test", one) for one in payments} == {"buyer@example.com"}
+
+
+def test_a_receipt_waits_for_the_address_of_its_checkout(seller: LicenseShop) -> None:
+    holder = seller.buy()
+    receipt = OutboxRow.objects.for_project(seller.project).get(kind="mail", payload__template="receipt")
+    purchases = LicensePurchase.objects.for_project(seller.project)
+    payments = Transaction.objects.for_project(seller.project)
+
+    def forget() -> None:
+        """As when Stripe tells of the payment before it says that the checkout is complete, and of the customer later still."""
+        License.objects.for_project(seller.project).delete()
+        StripeCustomer.objects.for_project(seller.project).delete()
+        purchases.update(issued_at=None, status="open")
+
+    forget()
+    waiting = work_off(receipt)
+    assert (waiting.status, "not complete yet" in waiting.error) == ("pending", True)
+    completed = next(event for event in events_of(seller.shop) if event["type"] == "checkout.session.completed")
+    deliver(seller.shop, [completed | {"id": f"{completed['id']}again"}])
+    assert holder.license.state == "pending"
+    done = work_off(receipt)
+    assert done.status == "done" and done.result is not None and done.result["to"] == ["buyer@example.com"]
+    # Not for ever: then whoever Stripe says is the customer is told, here nobody.
+    forget()
+    payments.update(created_at=clock.now() - dt.timedelta(minutes=11))
+    assert work_off(receipt).status == "skipped"
 
 
 def test_a_buyer_is_told_of_each_revocation_once_and_of_none_that_was_undone(
