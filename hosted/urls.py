@@ -20,4 +20,5 @@ urlpatterns = [
     path(f"{PAGES}/resume", account.ResumeView.as_view(), name="hosted-resume"),
     path(f"{PAGES}/portal", account.PortalView.as_view(), name="hosted-portal"),
     path(f"{PAGES}/credits", account.CreditsView.as_view(), name="hosted-credits"),
+    path(f"{PAGES}/license", account.LicenseView.as_view(), name="hosted-license"),
 ]

@@ -1,4 +1,4 @@
-"""What somebody's account page shows, read from our own rows in a fixed number of queries: no call to Stripe."""
+"""What somebody's account page shows, read from our own rows in a bounded number of queries: no call to Stripe."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from entitlements.services.entitled import Entitled, read_entitled
 from entitlements.services.packs import PackOrder, packs_on_sale
 from hosted.models import HostedSession
 from hosted.services.charts import Chart, credits_by_day, tokens_by_period
+from hosted.services.holdings import UsageShown, licenses_of, read_meters
+from licenses.models import License
 from payments.models import Invoice, Subscription, Transaction
 from payments.services.access import Access, access_of
 from payments.services.checkout import BLOCKING_STATUSES
@@ -80,6 +82,8 @@ class AccountShown:
     credits: Chart
     tokens: Chart
     packs: list[PackOrder]
+    usage: UsageShown | None
+    licenses: list[License]
 
     @property
     def tokens_percent(self) -> int | None:
@@ -140,6 +144,8 @@ def read_account(*, session: HostedSession, page: int = 1) -> AccountShown:
         credits=credits_by_day(**whose),
         tokens=tokens_by_period(**whose),
         packs=list(packs_on_sale(project=session.project, mode=session.mode)),
+        usage=read_meters(**whose),
+        licenses=licenses_of(session),
     )
 
 

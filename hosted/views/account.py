@@ -1,4 +1,4 @@
-"""The account page, and what somebody does there: cancel, keep, buy credits, go to Stripe's portal."""
+"""The account page, and what somebody does there: cancel, keep, buy credits, go to a licence or to Stripe's portal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from common.errors import ApiError
 from common.strict_jwt import is_storable
 from entitlements.models import Bucket
 from hosted.services.accounts import read_account, read_plan_held, web_link
+from hosted.services.holdings import license_url
 from hosted.views.pages import HostedView, leave_to
 from hosted.views.pricing import PLACEHOLDER
 from hosted.wording import sentence_of
@@ -152,6 +153,19 @@ class CreditsView(HostedView):
         except ApiError as error:
             return show_account(self, request, status=error.status_code, problem=sentence_of(error))
         return leave_to(opened.url)
+
+
+class LicenseView(HostedView):
+    """Leads to the page of a licence: its address holds a token, so that it is made for whoever goes there now."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Go there."""
+        try:
+            return leave_to(license_url(session=self.session, license_id=request.POST.get("license", "")[:64]))
+        except ApiError as error:
+            return show_account(self, request, status=error.status_code, problem=sentence_of(error))
 
 
 def show_account(view: HostedView, request: HttpRequest, *, status: int = 200, **more: Any) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,21 +11,24 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from common import clock
-from entitlements.models import CreditEntry, Plan, TokenPeriod, TokenUse
+from entitlements.models import CreditEntry, Meter, Plan, TokenPeriod, TokenUse
 from hosted.models import HostedPages
 from hosted.services.charts import HEIGHT, TOP, draw_bars
 from hosted.views.account import REASONS
+from licenses.models import License
 from payments.models import StripeIntent, Subscription
 from payments.services.subscription_changes import FEEDBACK
 from projects.models import Project
 from tests.cast import AppUser
 from tests.entitlements.credits import give, spend
+from tests.entitlements.metering import USAGE, event, hold, plan_with
 from tests.entitlements.packs import create_pack
 from tests.hosted.visitors import Visitor, hidden_of, price_of, sell, visit, words
+from tests.licenses.licensing import license_in_hand
 from tests.payments.rows import create_invoice, create_payment, create_plan, create_subscription
 from tests.payments.shop import Shop, at_once, buy
 
-QUERIES = 11
+QUERIES = 13
 
 
 def subscribed(shop: Shop, user: AppUser, plan: Plan, interval: str = "month") -> Visitor:
@@ -114,6 +118,42 @@ def test_the_page_shows_what_is_hers_and_nothing_of_anybody_else(
     for odd in ("0", "-1", "x", "٣", "9" * 400, "9" * 5000, "1000000"):
         assert here.get(f"account?payments={odd}").status_code == 200, odd
     assert "It renews" not in visit(acme, dana, mode="live").text("account")
+
+
+def test_metered_use_and_licences_are_shown_and_a_licences_page_is_one_button_away(
+    acme: Project, dana: AppUser, erin: AppUser
+) -> None:
+    create_plan(acme, code="free", free=True)
+    for code, quota in (("searches", {"included": "100"}), ("storage", {"included": None})):
+        Meter.objects.create(project=acme, code=code, name=code.capitalize(), unit="units", unit_amount=Decimal("1.5"))
+        plan = plan_with(acme, {code: quota}, code=f"with-{code}") if code == "searches" else None
+        if plan:
+            hold(dana.end_user, plan)
+    for who, quantity in ((dana, "120.5"), (erin, "7777")):
+        body = {"events": [event(quantity=quantity)]}
+        assert who.client.post(f"{USAGE}/events", body, content_type="application/json").status_code == 200
+    mine, hers, elsewhere = (license_in_hand(acme) for _ in range(3))
+    License.objects.filter(pk=mine.pk).update(end_user=dana.end_user)
+    License.objects.filter(pk=hers.pk).update(end_user=erin.end_user, username="erins")
+    License.objects.filter(pk=elsewhere.pk).update(end_user=dana.end_user, mode="live", username="lives")
+    here = visit(acme, dana)
+    with CaptureQueriesContext(connection) as asked:
+        answer = here.get("account")
+    text = words(answer)
+    assert len(asked) <= QUERIES + 9, len(asked)
+    assert "Searches 120.5 of 100 units" in text and "20.5 beyond your plan" in text and "0.31 USD" in text
+    assert "Storage" not in text and "7777" not in text and "7,777" not in text
+    assert f"{mine.product.name} Invitation sent · mona at GitHub" in text
+    assert "erins" not in text and "lives" not in text and "token=" not in answer.content.decode()
+    opened = here.send("account", "license")
+    assert opened.status_code == 303
+    shown = Client().get(opened["Location"].removeprefix("http://testserver"))
+    assert shown.status_code == 200 and "mona" in words(shown)
+    form = hidden_of(here, "account", "license")
+    for other in (hers.pk, elsewhere.pk, "x", ""):
+        refused = here.client.post(here.path("license"), form | {"license": str(other)})
+        assert refused.status_code == 404 and "Your account" in words(refused), other
+    assert Visitor(acme).text("account", 401) and "Licences" not in visit(acme, erin, mode="live").text("account")
 
 
 @pytest.mark.parametrize(

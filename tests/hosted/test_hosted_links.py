@@ -164,7 +164,7 @@ def test_a_session_ends_by_leaving_by_a_ban_by_time_and_with_its_project(
 def test_every_form_needs_its_pages_own_token_and_every_page_is_protected(acme: Project, dana: AppUser) -> None:
     """S43: of the hosted pages."""
     here = visit(acme, dana)
-    for page in ("pricing", "change", "cancel", "resume", "portal", "credits", "sign-out"):
+    for page in ("pricing", "change", "cancel", "resume", "portal", "credits", "license", "sign-out"):
         refused = here.client.post(here.path(page), {})
         assert refused.status_code == 403 and "Open the page anew" in words(refused), page
         assert acme.name in words(refused) and "Your account" in words(refused)

@@ -194,7 +194,7 @@ ROWS: dict[tuple[str, str], Row] = {
     },
     **{
         ("POST", f"{HOSTED}/{page}"): HOSTED_ROW
-        for page in ("sign-out", "pricing", "change", "cancel", "resume", "portal", "credits")
+        for page in ("sign-out", "pricing", "change", "cancel", "resume", "portal", "credits", "license")
     },
     # Licences: bought by anybody, looked after by whoever has the signed link, used by sold programs.
     ("POST", f"{P}/lifetime-checkout"): Row("public"),
