@@ -43,7 +43,7 @@ class LicenseShop:
 
     def visitor(self) -> Client:
         """Return a browser at an address of the test's own: limits count per address."""
-        return Client(REMOTE_ADDR=f"2001:db8::{self.project.pk.hex[-4:]}:{self.project.pk.hex[-8:-4]}")
+        return Client(REMOTE_ADDR=f"2001:db8:{self.project.pk.hex[-4:]}:{self.project.pk.hex[-8:-4]}::1")
 
     def open(self, product: str = "kit", *, query: str = "", headers: Any = None, **more: Any) -> Any:
         """Ask for a checkout as anybody may."""

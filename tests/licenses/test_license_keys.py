@@ -16,7 +16,7 @@ from tests.payments.shop import at_once
 
 def ask(project: Project, leaf: str, key: str, *, query: str = "", **body: Any) -> Any:
     sent = {"project": project.slug, "license_key": key} | body
-    address = f"2001:db8:1::{project.pk.hex[-4:]}"
+    address = f"2001:db8:1:{project.pk.hex[-4:]}::1"
     return Client(REMOTE_ADDR=address).post(f"{KEYS}/{leaf}{query}", sent, content_type="application/json")
 
 

@@ -22,7 +22,7 @@ def held(acme: Project) -> License:
 
 
 def visitor(row: License) -> Client:
-    return Client(REMOTE_ADDR=f"2001:db8:2::{row.pk.hex[-4:]}", enforce_csrf_checks=True)
+    return Client(REMOTE_ADDR=f"2001:db8:2:{row.pk.hex[-4:]}::1", enforce_csrf_checks=True)
 
 
 def show(row: License, **query: str) -> Any:

@@ -114,7 +114,7 @@ def test_a_buyers_link_can_only_name_somebody(acme: Project) -> None:
     for (name, (leaf, body)), state in itertools.product(calls.items(), LicenseState.values):
         row = license_in(acme, state)
         client = Client(
-            REMOTE_ADDR=f"2001:db8:3::{row.pk.hex[-4:]}", headers={"Authorization": f"Bearer {link_of(row)}"}
+            REMOTE_ADDR=f"2001:db8:3:{row.pk.hex[-4:]}::1", headers={"Authorization": f"Bearer {link_of(row)}"}
         )
         answer = client.post(f"{ACCESS}/{leaf}", body, content_type="application/json")
         assert answer.status_code in ((200,) if (name, state) in moves else (200, 409)), (name, state, answer.content)
