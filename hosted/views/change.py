@@ -15,6 +15,7 @@ class ChangeView(HostedView):
     """Shows what moving to another price costs, and moves."""
 
     http_method_names = ["get", "head", "post"]
+    asks_stripe = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Show what the change costs. Asks Stripe, changes nothing."""

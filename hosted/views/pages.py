@@ -40,6 +40,8 @@ class HostedView(View):
     """One page. Inherit, and read `self.place`; `self.session` is for pages that need somebody."""
 
     limit: RateLimit = limits.PAGES_PER_ADDRESS
+    # Whether looking at it makes calls to Stripe, as every form does.
+    asks_stripe = False
     referrer_policy = "same-origin"
     place: Place
 
@@ -53,7 +55,7 @@ class HostedView(View):
         except PagesNotFound as error:
             return self._protected(_bare(request, "missing", error))
         try:
-            if request.method == "POST" and self.place.session is not None:
+            if (request.method == "POST" or self.asks_stripe) and self.place.session is not None:
                 count_call(limits.ACTIONS_PER_USER, str(self.place.session.end_user_id))
             return self._protected(super().dispatch(request, *args, **kwargs))
         except SignedOut:

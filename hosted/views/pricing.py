@@ -94,6 +94,7 @@ class ReturnView(HostedView):
     """Where Stripe's checkout comes back to: asks what became of it, which is right even before the webhook."""
 
     http_method_names = ["get"]
+    asks_stripe = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Lead on to the account, or back to the plans."""

@@ -1,6 +1,7 @@
 """POST hosted-links and GET open: who gets a link, whom it lets in, and that it does so once."""
 
 import re
+import uuid
 from typing import Any
 
 import pytest
@@ -211,3 +212,13 @@ def test_checkouts_of_the_api_may_return_to_the_projects_own_pages_and_to_no_oth
     ):
         with pytest.raises(UrlNotAllowed):
             check_named_url(project=acme, mode="live", field="success_url", url=bad)
+
+
+def test_looking_at_what_stripe_is_asked_for_is_limited_as_a_form_is(
+    acme: Project, dana: AppUser, settings: Any
+) -> None:
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {limits.ACTIONS_PER_USER.name: (2, 60)}
+    here = visit(acme, dana)
+    pages = ["return?session_id=cs_x", f"change?price={uuid.uuid4()}", f"change?price={uuid.uuid4()}", "return"]
+    assert [here.get(page).status_code == 429 for page in pages] == [False, False, True, True]
+    assert [here.get(page).status_code for page in ("account", "pricing")] == [200, 200]
