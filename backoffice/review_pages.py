@@ -59,6 +59,10 @@ DEEDS: dict[str, tuple[str, str, str]] = {
         "Revoke the licence", "The licence ends and its holder is taken out of GitHub; the item is approved.",
         "licenses.act_on_license",
     ),
+    deeds.REVOKE_SUBSCRIPTION: (
+        "End the subscription", "It ends at Stripe at once, and what it gives with it; the item is approved.",
+        "payments.cancel_subscription",
+    ),
     deeds.REPLAY: (
         "Replay the dead letter", "It is carried out again; the item is approved.", "notifications.replay_outboxrow",
     ),
@@ -166,9 +170,7 @@ class ReviewDeeds(StaffActionsAdmin):
             "confirming": meant,
             "label": label,
             "leads_to": leads_to,
-            "going_back": self._going_back(request, items)
-            if meant and form.cleaned_data["deed"] == deeds.REFUND
-            else [],
+            "named": self._named(request, items, form.cleaned_data["deed"]) if meant else [],
             "request_key": uuid.uuid4(),
             "media": self.media + form.media,
         }
@@ -189,12 +191,13 @@ class ReviewDeeds(StaffActionsAdmin):
         developers = None if deed == deeds.REFUND else Role.DEVELOPER
         return self.has_right(request, DEEDS[deed][2], item, developers=developers)
 
-    def _going_back(self, request: HttpRequest, items: Sequence[ReviewItem]) -> list[str]:
-        """Name each payment that would be refunded, before anybody says yes to it."""
-        acted_on = [item for item in items if item.status == ReviewItem.Status.PENDING]
-        return [
-            said for item in acted_on if self._may(request, deeds.REFUND, item) and (said := deeds.what_goes_back(item))
+    def _named(self, request: HttpRequest, items: Sequence[ReviewItem], deed: str) -> list[str]:
+        """Name each payment or subscription that is meant, before anybody says yes to it."""
+        say = {deeds.REFUND: deeds.what_goes_back, deeds.REVOKE_SUBSCRIPTION: deeds.what_ends}.get(deed)
+        acted_on = [
+            item for item in items if item.status == ReviewItem.Status.PENDING and self._may(request, deed, item)
         ]
+        return [said for item in acted_on if (said := say(item))] if say else []
 
     def _assignees(self, request: HttpRequest) -> QuerySet[User]:
         """Offer who works for the operator and may decide; to a developer only themselves."""
@@ -220,6 +223,9 @@ class ReviewDeeds(StaffActionsAdmin):
                 deeds.REFUND: lambda: deeds.refund(**given, request=uuid.uuid5(key, str(item.pk))),
                 deeds.BAN: lambda: deeds.ban(**given),
                 deeds.REVOKE_LICENSE: lambda: deeds.revoke(**given),
+                deeds.REVOKE_SUBSCRIPTION: lambda: deeds.revoke_subscription(
+                    **given, request=uuid.uuid5(key, str(item.pk))
+                ),
                 deeds.REPLAY: lambda: deeds.replay(**given),
             }
             plain[deed]()

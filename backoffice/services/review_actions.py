@@ -21,14 +21,18 @@ from moderation.services.review import AlreadyDecided, checked_reason, decide_re
 from notifications.models import OutboxRow
 from notifications.services.mail import MAIL
 from notifications.services.outbox import record_effect
-from payments.models import Dispute, Transaction, WebhookEvent
+from payments.models import Dispute, Subscription, Transaction, WebhookEvent
+from payments.models.billing import ENDED_STATUSES
 from payments.services.dead_letters import replay_chosen
 from payments.services.objects.refund import REVOKE
 from payments.services.refunds import RefundRequest, refundable_cents, request_refund
+from payments.services.staff_subscriptions import CANCEL_NOW, StaffChange, request_staff_change
 from projects.models import EndUser
 from projects.services.end_users import set_end_user_active
 
-WARN, BAN, REFUND, REVOKE_LICENSE, REPLAY = "warn", "ban", "refund", "revoke", "replay"
+WARN, BAN, REFUND, REPLAY = "warn", "ban", "refund", "replay"
+# Two kinds of access that can be revoked, each by the right that it needs on its own page.
+REVOKE_LICENSE, REVOKE_SUBSCRIPTION = "revoke", "revoke_subscription"
 MESSAGE_CHARS_MAX = 2000
 
 
@@ -95,10 +99,24 @@ def revoke(*, item: ReviewItem, actor: User, reason: str) -> None:
     """
     row = license_of(item)
     if row is None:
-        raise NothingToDo("This item is about no licence. A subscription is canceled on its own page.")
+        raise NothingToDo("This item is about no licence.")
     with transaction.atomic():
         _decide(item, actor, reason, REVOKE_LICENSE)
         revoke_license(row=row, reason=reason, actor=actor)
+
+
+def revoke_subscription(*, item: ReviewItem, actor: User, reason: str, request: uuid.UUID) -> None:
+    """Have the item's subscription end at Stripe at once, and its access with it, and approve the item. Nothing is paid back.
+
+    Raises: FieldError (422), NothingToDo, NotChangeable, AlreadyDecided (409).
+    """
+    row = subscription_of(item)
+    if row is None:
+        raise NothingToDo("This item is about no subscription that runs.")
+    with transaction.atomic():
+        _decide(item, actor, reason, REVOKE_SUBSCRIPTION)
+        asked = StaffChange(key=request, change=CANCEL_NOW, reason=reason)
+        request_staff_change(subscription=row, asked=asked, actor=actor)
 
 
 def replay(*, item: ReviewItem, actor: User, reason: str) -> None:
@@ -138,6 +156,28 @@ def what_goes_back(item: ReviewItem) -> str:
     return f"{said}. Its subscription goes on billing: cancel it on its own page." if goes_on else said
 
 
+def subscription_of(item: ReviewItem) -> Subscription | None:
+    """Find what runs and an item is about: the subscription that it or its payment names, else the one that its user has."""
+    rows = Subscription.objects.for_project(item.project_id).filter(mode=item.mode)
+    payment = payment_of(item)
+    if payment is not None:
+        found = payment.subscription
+    elif item.kind != ReviewItem.Kind.REPORT and item.subject.startswith("sub_"):
+        found = rows.filter(stripe_subscription_id=item.subject).first()
+    else:
+        found = rows.current_for(item.end_user, item.mode) if item.end_user is not None else None
+    return found if found is not None and found.status not in ENDED_STATUSES else None
+
+
+def what_ends(item: ReviewItem) -> str:
+    """Say whose subscription would end; "" when it is about none."""
+    row = subscription_of(item)
+    if row is None:
+        return ""
+    plan = row.plan.name if row.plan is not None else "without a plan of ours"
+    return f"{row.stripe_subscription_id}, {plan}, of {row.end_user or 'a guest'}. Nothing is paid back."
+
+
 def license_of(item: ReviewItem) -> License | None:
     """Find the licence that an item is about, or that the payment it is about has bought."""
     rows = License.objects.for_project(item.project_id).filter(mode=item.mode).select_related("product")
@@ -156,6 +196,8 @@ def deeds_for(item: ReviewItem) -> dict[str, Callable[..., None]]:
         found[REFUND] = refund
     if license_of(item) is not None:
         found[REVOKE_LICENSE] = revoke
+    if subscription_of(item) is not None:
+        found[REVOKE_SUBSCRIPTION] = revoke_subscription
     if item.kind == ReviewItem.Kind.DEAD_LETTER:
         found[REPLAY] = replay
     return found

@@ -111,6 +111,43 @@ def test_each_deed_asks_first_then_is_done_logged_and_decides_the_item(acme: Pro
     assert ActionLog.objects.for_project(acme).filter(action="review.approved").count() == 6
 
 
+def test_a_subscription_is_named_and_ended_from_the_queue(acme: Project, other_project: Project) -> None:
+    client, payer = moderator(), create_end_user(acme, external_id="payer")
+    running = create_subscription(acme, end_user=payer)
+    payment = create_payment(acme, end_user=payer, subscription=running)
+    theirs = create_subscription(other_project)
+    about_payment = open_item(acme, kind="fraud_warning", details={"payment_intent_id": payment.payment_intent_id})
+    about_user = open_item(acme, end_user_id=payer.pk)
+    reporter = {"reported_by": {"kind": "end_user", "id": str(create_end_user(acme).pk)}}
+    typed = [
+        open_item(acme, subject=one.stripe_subscription_id, details=reporter | {"reference": payment.payment_intent_id})
+        for one in (running, theirs)
+    ]
+    ended = {"deed": "revoke_subscription"}
+    # What somebody typed into a report names nobody's subscription.
+    for item in typed:
+        assert act(client, item, **ended, confirmed="yes").status_code == 200 and status_of(item) == "pending"
+    for item in (about_payment, about_user):
+        asked = act(client, item, **ended).content.decode()
+        assert running.stripe_subscription_id in asked and "payer" in asked and "Nothing is paid back." in asked
+        assert not OutboxRow.objects.filter(project=acme, kind="stripe_staff_change").exists()
+    support = signed_in(User.objects.create_user(f"{uuid.uuid4().hex}@example.com", "x" * 12, is_staff=True))
+    assert act(support, about_payment, **ended, confirmed="yes").status_code in (302, 403)
+    assert status_of(about_payment) == "pending"
+    assert act(client, about_payment, **ended, confirmed="yes").status_code == 302
+    (row,) = OutboxRow.objects.filter(project=acme, kind="stripe_staff_change")
+    assert (row.payload["change"], row.payload["subscription_id"]) == ("cancel_now", running.stripe_subscription_id)
+    line = ActionLog.objects.for_project(acme).get(action="subscription.cancel")
+    assert (line.subject, line.reason, status_of(about_payment)) == (
+        row.payload["subscription_id"],
+        "Because.",
+        "approved",
+    )
+    # Once it has ended nothing is left to end.
+    type(running).objects.filter(pk=running.pk).update(status="canceled")
+    assert act(client, about_user, **ended, confirmed="yes").status_code == 200 and status_of(about_user) == "pending"
+
+
 def test_items_are_assigned_noted_and_acted_on_in_bulk(acme: Project) -> None:
     client, other = moderator(), moderator()
     items = [open_item(acme, end_user_id=create_end_user(acme).pk) for _ in range(3)]
