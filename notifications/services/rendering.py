@@ -19,6 +19,8 @@ from notifications.templatetags.mail_text import money
 TEMPLATE_NAME = re.compile(r"^[a-z][a-z_]{0,63}$")
 SUBJECT_CHARS, PREVIEW_CHARS = 200, 140
 _LINK_NAMES = ("url", "link", "pdf")
+# What staff write to somebody who need not have bought anything.
+ABOUT_ACCOUNT = ("warning",)
 
 
 class UnknownTemplate(Exception):
@@ -56,6 +58,7 @@ def render_mail(
         "brand": look or Look(from_name=project_name, from_address=""),
         "unsubscribe_url": unsubscribe_url,
         "to_owners": to_owners,
+        "about_account": template in ABOUT_ACCOUNT,
     }
     values["amount"] = values.get("amount") or money(values.get("amount_cents"), values.get("currency"))
     try:

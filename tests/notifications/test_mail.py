@@ -27,6 +27,7 @@ from tests.payments.rows import create_end_user, stripe_id
 TEMPLATES = (
     "payment_confirmed", "receipt", "payment_failed", "action_required", "subscription_canceled", "trial_ending",
     "checkout_retry", "card_expiring", "renewal_notice", "credits_purchased", "credits_low", "payment_refunded",
+    "license_welcome", "license_invited", "license_granted", "license_revoked", "warning",
 )  # fmt: skip
 FULL: dict[str, Any] = {
     "plan_name": "Maker & Co",
@@ -53,6 +54,13 @@ FULL: dict[str, Any] = {
     "paid_amount": "30.00 USD",
     "refunded_at": "2026-11-21T10:00:00Z",
     "url": "https://app.example/more",
+    "product_name": "Kit & kin",
+    "github_username": "octocat",
+    "repository": "acme/kit",
+    "access_url": "https://payments.example/license-access?session=cs_1&token=x",
+    "has_key": True,
+    "because": "refund",
+    "message": "Please do not share your account.",
 }
 
 
@@ -168,11 +176,17 @@ def test_every_mail_says_what_it_knows_and_bears_what_it_does_not(template: str)
         ("credits_purchased", ["500 credits", "Big & cheap", "12.50 USD"]),
         ("credits_low", ["4 credits", "https://app.example/more"]),
         ("payment_refunded", ["12.50 USD", "30.00 USD", "21 November 2026", "One month"]),
+        ("license_welcome", ["Kit & kin", "license-access?session=cs_1&token=x", "licence key", "30 days"]),
+        ("license_invited", ["Kit & kin", "octocat", "license-access?session=cs_1&token=x"]),
+        ("license_granted", ["Kit & kin", "octocat", "license-access?session=cs_1&token=x"]),
+        ("license_revoked", ["Kit & kin", "octocat", "was refunded", "licence key stops working"]),
+        ("warning", ["Please do not share your account."]),
     ],
 )
 def test_what_each_mail_tells(template: str, told: list[str]) -> None:
     found = render(template, **FULL)
     assert [fact for fact in told if fact not in found.subject + found.text] == []
+    assert ("because of your account at Acme" in found.html) == (template == "warning")
 
 
 def test_amounts_follow_their_currency() -> None:
