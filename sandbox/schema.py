@@ -8,22 +8,21 @@ real Stripe sends both.
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-SPEC_FILE = Path(__file__).parent / "spec" / "stripe-2026-08-26.dahlia.schema.json.gz"
-
-# The declarations do not tell integers from floats; these are the fields Stripe documents as
-# fractional. Any other float (an amount of 10.0, a time of 1.7e9) is a defect.
-FRACTIONAL_WORDS = ("percent", "rate", "latitude", "longitude", "score", "height", "length", "weight", "width", "value")
-
-# Left the subscription for its items on 2025-03-31; the declarations alone would only warn.
-SUBSCRIPTION_PERIOD_FIELDS = ("current_period_start", "current_period_end")
+from .declarations import (
+    SUBSCRIPTION_PERIOD_FIELDS,
+    Route,
+    Schema,
+    definition_name,
+    is_fractional,
+    resolve,
+    routes,
+    spec,
+)
 
 MISSING = "missing"
 
@@ -40,48 +39,9 @@ class Problem:
         return f"{self.severity}: {self.path}: {self.message}"
 
 
-class Route(NamedTuple):
-    """One operation of the API as the spec declares it."""
-
-    method: str
-    path: str
-    params: dict[str, Any]
-    kind: str
-    result: dict[str, Any]
-
-
-Schema = dict[str, Any]
-Check = Callable[[Any, str], Iterator[Problem]]
-
-
-@cache
-def spec() -> dict[str, Any]:
-    """Load the spec once per process."""
-    with gzip.open(SPEC_FILE) as handle:
-        loaded: dict[str, Any] = json.load(handle)
-    return loaded
-
-
-def definition_name(ref: str) -> str:
-    """Return the name inside a `#/definitions/NAME` reference."""
-    return ref.split("/", 2)[2]
-
-
-def resolve(schema: Schema) -> Schema:
-    """Follow `$ref` until a schema with content is reached."""
-    while "$ref" in schema:
-        schema = spec()["definitions"][definition_name(schema["$ref"])]
-    return schema
-
-
-@cache
-def routes() -> tuple[Route, ...]:
-    """List every /v1 operation that the spec knows."""
-    return tuple(
-        Route(entry["method"], entry["path"], entry["params"], entry["kind"], entry["result"])
-        for entry in spec()["routes"]
-        if entry["path"].startswith("/v1/")
-    )
+# Where a value is: the path of what it is in, and what that is called there; spelled only when there is something to tell.
+Place: TypeAlias = "str | tuple[Place, str]"
+Check = Callable[[Any, Place, list[Problem]], None]
 
 
 def errors_of(problems: list[Problem]) -> list[Problem]:
@@ -140,14 +100,17 @@ def validate_answer(method: str, path: str, body: Any) -> list[Problem]:
 
     `path` is the template of the route as `routes()` lists it.
     """
-    for route in routes():
-        if route.method == method and route.path == path:
-            break
-    else:
+    route = _routes_by_name().get((method, path))
+    if route is None:
         return [Problem("$", f"no published operation {method} {path}")]
     if route.kind in ("list", "search_result"):
         return _validate_page(body, route.kind, route.result)
     return _run(route.result, body, "$")
+
+
+@cache
+def _routes_by_name() -> dict[tuple[str, str], Route]:
+    return {(route.method, route.path): route for route in routes()}
 
 
 def validate_error(body: Any) -> list[Problem]:
@@ -183,8 +146,9 @@ def _run(schema: Schema, value: Any, path: str) -> list[Problem]:
     if _is_union_of_events(schema):
         # The type says which one it is, and trying all of them would be slow.
         return validate_event(value)
-    problems = list(_check(json.dumps(schema, sort_keys=True))(value, path))
-    problems += _removed_fields(value, path)
+    problems: list[Problem] = []
+    _check(schema)(value, path, problems)
+    _find_removed_fields(value, path, problems)
     return problems
 
 
@@ -193,23 +157,41 @@ def _is_union_of_events(schema: Schema) -> bool:
     return bool(branches) and all(branch.get("$ref", "").startswith("#/definitions/Events.") for branch in branches)
 
 
-def _removed_fields(value: Any, path: str) -> Iterator[Problem]:
+def _find_removed_fields(value: Any, path: Place, problems: list[Problem]) -> None:
     """Find period fields at the top of any subscription, also of an expanded or nested one."""
     if isinstance(value, dict):
         if value.get("object") == "subscription":
             for field in SUBSCRIPTION_PERIOD_FIELDS:
                 if field in value:
-                    yield Problem(f"{path}.{field}", "left the subscription for its items in 2025-03-31")
+                    problems.append(
+                        Problem(f"{_spelled(path)}.{field}", "left the subscription for its items in 2025-03-31")
+                    )
         for key, inner in value.items():
-            yield from _removed_fields(inner, f"{path}.{key}")
+            if isinstance(inner, (dict, list)):
+                _find_removed_fields(inner, (path, f".{key}"), problems)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _removed_fields(inner, f"{path}[{index}]")
+            if isinstance(inner, (dict, list)):
+                _find_removed_fields(inner, (path, f"[{index}]"), problems)
 
 
-@cache
-def _check(schema_json: str) -> Check:
-    return _compile(json.loads(schema_json))
+def _spelled(place: Place) -> str:
+    parts: list[str] = []
+    while not isinstance(place, str):
+        place, part = place
+        parts.append(part)
+    return place + "".join(reversed(parts))
+
+
+# Declarations live as long as the process, each once: the identity names one, and reading its text would cost more than checks.
+_compiled: dict[int, tuple[Schema, Check]] = {}
+
+
+def _check(schema: Schema) -> Check:
+    known = _compiled.get(id(schema))
+    if known is None:
+        known = _compiled[id(schema)] = (schema, _compile(schema))
+    return known[1]
 
 
 @cache
@@ -221,9 +203,9 @@ def _compile(schema: Schema) -> Check:
     if "$ref" in schema:
         name = definition_name(schema["$ref"])
 
-        def follow(value: Any, path: str) -> Iterator[Problem]:
+        def follow(value: Any, path: Place, problems: list[Problem]) -> None:
             # Looked up when called: definitions refer to each other in circles.
-            return _named_check(name)(value, path)
+            _named_check(name)(value, path, problems)
 
         return follow
     if "anyOf" in schema:
@@ -236,14 +218,14 @@ def _compile(schema: Schema) -> Check:
     if kind == "array":
         return _compile_array(schema)
     if kind is None:
-        return lambda value, path: iter(())
+        return lambda value, path, problems: None
     return _compile_scalar(schema)
 
 
 def _compile_enum(allowed: list[Any]) -> Check:
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: Place, problems: list[Problem]) -> None:
         if not any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in allowed):
-            yield Problem(path, f"{value!r} is not one of {allowed}")
+            problems.append(Problem(_spelled(path), f"{value!r} is not one of {allowed}"))
 
     return check
 
@@ -252,106 +234,128 @@ def _compile_scalar(schema: Schema) -> Check:
     kind = schema["type"]
     open_enum = frozenset(schema.get("x-open-enum", ()))
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: Place, problems: list[Problem]) -> None:
         if not _is_kind(value, kind):
-            yield Problem(path, f"{value!r} is not a {kind}")
+            problems.append(Problem(_spelled(path), f"{value!r} is not a {kind}"))
         elif open_enum and value not in open_enum:
-            yield Problem(path, f"new value {value!r} of an open enum", "warning")
-        elif kind == "number" and isinstance(value, float) and not is_fractional(path):
-            yield Problem(path, f"{value!r} must be an integer")
+            problems.append(Problem(_spelled(path), f"new value {value!r} of an open enum", "warning"))
+        elif kind == "number" and isinstance(value, float) and not is_fractional(_spelled(path)):
+            problems.append(Problem(_spelled(path), f"{value!r} must be an integer"))
 
     return check
 
 
-def is_fractional(path: str) -> bool:
-    """Say whether Stripe documents fractions for the field at the end of this path."""
-    field = path.rsplit(".", 1)[-1]
-    return any(word in field for word in FRACTIONAL_WORDS)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "null": type(None), "string": str, "boolean": bool, "number": (int, float), "array": list, "object": dict,
+}  # fmt: skip
 
 
 def _is_kind(value: Any, kind: str) -> bool:
-    if kind == "null":
-        return value is None
-    if kind == "string":
-        return isinstance(value, str)
-    if kind == "boolean":
-        return isinstance(value, bool)
-    if kind == "number":
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind == "array":
-        return isinstance(value, list)
-    return isinstance(value, dict)
+    return isinstance(value, _KINDS[kind]) and not (kind == "number" and isinstance(value, bool))
 
 
 def _compile_array(schema: Schema) -> Check:
     item = _compile(schema.get("items", {}))
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: Place, problems: list[Problem]) -> None:
         if not isinstance(value, list):
-            yield Problem(path, f"{value!r} is not an array")
+            problems.append(Problem(_spelled(path), f"{value!r} is not an array"))
             return
         for index, entry in enumerate(value):
-            yield from item(entry, f"{path}[{index}]")
+            item(entry, (path, f"[{index}]"), problems)
 
     return check
 
 
 def _compile_object(schema: Schema) -> Check:
-    fields = {name: _compile(inner) for name, inner in schema.get("properties", {}).items()}
+    # With what each field adds to a path: to spell it for every value would cost more than the checks.
+    fields = {name: (_compile(inner), f".{name}") for name, inner in schema.get("properties", {}).items()}
     required = tuple(schema.get("required", ()))
     rest = schema.get("additionalProperties", True)
     rest_check = _compile(rest) if isinstance(rest, dict) else None
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: Place, problems: list[Problem]) -> None:
         if not isinstance(value, dict):
-            yield Problem(path, f"{value!r} is not an object")
+            problems.append(Problem(_spelled(path), f"{value!r} is not an object"))
             return
         for name in required:
             if name not in value:
-                yield Problem(f"{path}.{name}", MISSING)
+                problems.append(Problem(f"{_spelled(path)}.{name}", MISSING))
         for name, entry in value.items():
-            if name in fields:
-                yield from fields[name](entry, f"{path}.{name}")
+            known = fields.get(name)
+            if known is not None:
+                known[0](entry, (path, known[1]), problems)
             elif rest_check is not None:
-                yield from rest_check(entry, f"{path}.{name}")
+                rest_check(entry, (path, f".{name}"), problems)
             elif rest is False:
-                yield Problem(f"{path}.{name}", "unknown field", "warning")
+                problems.append(Problem(f"{_spelled(path)}.{name}", "unknown field", "warning"))
 
     return check
 
 
-def _compile_union(branches: list[Schema]) -> Check:
+@dataclass(frozen=True)
+class _Branch:
+    """One of the shapes that a value may have, and what it must claim to be for this one to be asked."""
+
+    check: Check
+    kind: str | None
+    allowed: list[Any] | None
+    names: list[str] | None
+    is_stub: bool
+
+    def may_fit(self, value: Any) -> bool:
+        if self.allowed is not None:
+            return value in self.allowed
+        if self.kind is None:
+            return True
+        if not _is_kind(value, self.kind):
+            return False
+        if self.kind != "object":
+            return True
+        if self.names and value.get("object") not in self.names:
+            return False
+        return self.is_stub == (value.get("deleted") is True)
+
+
+def _branch(schema: Schema) -> _Branch:
+    resolved = resolve(schema)
+    properties = resolved.get("properties", {})
+    return _Branch(
+        check=_compile(schema),
+        kind=resolved.get("type"),
+        allowed=resolved.get("enum"),
+        names=properties.get("object", {}).get("enum"),
+        is_stub="deleted" in properties and "deleted" in resolved.get("required", ()),
+    )
+
+
+def _weight(problems: list[Problem]) -> tuple[int, int]:
+    return len(errors_of(problems)), len(problems)
+
+
+def _compile_union(schemas: list[Schema]) -> Check:
     """Take the branch that the value claims to be, so that a defect is named where it is.
 
     Without a claim (no `object` name) the branch with the fewest errors speaks.
     """
-    compiled = [(branch, _compile(branch)) for branch in branches]
+    branches = [_branch(schema) for schema in schemas]
+    allows_null = {"type": "null"} in schemas
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
-        fitting = [one for branch, one in compiled if _may_fit(branch, value)]
-        if not fitting:
-            yield Problem(path, f"{value!r} fits none of {len(compiled)} allowed types")
+    def check(value: Any, path: Place, problems: list[Problem]) -> None:
+        if value is None and allows_null:
             return
-        found = [list(one(value, path)) for one in fitting]
-        yield from min(found, key=lambda problems: (len(errors_of(problems)), len(problems)))
+        found: list[list[Problem]] = []
+        for branch in branches:
+            if branch.may_fit(value):
+                of_branch: list[Problem] = []
+                branch.check(value, path, of_branch)
+                if not of_branch:
+                    return
+                found.append(of_branch)
+        if found:
+            quietest = min(found, key=_weight)
+            problems += quietest
+        else:
+            problems.append(Problem(_spelled(path), f"{value!r} fits none of {len(branches)} allowed types"))
 
     return check
-
-
-def _may_fit(branch: Schema, value: Any) -> bool:
-    branch = resolve(branch)
-    if "enum" in branch:
-        return value in branch["enum"]
-    kind = branch.get("type")
-    if kind is None:
-        return True
-    if not _is_kind(value, kind):
-        return False
-    if kind != "object":
-        return True
-    properties = branch.get("properties", {})
-    claimed = properties.get("object", {}).get("enum")
-    if claimed and value.get("object") not in claimed:
-        return False
-    stub = "deleted" in properties and "deleted" in branch.get("required", ())
-    return stub == (value.get("deleted") is True)
