@@ -3,13 +3,17 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+from accounts.models import User
 from entitlements.models import Connection, ProvisionedUser
+from moderation.services.action_log import log_action
 from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 
+READ = "entitlements.view_provisioneduser"
 STATUS_COLORS = {"Pending": "warning", "As it should be": "success", "Failed": "danger", "Left behind": "default"}
 LIMIT_NAMES = (("max_budget_cents", "budget"), ("budget_duration", "each"), ("rpm_limit", "rpm"), ("tpm_limit", "tpm"))
 
@@ -99,10 +103,27 @@ class ProvisionedUserAdmin(ReadAdmin):
         spend = (row.observed or {}).get("spend")
         return f"${spend:.2f}" if isinstance(spend, int | float) else "-"
 
-    @admin.action(description="Compare with LiteLLM in the next round", permissions=["view"])
+    def has_read_permission(self, request: HttpRequest) -> bool:
+        """Allow staff, and developers in some project; viewers of one look, and start nothing."""
+        return self.has_right(request, READ)
+
+    @admin.action(description="Compare with LiteLLM in the next round", permissions=["read"])
     def read_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Have rows read back within minutes; nothing else follows where both sides agree."""
-        count = queryset.update(last_read_at=None)
+        """Have rows read back within minutes, and write down who did; nothing else follows where both sides agree."""
+        rows = self.rows_within(request, READ, queryset).order_by()
+        actor = request.user if isinstance(request.user, User) else None
+        count = 0
+        with transaction.atomic():
+            for project_id, mode in rows.values_list("project_id", "mode").distinct():
+                found = rows.filter(project=project_id, mode=mode).update(last_read_at=None)
+                count += found
+                log_action(
+                    action="litellm.compare",
+                    subject=f"{found} users",
+                    actor=actor,
+                    project_id=project_id,
+                    mode=mode,
+                )
         messages.success(request, f"{count} will be compared within five minutes.")
 
 

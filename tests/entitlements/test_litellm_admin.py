@@ -9,6 +9,7 @@ from django.test import Client
 
 from accounts.models import ROLE_SUPPORT, User
 from entitlements.models import Connection, ProvisionedUser
+from moderation.models import ActionLog
 from tests.entitlements.provisioned import World
 
 
@@ -59,7 +60,7 @@ def test_support_and_the_projects_developers_see_limits_and_no_key(filled: World
         assert stranger.get(f"/admin/entitlements/{page}/{row.pk}/change/").status_code in (302, 403, 404)
 
 
-def test_nobody_changes_a_row_by_hand_and_anybody_who_sees_it_may_have_it_read_again(filled: World) -> None:
+def test_nobody_changes_a_row_by_hand_and_who_has_it_read_again_is_written_down(filled: World) -> None:
     root = staff("root", filled, is_superuser=True)
     row = ProvisionedUser.objects.for_project(filled.project).get()
     for page in PAGES:
@@ -71,6 +72,8 @@ def test_nobody_changes_a_row_by_hand_and_anybody_who_sees_it_may_have_it_read_a
         "/admin/entitlements/provisioneduser/", {"action": "read_again", "_selected_action": [str(row.pk)]}
     )
     assert (pressed.status_code, filled.provisioned().last_read_at) == (302, None)
+    line = ActionLog.objects.for_project(filled.project).get(action="litellm.compare")
+    assert line.actor_label.startswith("root-") and line.mode == row.mode
 
 
 def test_whether_a_connection_works_is_plain_text_on_its_page(filled: World) -> None:

@@ -23,7 +23,6 @@ ELSEWHERE = {"vivian", "charlie"}
 MONEY = {"admin", "moderator"}
 ACTING = MONEY | {"alice"}
 READING = ACTING | {"support"}
-ALL_OF_THE_PROJECT = READING | {"victor", "vivian"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ LISTED = [
     Deed("moderation.ReviewItem", "take_selected", ACTING, asks=False, carried_out=False),
     Deed("payments.StripeConfig", "check_endpoints", {"admin", "alice"}),
     Deed("payments.StripeConfig", "deactivate_selected", {"admin", "alice"}),
-    Deed("entitlements.ProvisionedUser", "read_again", ALL_OF_THE_PROJECT, asks=False, carried_out=False),
+    Deed("entitlements.ProvisionedUser", "read_again", READING, asks=False, carried_out=False),
 ]
 DETAILED = [
     Deed("payments.Transaction", "refund", MONEY, {"amount": "1.00", "access": "keep"}),
