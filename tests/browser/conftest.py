@@ -93,9 +93,14 @@ def app_url() -> Iterator[str]:
     server.server_close()
 
 
+def takes_pictures() -> bool:
+    """Whether this run is to take the documentation's pictures anew (`make pictures`)."""
+    return os.environ.get("UPDATE_SCREENSHOTS") == "1"
+
+
 def keep_screenshot(page: Page, name: str, *, whole: bool = False) -> None:
-    """Write docs/screenshots/NAME.png when UPDATE_SCREENSHOTS=1 asks for it; otherwise leave the pictures alone."""
-    if os.environ.get("UPDATE_SCREENSHOTS") == "1":
+    """Write docs/screenshots/NAME.png when pictures are taken; otherwise leave them alone."""
+    if takes_pictures():
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         page.evaluate("document.activeElement?.blur()")
         page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", full_page=whole)

@@ -17,8 +17,8 @@ from tests.browser.office_pages import fill, main_pages, more_pages
 
 pytestmark = [pytest.mark.browser]
 
-# Pages of which the picture shows the first screen.
-LONG = ("end-user", "preview")
+# Pages of which the picture shows the first screen: whole they are larger than 200 kB.
+LONG = ("end-user", "project")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ def office(django_db_setup: None, django_db_blocker: Any) -> Iterator[Office]:
         acme = cast.create_project(cast.create_developer("alice"), "Acme")
         user = create_end_user(acme, external_id="user_2043", email="erin@example.com")
         payment = create_payment(acme, end_user=user, amount_cents=2499)
-        boss = User.objects.create_user(f"grace-{uuid.uuid4().hex[:6]}@example.com", "x" * 12, is_staff=True)
+        boss = User.objects.create_user(
+            f"grace-{uuid.uuid4().hex[:6]}@example.com", "x" * 12, is_staff=True, full_name="Grace Miller"
+        )
         boss.groups.add(Group.objects.get(name="Admin"))
         told = {
             "category": "abuse",
