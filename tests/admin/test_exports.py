@@ -36,6 +36,12 @@ EVIL = ["=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1+1", "\n
 EVIL += ["\x01=1+1", "\x7f@SUM(1)", " \x02+1"]
 
 
+@pytest.fixture(autouse=True)
+def few_projects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many projects other tests have made."""
+    monkeypatch.setattr(listings, "PROJECTS_AT_ONCE", 1_000_000)
+
+
 def somebody(*, project: Project | None = None, role: str = "", group: str = "") -> tuple[Client, User]:
     user = User.objects.create_user(f"{uuid.uuid4().hex[:16]}@example.com", "x" * 12, is_staff=True)
     if project is not None:
@@ -217,6 +223,15 @@ def test_who_lost_their_rights_meanwhile_gets_none_of_the_rows(acme: Project, mo
     make_export(Export.objects.get(made_by=user))
     export = Export.objects.get(made_by=user)
     assert (export.status, export.rows_written) == ("done", 0)
+
+
+def test_over_many_projects_a_file_is_made_in_the_background(acme: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listings, "PROJECTS_AT_ONCE", 0)
+    support, user = somebody(group="Support")
+    ask(support, project="", since="2999-01-01")
+    assert Export.objects.get(made_by=user).status == "pending"
+    ask(support, project=str(acme.pk), since="2999-01-01")
+    assert Export.objects.filter(made_by=user, status="done").count() == 1
 
 
 def test_a_file_that_was_made_is_not_fetched_by_who_may_not_see_its_rows_any_more(acme: Project) -> None:

@@ -21,6 +21,8 @@ from projects.admin_scope import is_staff_role
 from projects.models import ROLE_RANK, EndUser, Membership, Project, Role
 
 CHUNK_ROWS = 2000
+# Each project is a query or two, which somebody waits for.
+PROJECTS_AT_ONCE = 100
 Columns = tuple[tuple[str, str], ...]
 
 
@@ -154,7 +156,10 @@ def rows_of(user: User, wanted: Wanted) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def is_small(user: User, wanted: Wanted, rows_max: int) -> bool:
-    """Say whether there are at most so many rows, without counting more than that."""
+    """Say whether there are at most so many rows, without counting more than that or asking for project after project."""
+    projects = projects_for(user, LISTINGS[wanted.what])
+    if wanted.project_id is None and len(projects.values_list("pk")[: PROJECTS_AT_ONCE + 1]) > PROJECTS_AT_ONCE:
+        return False
     seen = 0
     for chunk in rows_of(user, wanted):
         seen += len(chunk)
