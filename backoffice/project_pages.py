@@ -18,7 +18,7 @@ from common.modes import LIVE, MODES, TEST
 from entitlements.models import Connection, PlanPrice
 from licenses.models import GitHubConnection
 from moderation.services.action_log import log_action
-from payments.models import StripeConfig, StripeCredentials, WebhookEvent
+from payments.models import ReconcileRun, StripeConfig, StripeCredentials, WebhookEvent
 from payments.models.config import SECRET_FIELDS
 from payments.services.go_live import read_go_live, try_to_open
 from payments.services.key_doctor import examine_key
@@ -29,6 +29,7 @@ from projects.models import ApiKey, IdentityProvider, Membership, Project
 
 RIGHT = "payments.change_stripeconfig"
 SHOWN = 10
+RUNS_SHOWN = 4
 REASON_CHARS_MAX = 1000
 # Who asks for a roll because a secret leaked wants the old one gone at once.
 AT_ONCE = "at_once"
@@ -44,6 +45,7 @@ def project_page(request: HttpRequest, project_id: uuid.UUID) -> HttpResponse:
     rows = StripeCredentials.objects.for_project(project).filter(mode=mode).defer(*SECRET_FIELDS)
     credentials = rows.select_related("config").first()
     of_mode = WebhookEvent.objects.for_project(project).filter(mode=mode)
+    runs = ReconcileRun.objects.for_project(project).filter(mode=mode)
     context = {
         **admin.site.each_context(request),
         "title": project.name,
@@ -61,6 +63,7 @@ def project_page(request: HttpRequest, project_id: uuid.UUID) -> HttpResponse:
         "warned": list(
             PlanPrice.objects.for_project(project).filter(mode=mode).exclude(warning="").select_related("plan")[:SHOWN]
         ),
+        "runs": list(runs.defer("cursors").order_by("-started_at")[:RUNS_SHOWN]),
         "members": list(Membership.objects.for_project(project).select_related("user").order_by("created_at")[:SHOWN]),
         "api_keys": list(ApiKey.objects.for_project(project).filter(is_active=True).order_by("-created_at")[:SHOWN]),
         "provider": IdentityProvider.objects.for_project(project).first(),

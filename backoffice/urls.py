@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from backoffice import event_pages, people_pages, project_pages, search_pages, user_deeds, user_pages
+from backoffice import event_pages, people_pages, project_deeds, project_pages, search_pages, user_deeds, user_pages
 
 
 class ModeConverter:
@@ -37,5 +37,6 @@ urlpatterns = [
     path("projects/<uuid:project_id>/desk/", project_pages.project, name="project"),
     path("projects/<uuid:project_id>/<mode:mode>/check/", project_pages.check, name="check-project"),
     path("projects/<uuid:project_id>/<mode:mode>/roll-secret/", project_pages.roll, name="roll-secret"),
+    path("projects/<uuid:project_id>/<mode:mode>/reconcile/", project_deeds.reconcile, name="reconcile-project"),
     path("events/<uuid:event_id>/", event_pages.event, name="event"),
 ]

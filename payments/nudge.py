@@ -7,10 +7,11 @@ When the broker is away the message is lost and nothing else: the sweep finds th
 import os
 import threading
 import time
+from typing import Any
 
 import structlog
 
-from payments.tasks import process_due_events
+from payments.tasks import go_on_with_reconciliation, process_due_events
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,11 @@ def nudge_worker() -> None:
         _start()
 
 
+def nudge_reconciliation() -> None:
+    """Have a worker carry out the reconciliations that were asked for; returns at once and never raises."""
+    threading.Thread(target=_publish, args=(go_on_with_reconciliation,), name="nudge-reconcile", daemon=True).start()
+
+
 def _start() -> None:
     """Start the thread of this process; a forked child inherits the variables but not the thread."""
     global _thread, _thread_pid
@@ -46,12 +52,12 @@ def _run() -> None:
     while True:
         _wanted.wait()
         _wanted.clear()
-        time.sleep(FAILURE_PAUSE_SECONDS if not _publish() else INTERVAL_SECONDS)
+        time.sleep(FAILURE_PAUSE_SECONDS if not _publish(process_due_events) else INTERVAL_SECONDS)
 
 
-def _publish() -> bool:
+def _publish(task: Any) -> bool:
     try:
-        process_due_events.apply_async(retry=False, ignore_result=True)
+        task.apply_async(retry=False, ignore_result=True)
     except Exception as error:
         log.warning("nudge_failed", error=type(error).__name__)
         return False

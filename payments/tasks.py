@@ -20,7 +20,7 @@ from payments.services.intents import reconcile_open_intents
 from payments.services.leases import purge_old_leases
 from payments.services.processing import process_group
 from payments.services.rate_budget import background_calls
-from payments.services.reconcile.rounds import reconcile_all_events, reconcile_all_objects
+from payments.services.reconcile.rounds import go_on_with_runs, reconcile_all_events, reconcile_all_objects
 from payments.services.retention import empty_old_bodies
 from payments.services.usage_billing import follow_waiting_lines
 from payments.webhooks import HANDLERS
@@ -141,6 +141,12 @@ def reconcile_events() -> None:
 def reconcile_objects() -> None:
     """Compare every object at Stripe with our row of it, and heal what differs."""
     reconcile_all_objects()
+
+
+@shared_task(name="payments.tasks.go_on_with_reconciliation", acks_late=False, ignore_result=True)
+def go_on_with_reconciliation() -> None:
+    """Carry out the reconciliations that somebody asked for. Safe to run anywhere: each run is leased."""
+    go_on_with_runs(types=HANDLERS)
 
 
 @shared_task(name="payments.tasks.heal_entitlements", acks_late=False, ignore_result=True)

@@ -44,6 +44,18 @@ def reconcile_all_objects() -> None:
     _run_all([(project_id, mode, wish) for project_id, mode in usable_accounts()])
 
 
+def go_on_with_runs(*, types: Collection[str]) -> None:
+    """Carry out what was planned and go on with what was interrupted, of every account."""
+    usable = set(usable_accounts())
+    _run_all(
+        [
+            (project_id, mode, Wish(kind, types, heals=True, seconds_max=SECONDS_MAX, only_goes_on=True))
+            for project_id, mode, kind in interrupted_runs()
+            if kind in (EVENTS, OBJECTS, IMPORT) and (project_id, mode) in usable
+        ]
+    )
+
+
 def _run_all(tasks: list[Task]) -> None:
     with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="reconcile") as pool:
         list(pool.map(_run_one, tasks))
