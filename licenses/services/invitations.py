@@ -47,8 +47,9 @@ Outcome = LicenseSeat.Outcome
 def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
     """Have the username of a licence invited. Raises: EffectSkipped, EffectWaits; GitHub's errors, which say when to try again."""
     revision = int(row.payload.get("revision") or 0)
-    found = License.objects.for_project(row.project_id).select_related("product").filter(pk=row.payload.get("license"))
-    holder = found.first()
+    # What waits when its project is deleted invites nobody any more.
+    rows = License.objects.for_project(row.project_id).filter(project__deleted_at=None)
+    holder = rows.select_related("product").filter(pk=row.payload.get("license")).first()
     if holder is not None and row.payload.get("check"):
         return _look_again(holder, revision, by=row.cause)
     if holder is None or not is_current(holder, revision=revision):

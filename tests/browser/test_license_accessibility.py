@@ -50,5 +50,5 @@ def test_no_view_shuts_anybody_out(acme: Project, page: Page, axe: str) -> None:
         page.set_content(seen)
         page.evaluate(axe)
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             assert page.evaluate(AXE) == [], (name, scheme)
