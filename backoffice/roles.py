@@ -78,20 +78,36 @@ def rights_of_roles(models: Iterable[Any]) -> dict[str, list[Right]]:
 
 def grant_roles(apps: Any, schema_editor: Any = None) -> None:
     """Give each role what it may do with the tables that there are; run again, it gives what is missing."""
-    content_types = apps.get_model("contenttypes", "ContentType").objects
-    permissions = apps.get_model("auth", "Permission").objects
-    for role, rights in rights_of_roles(apps.get_models()).items():
+    granted = rights_of_roles(apps.get_models())
+    ids = _permissions(apps, [right for rights in granted.values() for right in rights])
+    for role, rights in granted.items():
         group, _ = apps.get_model("auth", "Group").objects.get_or_create(name=role)
-        rows = []
-        # Permissions are made after all migrations otherwise, which is too late for a migration to give one.
-        for right in rights:
-            content_type, _ = content_types.get_or_create(app_label=right.app_label, model=right.model)
-            rows.append(
-                permissions.get_or_create(
-                    content_type=content_type, codename=right.codename, defaults={"name": right.name[:255]}
-                )[0]
-            )
-        group.permissions.add(*rows)
+        group.permissions.add(*(ids[right] for right in rights))
+
+
+def _permissions(apps: Any, rights: Iterable[Right]) -> dict[Right, int]:
+    """Return the permissions' ids. They are made after all migrations otherwise, which is too late for a migration to give one."""
+    content_type, permission = apps.get_model("contenttypes", "ContentType"), apps.get_model("auth", "Permission")
+    rights = list(dict.fromkeys(rights))
+    content_type.objects.bulk_create(
+        [
+            content_type(app_label=label, model=model)
+            for label, model in sorted({(r.app_label, r.model) for r in rights})
+        ],
+        ignore_conflicts=True,
+    )
+    types = {(label, model): key for label, model, key in content_type.objects.values_list("app_label", "model", "pk")}
+    permission.objects.bulk_create(
+        [
+            permission(content_type_id=types[r.app_label, r.model], codename=r.codename, name=r.name[:255])
+            for r in rights
+        ],
+        ignore_conflicts=True,
+    )
+    known = {
+        (of, codename): key for of, codename, key in permission.objects.values_list("content_type", "codename", "pk")
+    }
+    return {r: known[types[r.app_label, r.model], r.codename] for r in rights}
 
 
 def _rights(model: Any) -> list[Right]:

@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.nodeid.startswith(NEEDS_NO_DATABASE):
             item.add_marker(pytest.mark.no_db)
     # A worker takes a file at a time: a long one that comes last is waited for by all others. While the first of them makes
-    # the database, which takes half a minute in a fresh checkout, the other workers do what needs none.
+    # the database, which takes a while in a fresh checkout, the other workers do what needs none.
     first = next((item.path for item in items if item.nodeid.startswith(LONG)), None)
 
     def turn(item: pytest.Item) -> int:

@@ -182,7 +182,7 @@ def drop_database(name: str) -> None:
 
 
 def _build_template(connection: psycopg.Connection, template: str) -> None:
-    """Make the template: from its dump where one was kept, else by migrating, which takes a hundred times as long."""
+    """Make the template: from its dump where one was kept, else by migrating, which takes ten times as long."""
     building = f"building_{template}"
     _drop(connection, building)
     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(building)))
@@ -204,7 +204,7 @@ def _load(dump: Path, url: str) -> None:
 
 
 def migrate_cluster(data_dir: Path) -> None:
-    """Give the database of a cluster of its own the schema, where it is kept already: to migrate takes half a minute."""
+    """Give the database of a cluster of its own the schema, where it is kept already: to migrate takes some seconds."""
     dump = TEMPLATES / f"template_{template_key()}.sql"
     if dump.exists():
         data_dir.parent.mkdir(parents=True, exist_ok=True)
