@@ -8,7 +8,7 @@ ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint types imports migrate seed seed-large mails check lock migrations-check compose-check secrets bandit mutate sandbox browser faults soak openapi
+.PHONY: run test lint types imports migrate seed seed-large mails check lock migrations-check compose-check secrets bandit mutate sandbox browser pictures faults soak openapi
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -79,6 +79,13 @@ mutate: $(VENV)/.dev-installed
 # The purchase in a real browser; needs chromium.
 browser: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+# Takes the pictures under docs/screenshots anew; look at them before you commit. One run for each module, so that its pages show
+# its own rows only. ARGS=tests/browser/test_hosted_pages.py takes some.
+pictures: $(VENV)/.dev-installed
+	@for module in $(or $(ARGS),$(shell grep -l keep_screenshot tests/browser/test_*.py)); do \
+		UPDATE_SCREENSHOTS=1 $(BIN)/python -m pytest -q -p no:xdist $$module || exit 1; done
+	@$(BIN)/python -m pytest -q -p no:xdist tests/whole/test_pictures.py
 
 # Cases of docs/faults.md that live beside what they are about.
 FAULTS_ELSEWHERE := tests/scenarios/test_shuffles.py tests/reconcile/test_reconcile_events.py tests/reconcile/test_reconcile_objects.py \

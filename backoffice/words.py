@@ -66,6 +66,7 @@ def _entitlements(body: Any) -> list[str]:
         f"{name.replace('_', ' ')}: {'yes' if value is True else value}"
         for name, value in {**body["features"], **body["limits"]}.items()
         if value not in (None, False, 0, "")
+        and (name != "compute_budget_duration" or body["limits"]["compute_budget_cents"])
     ]
     return lines
 

@@ -60,6 +60,12 @@ def start_url() -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def has_limits(page: Page) -> bool:
+    """Load the stand-in's page again and say whether the shopper has the plan's limits there."""
+    page.reload()
+    return page.get_by_role("row").filter(has_text="demo-shopper").filter(has_text="maker").count() == 1
+
+
 def test_a_newcomer_clicks_the_printed_address_and_has_a_plan(start_url: str, page: Page) -> None:
     page.goto(start_url)
     expect(page.get_by_text("No subscription yet")).to_be_visible()
@@ -78,6 +84,10 @@ def test_a_newcomer_clicks_the_printed_address_and_has_a_plan(start_url: str, pa
     expect(page.locator(".status")).to_have_text(re.compile("active|trialing"))
     expect(page.get_by_role("cell", name="succeeded")).to_be_visible()
     keep_screenshot(page, "demo-thank-you", whole=True)
+    page.get_by_role("link", name="LiteLLM", exact=True).click()
+    page.get_by_role("link", name="Demo shop").click()
+    wait_until(lambda: has_limits(page), seconds=30, what="the shopper's limits at the stand-in for LiteLLM")
+    keep_screenshot(page, "litellm-users")
 
 
 def test_the_portal_is_one_click_away_and_leads_back(start_url: str, page: Page) -> None:
