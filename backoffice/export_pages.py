@@ -11,11 +11,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminDateWidget, UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminDateWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts.models import User
 from backoffice.models import Export
 from backoffice.services.exports.listings import (
+    FILTERS_CHARS_MAX,
     LISTINGS,
     Wanted,
     listings_for,
@@ -57,11 +58,18 @@ class ExportForm(forms.ModelForm):
         label="From", required=False, widget=UnfoldAdminDateWidget, help_text="UTC. Left blank: from the beginning."
     )
     until = forms.DateField(label="To", required=False, widget=UnfoldAdminDateWidget, help_text="This day included.")
+    filters = forms.CharField(
+        label="As filtered in the list",
+        required=False,
+        max_length=FILTERS_CHARS_MAX,
+        widget=UnfoldAdminTextInputWidget(attrs={"readonly": True}),
+        help_text="Filters and search of the list that led here. Of its rows, those of the project, mode and days above.",
+    )
     format = forms.ChoiceField(choices=Export.Format.choices, widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = Export
-        fields = ["what", "project", "mode", "since", "until", "format"]
+        fields = ["what", "project", "mode", "since", "until", "filters", "format"]
 
     # Set by the page for its viewer.
     viewer: User
@@ -75,12 +83,21 @@ class ExportForm(forms.ModelForm):
         project.label_from_instance = lambda row: f"{row.name} ({row.slug})"
         if not sees_everything(self.viewer, LISTINGS["payments"]):
             project.required, project.empty_label = True, None
+        if not (self.data.get("filters") or self.initial.get("filters")):
+            self.fields["filters"].widget = forms.HiddenInput()
 
     def wanted(self) -> Wanted:
         """Return which rows were asked for."""
         found = self.cleaned_data
         project = found["project"]
-        return Wanted(found["what"], project.pk if project else None, found["mode"], found["since"], found["until"])
+        return Wanted(
+            found["what"],
+            project.pk if project else None,
+            found["mode"],
+            found["since"],
+            found["until"],
+            found["filters"],
+        )
 
     def clean(self) -> dict[str, Any] | None:
         """Ask for the file here, so that a refusal stands beside its field; only a form that is right comes so far."""
@@ -118,6 +135,7 @@ class ExportAdmin(BoundedListMixin, SafeLookupsMixin, ModelAdmin):
         "mode",
         "since",
         "until",
+        "filters",
         "created_at",
         "expires_at",
     ]
@@ -184,7 +202,7 @@ class ExportAdmin(BoundedListMixin, SafeLookupsMixin, ModelAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, str]:
         """Take the list, project and mode from the page that leads here."""
-        return {name: request.GET[name] for name in ("what", "project", "mode") if name in request.GET}
+        return {name: request.GET[name] for name in ("what", "project", "mode", "filters") if name in request.GET}
 
     def get_urls(self) -> Any:
         """Add the address of the file."""

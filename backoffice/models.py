@@ -42,6 +42,8 @@ class Export(models.Model):
     what = models.CharField("list", max_length=32)
     since = models.DateField(null=True, blank=True)
     until = models.DateField(null=True, blank=True)
+    # Which rows of the list, as its address in the admin says it.
+    filters = models.CharField(max_length=1000, blank=True, default="", db_default="")
     format = models.CharField(max_length=4, choices=Format.choices, default=Format.CSV)
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING, db_default=Status.PENDING)
     rows_written = models.PositiveBigIntegerField(default=0, db_default=0)

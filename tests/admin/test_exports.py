@@ -2,11 +2,13 @@
 
 import csv
 import datetime as dt
+import html
 import io
 import re
 import uuid
 import zipfile
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from django.contrib.auth.models import Group
@@ -23,7 +25,9 @@ from backoffice.services.exports.making import expire_exports, make_due_exports,
 from backoffice.services.exports.writing import write_csv, write_xlsx
 from common.errors import ApiError
 from entitlements.services import ledger
-from moderation.models import ActionLog
+from licenses.models import License
+from moderation.models import ActionLog, ReviewItem
+from payments.models import WebhookEvent
 from projects.models import EndUser, Membership, Project, Role
 from tests.licenses.licensing import license_in_hand
 from tests.payments.rows import create_end_user, create_payment, create_subscription
@@ -81,6 +85,9 @@ def test_every_list_is_exported_as_far_as_its_maker_sees_it(acme: Project, other
         create_payment(project, end_user=buyer, subscription=create_subscription(project, end_user=buyer))
         create_payment(project, mode="live", amount_cents=777)
         license_in_hand(project)
+        whose = {"project": project, "mode": "test"}
+        WebhookEvent.objects.create(**whose, event_id=f"evt_{uuid.uuid4().hex}", type="invoice.paid")
+        ReviewItem.objects.create(**whose, kind="dispute", cause_key=uuid.uuid4().hex, title="Disputed", end_user=buyer)
         ledger.grant_credits(
             project_id=project.pk, mode="test", end_user_id=buyer.pk, bucket="bonus", amount=5, key=f"t:{uuid.uuid4()}"
         )
@@ -95,7 +102,16 @@ def test_every_list_is_exported_as_far_as_its_maker_sees_it(acme: Project, other
             text = content.decode("utf-8-sig") if form == "csv" else cells(content)
             assert other_project.slug not in text and all(heading in text for heading, _ in listing.columns)
         counts[what] = export.rows_written
-    assert counts == {"payments": 2, "subscriptions": 1, "end_users": 1, "licences": 1, "credits": 1, "actions": 12}
+    assert counts == {
+        "payments": 2,
+        "subscriptions": 1,
+        "end_users": 1,
+        "licences": 1,
+        "credits": 1,
+        "events": 1,
+        "reviews": 1,
+        "actions": 16,
+    }
     payments = table(file_of(client, Export.objects.filter(made_by=user, what="payments", format="csv").get()))
     assert [row[6] for row in payments[1:]] == ["1000", "777"] and payments[1][0] == acme.slug
     ask(client, mode="live", project=str(acme.pk))
@@ -105,6 +121,68 @@ def test_every_list_is_exported_as_far_as_its_maker_sees_it(acme: Project, other
     assert len(table(file_of(client, Export.objects.filter(made_by=user).latest("created_at")))) == 1
     line = ActionLog.objects.filter(actor=user, action="export.create").latest("at")
     assert (line.details["list"], line.project_id) == ("payments", acme.pk)
+
+
+def follow_export(client: Client, listing: str) -> dict[str, str]:
+    """Read where a list's "Export these" leads, and what its form holds."""
+    page = client.get(listing).content.decode()
+    (link,) = re.findall(r'href="([^"]*)"[^>]*>Export these', page)
+    found = dict(parse_qsl(urlsplit(html.unescape(link)).query))
+    shown = client.get(html.unescape(link)).content.decode()
+    assert html.escape(found.get("filters", "")) in shown
+    return found
+
+
+def test_a_list_is_exported_as_it_is_filtered_and_searched(acme: Project, other_project: Project) -> None:
+    dana, erin = create_end_user(acme, email="dana@example.com"), create_end_user(acme, email="erin@example.com")
+    for project, payer in ((acme, dana), (acme, erin), (other_project, create_end_user(other_project))):
+        create_payment(project, end_user=payer, status="failed", failure_code="card_declined")
+        create_payment(project, end_user=payer, mode="live", status="failed")
+        create_payment(project, end_user=payer)
+    waits = license_in_hand(acme)
+    License.objects.filter(pk=waits.pk).update(first_invited_at=timezone.now() - dt.timedelta(days=9))
+    license_in_hand(acme)
+    client, user = somebody(project=acme, role=Role.DEVELOPER)
+    for listing, wanted, count in (
+        (
+            "admin:payments_transaction_changelist",
+            {"status__exact": "failed", "mode__exact": "test", "o": "1", "p": "3"},
+            2,
+        ),
+        ("admin:payments_transaction_changelist", {"q": dana.external_id}, 3),
+        ("admin:payments_transaction_changelist", {"q": "nobody-of-this-name"}, 0),
+        ("admin:licenses_license_changelist", {"stuck": "yes"}, 1),
+        ("admin:projects_enduser_changelist", {}, 2),
+    ):
+        asked = follow_export(client, f"{reverse(listing)}?{urlencode(wanted)}")
+        assert set(dict(parse_qsl(asked.get("filters", "")))) == set(wanted) - {"o", "p"}
+        assert ask(client, project=str(acme.pk), **asked).status_code == 302, asked
+        export = Export.objects.filter(made_by=user).latest("created_at")
+        assert (export.status, export.rows_written, len(table(file_of(client, export)))) == (
+            "done",
+            count,
+            count + 1,
+        ), asked
+    logged = ActionLog.objects.filter(actor=user, action="export.create").order_by("at")
+    assert dict(parse_qsl(logged[0].details["filters"])) == {"status__exact": "failed", "mode__exact": "test"}
+    # A filter that the list does not offer tells nothing, and none reaches another project's rows.
+    made = Export.objects.filter(made_by=user).count()
+    for filters in (
+        "project__memberships__user__password__startswith=a",
+        "created_at__gte=never",
+        "mode__exact__x=1",
+        "x" * 1001,
+    ):
+        assert ask(client, project=str(acme.pk), filters=filters).status_code == 200, filters
+    assert ask(client, project=str(other_project.pk), filters="status__exact=failed").status_code == 200
+    assert Export.objects.filter(made_by=user).count() == made
+    support, staff = somebody(group="Support")
+    ask(support, filters=f"status__exact=failed&q={dana.external_id}")
+    assert Export.objects.get(made_by=staff).rows_written == 2
+    # Who only looks takes nothing away, and is offered nothing.
+    viewer, _ = somebody(project=acme, role=Role.VIEWER)
+    assert b"Export these" not in viewer.get(reverse("admin:payments_transaction_changelist")).content
+    assert b"Export these" not in client.get(reverse("admin:projects_apikey_changelist")).content
 
 
 @pytest.mark.no_db

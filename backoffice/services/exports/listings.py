@@ -7,20 +7,22 @@ import datetime as dt
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django.db.models import Model, Q, QuerySet
 
 from accounts.models import User
+from common.errors import FieldError
 from common.modes import LIVE, TEST
 from entitlements.models import CreditTransaction
 from licenses.models import License
-from moderation.models import ActionLog
-from payments.models import Subscription, Transaction
+from moderation.models import ActionLog, ReviewItem
+from payments.models import Subscription, Transaction, WebhookEvent
 from projects.admin_scope import is_staff_role
 from projects.models import ROLE_RANK, EndUser, Membership, Project, Role
 
 CHUNK_ROWS = 2000
+FILTERS_CHARS_MAX = 1000
 # Each project is a query or two, which somebody waits for.
 PROJECTS_AT_ONCE = 100
 Columns = tuple[tuple[str, str], ...]
@@ -93,6 +95,22 @@ LISTINGS: dict[str, Listing] = {
             ("Source", "source"), ("By", "actor"), ("Id", "id"),
         ),
     ),
+    "events": Listing(
+        "Stripe events", WebhookEvent, "received_at",
+        (
+            *_PROJECT, ("Mode", "mode"), ("Received", "received_at"), ("Type", "type"), ("Event", "event_id"),
+            ("Object", "object_id"), ("Status", "status"), ("Attempts", "attempts"), ("Error", "error"), ("Source", "source"),
+            ("Happened", "stripe_created_at"), ("Handled", "handled_at"), ("Failed", "failed_at"), ("Id", "id"),
+        ),
+    ),
+    "reviews": Listing(
+        "Review queue", ReviewItem, "created_at",
+        (
+            *_PROJECT, ("Mode", "mode"), ("Opened", "created_at"), *_USER, ("Kind", "kind"), ("Title", "title"),
+            ("About", "subject"), ("Status", "status"), ("Why", "note"), ("Decided", "resolved_at"),
+            ("Assigned to", "assigned_to__email"), ("Id", "id"),
+        ),
+    ),
     "actions": Listing(
         "Action log", ActionLog, "at",
         (
@@ -114,6 +132,30 @@ class Wanted:
     mode: str = ""
     since: dt.date | None = None
     until: dt.date | None = None
+    # Which of them, as the address of the list in the admin says it; "" for all.
+    filters: str = ""
+
+
+class FilterRefused(FieldError):
+    """422: the list has no such filter."""
+
+    def __init__(self) -> None:
+        super().__init__("filters", msg="The list has no such filter. Open the list anew and export it from there.")
+
+
+class ReadList(Protocol):
+    """Returns the rows of a list under filters, as somebody sees them. Raises: FilterRefused."""
+
+    def __call__(self, *, user: User, model: type[Model], filters: str) -> QuerySet[Any]:
+        """Read it."""
+
+
+_lists: list[ReadList] = []
+
+
+def register_list(read: ReadList) -> None:
+    """Say who knows the lists and their filters; once per process, in `AppConfig.ready`."""
+    _lists[:] = [read]
 
 
 def sees_everything(user: User, listing: Listing) -> bool:
@@ -133,11 +175,12 @@ def projects_for(user: User, listing: Listing) -> QuerySet[Project]:
 
 def listings_for(user: User) -> dict[str, str]:
     """Name the lists that somebody may export."""
-    return {
-        name: one.title
-        for name, one in LISTINGS.items()
-        if projects_for(user, one).exists() or sees_everything(user, one)
-    }
+    return {name: one.title for name, one in LISTINGS.items() if may_export(user, one)}
+
+
+def may_export(user: User, listing: Listing) -> bool:
+    """Say whether somebody may take rows of this list away, of some project at least."""
+    return sees_everything(user, listing) or projects_for(user, listing).exists()
 
 
 def rows_of(user: User, wanted: Wanted) -> Iterator[list[tuple[Any, ...]]]:
@@ -146,13 +189,25 @@ def rows_of(user: User, wanted: Wanted) -> Iterator[list[tuple[Any, ...]]]:
     Newest first in each project and mode.
     """
     listing = LISTINGS[wanted.what]
+    rows = filtered_rows(user, wanted)
     projects = projects_for(user, listing)
     if wanted.project_id is not None:
         projects = projects.filter(pk=wanted.project_id)
     for project_id in _project_ids(user, wanted, listing, projects):
         modes = [wanted.mode] if wanted.mode else [TEST, LIVE] if listing.has_mode else [""]
         for mode in modes:
-            yield from _chunks(listing, _base(listing, project_id, mode, wanted))
+            yield from _chunks(listing, _base(listing, rows, project_id, mode, wanted))
+
+
+def filtered_rows(user: User, wanted: Wanted) -> QuerySet[Any]:
+    """Return a list's rows, of all projects, under the wanted filters. Raises: FilterRefused (422)."""
+    model = LISTINGS[wanted.what].model
+    if not wanted.filters:
+        return model._default_manager.all()
+    rows = model._default_manager.none()
+    for read in _lists:
+        rows = read(user=user, model=model, filters=wanted.filters)
+    return rows
 
 
 def is_small(user: User, wanted: Wanted, rows_max: int) -> bool:
@@ -175,8 +230,8 @@ def _project_ids(user: User, wanted: Wanted, listing: Listing, projects: QuerySe
     return found
 
 
-def _base(listing: Listing, project_id: uuid.UUID, mode: str, wanted: Wanted) -> QuerySet[Any]:
-    rows = listing.model._default_manager.filter(project=None if project_id == NO_PROJECT else project_id)
+def _base(listing: Listing, rows: QuerySet[Any], project_id: uuid.UUID, mode: str, wanted: Wanted) -> QuerySet[Any]:
+    rows = rows.filter(project=None if project_id == NO_PROJECT else project_id)
     if mode:
         rows = rows.filter(mode=mode)
     if wanted.since:

@@ -13,7 +13,17 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from backoffice.models import Export, ExportPart
-from backoffice.services.exports.listings import LISTINGS, Wanted, is_small, projects_for, rows_of, sees_everything
+from backoffice.services.exports.listings import (
+    FILTERS_CHARS_MAX,
+    LISTINGS,
+    FilterRefused,
+    Wanted,
+    filtered_rows,
+    is_small,
+    projects_for,
+    rows_of,
+    sees_everything,
+)
 from backoffice.services.exports.writing import Chunks, write_csv, write_xlsx
 from common.errors import Conflict, FieldError, Forbidden
 from common.logs import redact
@@ -68,6 +78,9 @@ def request_export(*, actor: User, wanted: Wanted, file_format: str) -> Export:
         raise FieldError("project", msg="Choose one of your projects.")
     if wanted.project_id is not None and not projects_for(actor, listing).filter(pk=wanted.project_id).exists():
         raise NotYours()
+    if len(wanted.filters) > FILTERS_CHARS_MAX:
+        raise FilterRefused()
+    filtered_rows(actor, wanted)
     count_call(EXPORTS, f"user:{actor.pk}")
     with transaction.atomic():
         # Of several requests of one person at once, one is counted after the other.
@@ -81,6 +94,7 @@ def request_export(*, actor: User, wanted: Wanted, file_format: str) -> Export:
             what=wanted.what,
             since=wanted.since,
             until=wanted.until,
+            filters=wanted.filters,
             format=file_format,
         )
         log_action(
@@ -94,6 +108,7 @@ def request_export(*, actor: User, wanted: Wanted, file_format: str) -> Export:
                 "format": file_format,
                 "since": str(wanted.since or ""),
                 "until": str(wanted.until or ""),
+                **({"filters": wanted.filters} if wanted.filters else {}),
             },
         )
     if is_small(actor, wanted, AT_ONCE_ROWS):
@@ -167,7 +182,7 @@ def _next_due() -> Export | None:
 
 def _write_file(export: Export) -> None:
     export.parts.all().delete()
-    wanted = Wanted(export.what, export.project_id, export.mode, export.since, export.until)
+    wanted = Wanted(export.what, export.project_id, export.mode, export.since, export.until, export.filters)
     listing = LISTINGS[export.what]
     headings = [heading for heading, _ in listing.columns]
     writer = write_xlsx if export.format == Export.Format.XLSX else write_csv
