@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import User
+from notifications.services.unsubscribing import unsubscribe_url
 from tests.admin.desk import Desk, make_desk
 from tests.admin.test_payments_pages import sign_in
 from tests.browser.backoffice_web import cookie_of, running_web, signed_in_window
@@ -30,6 +31,7 @@ class Office:
     cookie: dict[str, Any]
     pages: dict[str, str]
     more: dict[str, str]
+    unsubscribe: str
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,8 @@ def office(django_db_setup: None, django_db_blocker: Any) -> Iterator[Office]:
         desk = make_desk("Acme")
         fill(desk)
         client = boss()
-        yield Office(address, desk, cookie_of(client, address), main_pages(desk), more_pages(desk))
+        unsubscribe = unsubscribe_url(project_id=desk.project.pk, mode="test", address="dana@example.com")
+        yield Office(address, desk, cookie_of(client, address), main_pages(desk), more_pages(desk), unsubscribe)
 
 
 def boss() -> Any:
@@ -78,6 +81,9 @@ def test_every_page_fits_and_its_charts_are_drawn(office: Office, window: Page, 
     window.goto(f"{office.address}/admin/")
     expect(window.locator('input[type="password"]')).to_be_visible()
     keep_screenshot(window, f"backoffice-sign-in{suffix}")
+    window.goto(office.unsubscribe)
+    expect(window.get_by_role("button")).to_be_visible()
+    keep_screenshot(window, f"unsubscribe{suffix}")
 
 
 @pytest.mark.parametrize("window", ["light"], indirect=True)
