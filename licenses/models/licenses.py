@@ -53,7 +53,7 @@ class LicenseQuerySet(models.QuerySet["License"]):
 
     def stuck(self, at: dt.datetime) -> "LicenseQuerySet":
         """Keep those that wait too long: for a username or to be invited over 24 hours, to be accepted over 7 days."""
-        return self.filter(project__deleted_at=None).filter(
+        return self.filter(project__is_active=True, project__deleted_at=None).filter(
             Q(state=State.PENDING, purchased_at__lt=at - STUCK_PENDING_AFTER)
             | Q(state=State.USERNAME_SUBMITTED, username_submitted_at__lt=at - STUCK_SUBMITTED_AFTER)
             | Q(state=State.INVITED, first_invited_at__lt=at - STUCK_INVITED_AFTER)

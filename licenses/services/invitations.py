@@ -31,11 +31,12 @@ from licenses.services.removals import record_removals
 from licenses.services.states import GITHUB, is_current, lock_license, move_license, note_change
 from licenses.services.usernames import have_invited
 from notifications.models import OutboxRow
-from notifications.services.outbox import EffectSkipped
+from notifications.services.outbox import EffectSkipped, EffectWaits
 
 # What a page can say about a username that did not do.
 UNKNOWN, NO_PERSON = "unknown_username", "not_a_person"
 OVERTAKEN = "The licence has moved on."
+PROJECT_OFF = "project_off"
 FIRST_CHECK = dt.timedelta(seconds=30)
 # When an invitation that GitHub was asked for has arrived, or never will.
 LANDS_WITHIN = dt.timedelta(hours=1)
@@ -49,13 +50,15 @@ def send_invitation(row: OutboxRow) -> Mapping[str, Any]:
     revision = int(row.payload.get("revision") or 0)
     # What waits when its project is deleted invites nobody any more.
     rows = License.objects.for_project(row.project_id).filter(project__deleted_at=None)
-    holder = rows.select_related("product").filter(pk=row.payload.get("license")).first()
+    holder = rows.select_related("product", "project").filter(pk=row.payload.get("license")).first()
     if holder is not None and row.payload.get("check"):
+        _wait_while_off(holder)
         return _look_again(holder, revision, by=row.cause)
     if holder is None or not is_current(holder, revision=revision):
         if holder is not None:
             _take_out_late(holder, revision)
         raise EffectSkipped(OVERTAKEN)
+    _wait_while_off(holder)
     team = holder.product.team_slug
     with github_effect(project_id=row.project_id, mode=row.mode, team_slug=team) as github:
         try:
@@ -101,6 +104,12 @@ def note_ended(*, holder: License, revision: int, ended_as: str) -> bool:
         _seats(row).filter(revision=revision).update(next_check_at=None, outcome=Outcome.ENDED)
         note_change(row, f"invitation_{ended_as}", before=row.state, by=GITHUB, note=row.username)
         return True
+
+
+def _wait_while_off(holder: License) -> None:
+    """Let nobody in for a project that was switched off, until it is on again."""
+    if not holder.project.is_active:
+        raise EffectWaits(PROJECT_OFF, "The project is switched off.", holds_its_kind=True)
 
 
 def _look_again(holder: License, revision: int, *, by: str) -> Mapping[str, Any]:

@@ -109,6 +109,7 @@ def _claim() -> Sequence[LicenseSeat]:
             removed_at__isnull=True,
             license__state=LicenseState.INVITED,
             license__revision=F("revision"),
+            project__is_active=True,
             project__deleted_at=None,
         )
         rows = list(

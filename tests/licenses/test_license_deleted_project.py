@@ -1,13 +1,15 @@
-"""Licences whose project is deleted: nobody is invited or asked about any more, and who had to go still goes (F42, S8)."""
+"""Licences whose project is deleted or switched off: nobody is let in any more, and who had to go still goes (F42, S8)."""
 
 import datetime as dt
 
 from common import clock
 from licenses.models import License, LicenseSeat
 from licenses.services.metrics import put_stuck_before_staff
+from licenses.services.support import invite_by_staff
 from moderation.models import ReviewItem
+from projects.models import Project
 from projects.services.projects import delete_project
-from tests.licenses.licensing import LONG_AGO, LicenseShop
+from tests.licenses.licensing import LONG_AGO, LicenseShop, work_off
 
 
 def test_a_deleted_projects_licences_come_to_rest(seller: LicenseShop) -> None:
@@ -33,3 +35,21 @@ def test_a_deleted_projects_licences_come_to_rest(seller: LicenseShop) -> None:
     assert LicenseSeat.objects.for_project(seller.project).filter(next_check_at=LONG_AGO).count() == 1
     # Its page and links are gone, as every other door of the project.
     assert [invited.page().status_code, invited.call("GET", "status").status_code] == [401, 401]
+
+
+def test_while_a_project_is_switched_off_its_licences_wait(seller: LicenseShop) -> None:
+    (waiting, _), (asked, _), (inside, _) = (seller.org.person() for _ in range(3))
+    invited, named, has = seller.buy().invited(waiting), seller.buy(), seller.buy().active(inside)
+    named.submit(asked)
+    invite_by_staff(row=has.license, reason="Lost the page", actor=seller.project.memberships.get(role="owner").user)
+    seller.org.answer(waiting)
+    before = len(seller.org.requests())
+    switched = Project.objects.filter(pk=seller.project.pk)
+    switched.update(is_active=False)
+    rows = [work_off(row) for row in seller.effects(kind="github_invite", status="pending")]
+    assert [(row.status, row.wait_reason, row.attempts) for row in rows] == [("pending", "project_off", 0)] * 2
+    assert seller.poll() == 0 and len(seller.org.requests()) == before
+    switched.update(is_active=True)
+    for row in rows:
+        assert work_off(row).status == "done"
+    assert seller.poll() == 1 and (invited.license.state, named.license.state) == ("active", "invited")
