@@ -74,7 +74,9 @@ def _own_moments(row: WebhookEvent) -> list[Moment]:
         found.append(Moment(row.stripe_created_at, "Happened at Stripe"))
     if row.failed_at is not None:
         given_up = " It was given up." if row.status == WebhookEvent.Status.DEAD else ""
-        tries = f"{row.attempts} attempts so far." if row.attempts != 1 else "One attempt so far."
+        # A replay counts anew.
+        told = {0: "It is tried anew.", 1: "One attempt so far."}
+        tries = told.get(row.attempts, f"{row.attempts} attempts so far.")
         found.append(Moment(row.failed_at, "Last attempt failed", f"{row.error} {tries}{given_up}".strip(), BAD))
     if row.handled_at is not None:
         done = {"processed": "Processed: everything that it causes is committed.", "ignored": f"Ignored. {row.error}"}

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, Page
 
+from accounts.models import User
 from config.wsgi import application
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, PHONE
 
@@ -59,3 +60,11 @@ def signed_in_window(chromium: Browser, address: str, cookie: dict[str, Any], lo
     yield page
     context.close()
     assert problems == []
+
+
+def name_person(client: Client, name: str) -> Client:
+    """Give whoever is signed in a name that one can read on a picture."""
+    person = User.objects.get(pk=client.session["_auth_user_id"])
+    person.full_name, person.email = name, f"{name.split()[0].lower()}-{person.email[:4]}@example.com"
+    person.save()
+    return client

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from accounts.models import User
 from notifications.services.unsubscribing import unsubscribe_url
 from tests.admin.desk import Desk, make_desk
 from tests.admin.test_payments_pages import sign_in
-from tests.browser.backoffice_web import cookie_of, running_web, signed_in_window
+from tests.browser.backoffice_web import cookie_of, name_person, running_web, signed_in_window
 from tests.browser.conftest import keep_screenshot, takes_pictures
 from tests.browser.office_pages import fill, main_pages, more_pages
 
@@ -40,23 +39,14 @@ def office(django_db_setup: None, django_db_blocker: Any) -> Iterator[Office]:
     with django_db_blocker.unblock(), running_web() as address:
         desk = make_desk("Acme")
         fill(desk)
-        client = boss()
+        client = name_person(sign_in(group="Admin"), "Grace Miller")
         unsubscribe = unsubscribe_url(project_id=desk.project.pk, mode="test", address="dana@example.com")
         yield Office(address, desk, cookie_of(client, address), main_pages(desk), more_pages(desk), unsubscribe)
 
 
-def boss() -> Any:
-    """Sign somebody in who may do everything, under a name that one can read on a picture."""
-    client = sign_in(group="Admin")
-    person = User.objects.get(pk=client.session["_auth_user_id"])
-    person.full_name, person.email = "Grace Miller", f"grace-{person.email[:4]}@example.com"
-    person.save()
-    return client
-
-
 @pytest.fixture(params=["light", "dark", "phone"])
 def window(office: Office, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A window of the moderator's. A script that breaks or a call to another host fails the test."""
+    """A window of the Admin's. A script that breaks or a call to another host fails the test."""
     with signed_in_window(chromium, office.address, office.cookie, request.param) as page:
         yield page
 

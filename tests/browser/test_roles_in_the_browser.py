@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from projects.models import Role
 from tests.admin.test_payments_pages import sign_in
-from tests.browser.backoffice_web import cookie_of, running_web
+from tests.browser.backoffice_web import cookie_of, name_person, running_web
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, PHONE, keep_screenshot
 from tests.payments.actors import create_project
 from tests.payments.rows import create_end_user, create_payment, create_plan, create_subscription
@@ -33,12 +33,12 @@ def office(django_db_setup: None, django_db_blocker: Any) -> Iterator[Office]:
     """Made before the browser, whose event loop keeps this thread from the database."""
     with django_db_blocker.unblock(), running_web() as address:
         project, other = create_project("Quandor"), create_project("Zephyrin")
-        user = create_end_user(project, email="dana@example.com")
+        user = create_end_user(project, external_id="user_2043", email="dana@example.com")
         row = create_subscription(project, end_user=user, plan=create_plan(project))
         payment = create_payment(project, end_user=user, subscription=row, amount_cents=25_000)
         create_payment(other)
         people = {
-            "moderator": sign_in(group="Moderator"),
+            "moderator": name_person(sign_in(group="Moderator"), "Mark Moore"),
             "support": sign_in(group="Support"),
             "developer": sign_in(project=project, role=Role.DEVELOPER),
             "stranger": sign_in(project=other, role=Role.OWNER),
