@@ -1,6 +1,7 @@
 """Fixtures of every test: the database, the sandbox that stands in for Stripe, and the cast."""
 
 import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -26,7 +27,11 @@ pytest_plugins = ["tests.cast", "tests.live", "tests.node_runtime"]
 httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_context)
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
-LONG = ("tests/scenarios/", "tests/whole/")
+LONG = (
+    "tests/scenarios/test_convergence", "tests/scenarios/", "tests/faults/test_rolling", "tests/whole/",
+    "tests/faults/test_stripe_in", "tests/roles/test_pages", "tests/runtime/test_run.py", "tests/runtime/test_settings",
+    "tests/browser/test_demo.py", "tests/browser/test_license", "tests/security/test_route_matrix",
+)  # fmt: skip
 NEEDS_NO_DATABASE = ("tests/sandbox/",)
 SANDBOX_START_SECONDS = 30
 _run_databases: list[str] = []
@@ -48,16 +53,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.no_db)
     # A worker takes a file at a time: a long one that comes last is waited for by all others. While the first of them makes
     # the database, which takes a while in a fresh checkout, the other workers do what needs none.
-    first = next((item.path for item in items if item.nodeid.startswith(LONG)), None)
+    first = min((place for place in map(_long, items) if place is not None), default=None)
 
-    def turn(item: pytest.Item) -> int:
-        if item.path == first:
-            return 0
-        if item.nodeid.startswith(NEEDS_NO_DATABASE):
-            return 1
-        return 2 if item.nodeid.startswith(LONG) else 3
+    def turn(item: pytest.Item) -> tuple[int, int]:
+        place = _long(item)
+        if place is not None:
+            return (0 if place == first else 2, place)
+        return (1 if item.nodeid.startswith(NEEDS_NO_DATABASE) else 3, 0)
 
     items.sort(key=turn)
+
+
+def _long(item: pytest.Item) -> int | None:
+    return next((place for place, start in enumerate(LONG) if item.nodeid.startswith(start)), None)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what is there for good: it looked through all modules every few seconds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

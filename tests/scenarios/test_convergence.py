@@ -1,6 +1,5 @@
 """Whatever buyers do, and however deliveries go astray, every project ends in Stripe's state and every effect happened once."""
 
-import os
 import random
 from typing import Any
 
@@ -14,10 +13,9 @@ from payments.webhooks import HANDLERS
 from projects.models import Project
 from tests.payments.deliveries import process_all
 from tests.scenarios.against_stripe import check_no_secrets, compare_with_stripe
+from tests.scenarios.soaking import SHARES, SOAKING, examples_of
 from tests.scenarios.world import ACTIONS, MODES, Post, World, create_world, deliver_to_all
 
-SOAKING = bool(os.environ.get("SOAK"))
-LIVES = int(os.environ.get("SOAK_EXAMPLES", "2000")) if SOAKING else 50
 # A life begins with purchases, or most of it would be about nothing; what follows is any mixture, most of it about the first two.
 STEPS = st.lists(
     st.tuples(st.sampled_from([0, 0, 0, 1, 1, 2, 3]), st.sampled_from(sorted(ACTIONS))), min_size=2, max_size=7
@@ -26,12 +24,14 @@ STEPS = st.lists(
 
 @pytest.mark.slow
 @pytest.mark.timeout(6 * 3600 if SOAKING else 900)
-def test_any_life_and_any_deliveries_end_in_the_state_of_stripe(sandbox: Any, settings: Any) -> None:
+@pytest.mark.parametrize("share", SHARES)
+def test_any_life_and_any_deliveries_end_in_the_state_of_stripe(sandbox: Any, settings: Any, share: int) -> None:
+    lives_of_share = examples_of(share, soaking=2000, otherwise=50)
     settings.RECONCILE_SETTLE_SECONDS = 0
     projects: list[Project] = []
 
     @examples(
-        max_examples=LIVES,
+        max_examples=lives_of_share,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
