@@ -101,7 +101,8 @@ faults: $(VENV)/.dev-installed
 # The scenarios, the faults and the documented operations with many more examples and seeds; takes hours.
 soak: $(VENV)/.dev-installed
 	SOAK=1 $(BIN)/python -m pytest tests/scenarios tests/faults tests/reconcile tests/whole/test_openapi_conformance.py \
-		tests/runtime/test_mirror_schema.py tests/runtime/test_migrations.py $(ARGS)
+		tests/runtime/test_mirror_schema.py tests/runtime/test_migrations.py \
+		-n $(WORKERS) --dist worksteal $(ARGS)
 
 # The API's document as a file, the same as the running service answers at /openapi.yaml.
 openapi: $(VENV)/.dev-installed
