@@ -4,7 +4,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.messages import MessageFailure
 from django.core.exceptions import SuspiciousOperation
+from django.db import DataError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, QueryDict
 
@@ -36,6 +38,14 @@ def rows_of_list(*, user: User, model: type[Model], filters: str) -> QuerySet[An
         return model._default_manager.none()
     try:
         shown: QuerySet[Any] = page.get_changelist_instance(request).get_queryset(request)
-    except (IncorrectLookupParameters, SuspiciousOperation) as error:
+    # A search that the list would not even try is told by a message, for which there is no page here.
+    except (
+        IncorrectLookupParameters,
+        SuspiciousOperation,
+        MessageFailure,
+        ValueError,
+        OverflowError,
+        DataError,
+    ) as error:
         raise FilterRefused() from error
     return shown.order_by().select_related(None)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.http import QueryDict
 
 from accounts.models import User
 from backoffice.models import Export, ExportPart
@@ -108,7 +109,8 @@ def request_export(*, actor: User, wanted: Wanted, file_format: str) -> Export:
                 "format": file_format,
                 "since": str(wanted.since or ""),
                 "until": str(wanted.until or ""),
-                **({"filters": wanted.filters} if wanted.filters else {}),
+                # What was searched for may be an address: the log keeps by what, and the file's own row the rest for a day.
+                **({"filtered_by": sorted(QueryDict(wanted.filters))} if wanted.filters else {}),
             },
         )
     if is_small(actor, wanted, AT_ONCE_ROWS):
@@ -163,12 +165,13 @@ def pieces_of(export: Export) -> Iterator[bytes]:
 
 
 def expire_exports() -> int:
-    """Delete the pieces of files whose day is over; returns how many files."""
+    """Delete the pieces of files whose day is over, and what was searched for; returns how many files."""
+    Export.objects.filter(status=Status.FAILED, done_at__lt=Now() - KEPT_FOR).exclude(filters="").update(filters="")
     old = list(Export.objects.filter(status=Status.DONE, expires_at__lt=Now())[:100])
     for export in old:
         with transaction.atomic():
             export.parts.all().delete()
-            Export.objects.filter(pk=export.pk).update(status=Status.EXPIRED)
+            Export.objects.filter(pk=export.pk).update(status=Status.EXPIRED, filters="")
     return len(old)
 
 

@@ -252,7 +252,7 @@ def _erase_words(person: Person) -> dict[str, int]:
     of_theirs = Q(project=person.project_id) | Q(project=None)
     exports = Export.objects.filter(of_theirs, status=Export.Status.DONE)
     found["exports"] = ExportPart.objects.filter(export__in=exports).delete()[0]
-    exports.update(status=Export.Status.EXPIRED)
+    exports.update(status=Export.Status.EXPIRED, filters="")
     found |= {table: _replace_in_log(person, table, column, texts) for table, column, texts in ADMIN_LOGS}
     return found
 
