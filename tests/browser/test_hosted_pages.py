@@ -4,6 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from playwright.sync_api import Page, expect
 
 from backoffice.demo_seed import seed_demo
 from common import clock
-from entitlements.models import Plan
+from entitlements.models import Meter, Plan
 from entitlements.services import ledger
+from entitlements.services.quotas import set_quotas
+from entitlements.services.usage import SERVER, UsageReport, report_usage
 from hosted.models import HostedPages
+from licenses.models import License
 from notifications.models import Brand
 from payments.models import Transaction
 from projects.models import EndUser, Project
@@ -24,6 +28,7 @@ from projects.services.api_keys import create_api_key
 from tests.browser.conftest import DESKTOP, PHONE, keep_screenshot
 from tests.browser.test_demo_shop import pay
 from tests.browser.test_sandbox_accessibility import check
+from tests.licenses.licensing import license_in_hand
 from tests.live import LiveService, running_service, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -118,6 +123,26 @@ def spend_for_weeks(project: Project, user_id: str) -> None:
         ledger.spend_credits(**wallet, amount=5 + days * 7 % 48, key=f"used:{user.pk}:{days}", at=at)
 
 
+def use_and_own_more(project: Project, user_id: str) -> None:
+    """Leave metered use that goes beyond the plan, and a licence."""
+    user = EndUser.objects.by_external_id(project, user_id).get()
+    whose: dict[str, Any] = {"project_id": project.pk, "mode": "test", "end_user_id": user.pk}
+    Meter.objects.create(project=project, code="searches", name="Searches", unit_amount=Decimal("1.5"))
+    set_quotas(plan=Plan.objects.for_project(project).get(code="maker"), quotas={"searches": {"included": "1000"}})
+    report_usage(**whose, reports=[UsageReport("searches", Decimal(1234), "seen")], reporter=SERVER)
+    held = license_in_hand(project)
+    License.objects.filter(pk=held.pk).update(end_user=user, email=f"{user_id}@example.com")
+
+
+def send_a_page_of_before(page: Page, axe: str) -> None:
+    """Send a form whose token the browser has lost meanwhile, and read what to do."""
+    page.context.clear_cookies(name="csrftoken")
+    page.get_by_role("button", name="Cards, address and invoices at Stripe").click()
+    expect(page.get_by_role("heading", name="Open the page anew")).to_be_visible()
+    examine(page, axe, "stale")
+    page.get_by_role("main").get_by_role("link", name="Your account").click()
+
+
 def choose_maker(seller: Seller, page: Page, axe: str) -> None:
     """Switch to and fro, mistype a promotion code, buy, and come back."""
     page.get_by_role("link", name="Yearly").click()
@@ -149,7 +174,14 @@ def test_a_plan_is_bought_changed_for_what_was_shown_cancelled_and_kept(
     expect(page.get_by_text("Maker · 12.99 USD a month")).to_be_visible()
     expect(page.get_by_text(re.compile(r"It renews on .+, \d\d:\d\d CES?T"))).to_be_visible()
     expect(page.get_by_text("Credits spent in the last 30 days")).to_be_visible()
+    use_and_own_more(seller.project, "dana")
+    page.reload()
+    expect(page.get_by_text("234 beyond your plan")).to_be_visible()
     examine(page, axe, "account")
+    page.get_by_role("button", name=re.compile("^Open ")).click()
+    page.wait_for_url(re.compile("/license-access"))
+    page.goto(seller.page("account"))
+    send_a_page_of_before(page, axe)
 
     page.get_by_role("link", name="Change plan").click()
     expect(page.get_by_text("Your plan", exact=True)).to_be_visible()

@@ -141,7 +141,7 @@ def test_metered_use_and_licences_are_shown_and_a_licences_page_is_one_button_aw
         answer = here.get("account")
     text = words(answer)
     assert len(asked) <= QUERIES + 9, len(asked)
-    assert "Searches 120.5 of 100 units" in text and "20.5 beyond your plan" in text and "0.31 USD" in text
+    assert "Searches : 120.5 of 100 units" in text and "20.5 beyond your plan" in text and "0.31 USD" in text
     assert "Storage" not in text and "7777" not in text and "7,777" not in text
     assert f"{mine.product.name} Invitation sent · mona at GitHub" in text
     assert "erins" not in text and "lives" not in text and "token=" not in answer.content.decode()
