@@ -10,32 +10,15 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, make_server
 
 from . import delivery
 from .app import create_app, open_store
 from .billing.engine import Engine
 from .dispatch import Dispatcher
+from .serving import RequestHandler
 
 POLL_SECONDS = 0.1
-
-
-class RequestHandler(WSGIRequestHandler):
-    """Keeps connections open, sends small answers at once, and says nothing about good requests."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def connection_dropped(self, error: BaseException, environ: object = None) -> None:
-        """End the connection that was cut."""
-        self.close_connection = True
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Leave requests to the request log."""
-
-    def version_string(self) -> str:
-        """Name the server."""
-        return "sandbox"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
