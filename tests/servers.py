@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import psycopg
@@ -80,6 +80,7 @@ def environment() -> dict[str, str]:
         )
         keys = _keys()
     atexit.register(_release)
+    atexit.register(close_connections)
     var_dir = Path(tempfile.mkdtemp(prefix="payments-test-"))
     atexit.register(shutil.rmtree, var_dir, ignore_errors=True)
     _redis = start_redis(var_dir / "redis", persistent=False)
@@ -233,13 +234,22 @@ def _migrate(building: str) -> None:
 
     django_connection = connections["default"]
     own_name = django_connection.settings_dict["NAME"]
-    django_connection.close()
+    close_connections()
     try:
         django_connection.settings_dict["NAME"] = building
         call_command("migrate", verbosity=0, interactive=False)
     finally:
-        django_connection.close()
+        close_connections()
         django_connection.settings_dict["NAME"] = own_name
+
+
+def close_connections() -> None:
+    """End this thread's connection and those that wait in the pool: the next one goes where the settings then say."""
+    from django.db import connections
+
+    connection: Any = connections["default"]
+    connection.close()
+    connection.close_pool()
 
 
 def _used(template: str) -> None:

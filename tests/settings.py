@@ -20,3 +20,7 @@ EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 WHITENOISE_AUTOREFRESH = True
 # Tests write the journal of token budgets when they say so; the parts of a live service do it by themselves.
 TOKEN_JOURNAL_THREAD = False
+# A new connection plans its first statements ten times as long: those of threads that come and go are kept for the next.
+# Fifty that start at once wait for theirs on a busy machine.
+if "PYTEST_VERSION" in os.environ:
+    DATABASES["default"]["OPTIONS"] |= {"pool": {"min_size": 1, "max_size": 64, "timeout": 60}}  # noqa: F405

@@ -16,7 +16,7 @@ import psycopg
 from django.db import connections
 
 from config.embedded import Server, find_postgres, postgres_binary, start_postgres
-from tests.servers import CACHE, create_run_database, database_name, drop_database
+from tests.servers import CACHE, close_connections, create_run_database, database_name, drop_database
 
 NAME = "payments"
 STOP_SECONDS = 20
@@ -99,12 +99,15 @@ def make_own_database(directory: Path) -> OwnDatabase:
 def orm_on(url: str) -> Iterator[None]:
     """Let this process's ORM work on another database meanwhile."""
     connection = connections["default"]
-    connection.close()
+    close_connections()
     before = dict(connection.settings_dict)
     wanted = environ.Env.db_url_config(url)
     connection.settings_dict.update({key: wanted[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")})
+    # It dies and comes back: connections that were kept would be dead ones.
+    kept = {name: value for name, value in before["OPTIONS"].items() if name != "pool"}
+    connection.settings_dict["OPTIONS"] = kept
     try:
         yield
     finally:
-        connection.close()
+        close_connections()
         connection.settings_dict.update(before)

@@ -52,6 +52,7 @@ def restored(dump: Path) -> Iterator[str]:
         yield address(name)
     finally:
         connections[RESTORED].close()
+        connections[RESTORED].close_pool()
         del connections[RESTORED]
         del connections.settings[RESTORED]
         drop_database(name)
