@@ -51,8 +51,9 @@ def restored(dump: Path) -> Iterator[str]:
     try:
         yield address(name)
     finally:
-        connections[RESTORED].close()
-        connections[RESTORED].close_pool()
+        connection: Any = connections[RESTORED]
+        connection.close()
+        connection.close_pool()
         del connections[RESTORED]
         del connections.settings[RESTORED]
         drop_database(name)
