@@ -18,6 +18,7 @@ from common.modes import LIVE, MODES, TEST
 from entitlements.models import Connection, PlanPrice
 from licenses.models import GitHubConnection
 from moderation.services.action_log import log_action
+from payments.admin.actions import REASON_CHARS_MAX, is_reason
 from payments.models import ReconcileRun, StripeConfig, StripeCredentials, WebhookEvent
 from payments.models.config import SECRET_FIELDS
 from payments.services.go_live import read_go_live, try_to_open
@@ -30,7 +31,7 @@ from projects.models import ApiKey, IdentityProvider, Membership, Project
 RIGHT = "payments.change_stripeconfig"
 SHOWN = 10
 RUNS_SHOWN = 4
-REASON_CHARS_MAX = 1000
+
 # Who asks for a roll because a secret leaked wants the old one gone at once.
 AT_ONCE = "at_once"
 
@@ -109,7 +110,7 @@ def roll_page(request: HttpRequest, project_id: uuid.UUID, mode: str) -> HttpRes
     """Replace the signing secret of the webhook endpoint, after a confirmation with a reason."""
     project = _changeable_or_refuse(request, project_id)
     reason = request.POST.get("reason", "").strip()
-    good = 1 <= len(reason) <= REASON_CHARS_MAX
+    good = is_reason(reason)
     if request.method == "POST" and request.POST.get("confirmed") == "yes" and good:
         try:
             seconds = {"expires_in_seconds": 0} if request.POST.get(AT_ONCE) else {}

@@ -12,9 +12,12 @@ from typing import Any
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.filters import AllValuesFieldListFilter
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ORDER_VAR
+from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Page, Paginator
-from django.db import connection, models
+from django.db import DataError, connection, models
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -88,7 +91,11 @@ class BoundedChangeList(ChangeList):
     params: dict[str, Any]
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        super().__init__(request, *args, **kwargs)
+        try:
+            super().__init__(request, *args, **kwargs)
+        except (DataError, OverflowError) as error:
+            # What no column can hold, as a year of eleven digits, is a filter that finds nothing sensible.
+            raise IncorrectLookupParameters(error) from error
         if is_large(self.model):
             # It groups every row by its date.
             self.date_hierarchy = None
@@ -167,6 +174,17 @@ class BoundedListMixin(ModelAdmin):
         listed: Sequence[Any] = super().get_list_filter(request)
         return [self._bounded(entry) for entry in listed]
 
+    def response_action(self, request: HttpRequest, queryset: Any, *where: Any, **named: Any) -> Any:
+        """Refuse ids of rows that cannot be any. Raises: BadRequest (400)."""
+        for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                self.model._meta.pk.to_python(chosen)
+            except ValidationError as error:
+                raise BadRequest("No row has such an id.") from error
+            if "\x00" in chosen:
+                raise BadRequest("No row has such an id.")
+        return super().response_action(request, queryset, *where, **named)
+
     def _bounded(self, entry: Any) -> Any:
         if not isinstance(entry, str) or "__" in entry:
             return entry
@@ -178,6 +196,8 @@ class BoundedListMixin(ModelAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         """Search a small table for words in texts, a large one for whole ids and the beginnings of names and addresses."""
         model = self.model
+        # No text that is stored holds it, and the database refuses to be asked for it.
+        search_term = search_term.replace("\x00", "")
         term = search_term.strip()
         if not term or not is_large(model):
             found: tuple[QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)

@@ -62,8 +62,8 @@ class ProjectForm(forms.ModelForm):
     def clean(self) -> dict[str, Any] | None:
         """Keep addresses to the allowed origins."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        origins = cleaned.get("allowed_origins")
-        for name in URL_FIELDS if origins is not None else ():
+        origins: list[str] = cleaned.get("allowed_origins") or []
+        for name in URL_FIELDS if "allowed_origins" in cleaned else ():
             url = cleaned.get(name)
             if url and not is_allowed(allowed_origins=origins, url=url, test_mode=True):
                 self.add_error(name, "This address is not on one of the project's allowed origins.")

@@ -14,6 +14,11 @@ ROWS_SHOWN = 100
 REASON_CHARS_MAX = 1000
 
 
+def is_reason(text: str) -> bool:
+    """Say whether a text can be kept as the reason of a deed: before that is done, which may be at Stripe."""
+    return 1 <= len(text) <= REASON_CHARS_MAX and "\x00" not in text
+
+
 class ProjectActionsAdmin(ProjectScopedAdmin):
     """An admin whose actions developers may use on their own projects, and staff who have `act_right` on all."""
 
@@ -41,7 +46,7 @@ class ProjectActionsAdmin(ProjectScopedAdmin):
         """Ask whether an action is meant for these rows, and why; once that is answered, carry it out with the reason."""
         reason = request.POST.get("reason", "").strip()
         confirmed = request.POST.get("confirmed") == "yes"
-        if confirmed and 1 <= len(reason) <= REASON_CHARS_MAX:
+        if confirmed and is_reason(reason):
             carry_out(reason)
             return None
         problem = f"Say why, in at most {REASON_CHARS_MAX} characters." if confirmed else ""

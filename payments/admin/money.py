@@ -59,7 +59,8 @@ RIGHT = "payments.refund_transaction"
 class RefundForm(forms.Form):
     """What to give back of one payment. The hidden request makes pressing twice one refund."""
 
-    amount = forms.DecimalField(required=False, widget=UnfoldAdminDecimalFieldWidget)
+    # So many digits hold every amount that there is; arithmetic with more of them fails.
+    amount = forms.DecimalField(required=False, max_digits=15, widget=UnfoldAdminDecimalFieldWidget)
     access = forms.ChoiceField(
         label="What was bought",
         choices=[(KEEP, "The customer keeps it"), (REVOKE, "It is taken away")],

@@ -304,6 +304,7 @@ def test_support_developers_and_strangers_cannot_refund(acme: Any, alice: Develo
         ({"amount": "10.01"}, "at most 10.00 USD"),
         ({"amount": "1.005"}, "decimal"),
         ({"amount": "NaN"}, "Enter a number"),
+        ({"amount": "1e30"}, "no more than 15 digits"),
         ({"reason": ""}, "required"),
         ({"access": "x"}, "not one of the available choices"),
     ],

@@ -1,0 +1,43 @@
+"""What no page sends and anybody can type into an address or a form: refused in words, and never a failure."""
+
+import json
+
+import pytest
+from django.urls import reverse
+
+from payments.models import WebhookEvent
+from projects.models import Project
+from tests.admin.test_payments_pages import sign_in
+from tests.payments.rows import stripe_id
+
+
+def test_filters_that_no_column_can_hold_lead_back_to_the_list() -> None:
+    client = sign_in(superuser=True)
+    for page, asked in (
+        ("payments_transaction", "created_at__year=99999999999"),
+        ("payments_transaction", "mode__exact=%00"),
+        ("payments_webhookevent", "wait_reason=%00"),
+    ):
+        answer = client.get(f"{reverse(f'admin:{page}_changelist')}?{asked}")
+        assert (answer.status_code, answer["Location"].endswith("e=1")) == (302, True), asked
+    named = {"app_label": "projects", "model_name": "membership", "field_name": "project", "term": "\x00"}
+    assert "results" in json.loads(client.get(reverse("admin:autocomplete"), named).content)
+
+
+@pytest.mark.parametrize("chosen", ["nope", "\x00"])
+def test_ids_that_no_row_can_have_are_refused(chosen: str) -> None:
+    form = {"action": "replay_selected", "_selected_action": chosen, "confirmed": "yes", "reason": "Because."}
+    assert sign_in(superuser=True).post(reverse("admin:payments_webhookevent_changelist"), form).status_code == 400
+
+
+def test_a_reason_that_could_not_be_kept_is_refused_before_anything_is_done(acme: Project) -> None:
+    event = WebhookEvent.objects.create(project=acme, mode="test", event_id=stripe_id("evt"), status="dead")
+    client = sign_in(superuser=True)
+    form = {"action": "replay_selected", "_selected_action": str(event.pk), "confirmed": "yes", "reason": "a\x00b"}
+    answer = client.post(reverse("admin:payments_webhookevent_changelist"), form)
+    assert answer.status_code == 200 and "Say why" in answer.content.decode()
+    event.refresh_from_db()
+    assert event.status == "dead"
+    roll = reverse("backoffice:roll-secret", args=[acme.pk, "test"])
+    answer = client.post(roll, {"confirmed": "yes", "reason": "a\x00b"})
+    assert answer.status_code == 200 and "Say why" in answer.content.decode()
