@@ -170,7 +170,7 @@ def test_a_large_list_is_sorted_by_an_index_and_paged_within_bounds(
         str(one) for one in get_messages(beyond.wsgi_request)
     ]
     counted = staff("developer").get(f"{path}?mode__exact=test").content.decode()
-    assert re.search(r"18\s+transactions", counted), "what was counted to the end"
+    assert re.search(r"18\s+rows", counted), "what was counted to the end"
     monkeypatch.setattr(common.admin_lists, "LARGE_ROWS", -1)
     columns = first.context["cl"].list_display
     by_amount = columns.index("amount")
