@@ -98,7 +98,7 @@ def test_the_menus_field_finds_pages_and_people_and_leads_to_the_whole_search(de
 def test_what_staff_did_is_there_whatever_it_was_done_to_and_events_are_the_newest(desks: tuple[Desk, Desk]) -> None:
     ours, _ = desks
     user = create_end_user(ours.project)
-    whose = {"project_id": ours.project.pk, "mode": "test"}
+    whose: dict[str, Any] = {"project_id": ours.project.pk, "mode": "test"}
     boss = User.objects.create_user(f"{stripe_id('b')}@example.com", "x" * 12, is_superuser=True)
     adjust_credits(**whose, end_user_id=user.pk, amount=5, reason="Sorry for that.", actor=boss, key=stripe_id("k"))
     customer = stripe_id("cus")
