@@ -6,6 +6,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.models import User
 from entitlements.models import CreditWallet
 from entitlements.services.credit_days import sum_credit_days
 from notifications.models import AlertIncident, Brand, OutboxRow, WebhookDelivery, WebhookEndpoint
@@ -105,6 +106,9 @@ def more_pages(desk: Desk) -> dict[str, str]:
     """Where the lists and the forms are that staff meet most."""
     wallet = CreditWallet.objects.get(end_user=desk.user)
     config = StripeConfig.objects.get(project=desk.project)
+    colleague = User.objects.create_user(
+        f"mark-{desk.project.pk.hex[-4:]}@example.com", "x" * 12, full_name="Mark Moore"
+    )
     brand = Brand.objects.get(project=desk.project)
 
     def listed(model: str) -> str:
@@ -133,5 +137,6 @@ def more_pages(desk: Desk) -> dict[str, str]:
         "stripe-keys": deed("admin:payments_stripeconfig_change", config),
         "mail-brand": deed("admin:notifications_brand_change", brand),
         "hosted-settings": reverse("admin:hosted_hostedpages_add"),
+        "account": deed("admin:accounts_user_change", colleague),
         "nothing-here": "/admin/nothing-here/",
     }
