@@ -9,7 +9,6 @@ import time
 import uuid
 from typing import Any
 
-import httpx
 from django.db.models.functions import Now
 from django.test import Client
 
@@ -18,7 +17,7 @@ from payments.models import StripeConfig, StripeCredentials, WebhookEvent
 from payments.secret_cache import forget_secrets
 from payments.tasks import process_due_events
 from projects.models import Project
-from tests.payments.shop import Shop, open_checkout
+from tests.payments.shop import Shop, open_checkout, stripe_http
 
 SECRET = "whsec_" + "0123456789abcdef" * 2
 _clients = threading.local()
@@ -141,6 +140,6 @@ def purchase(shop: Shop, user: Any, price_id: str) -> list[dict[str, Any]]:
 
 def control(shop: Shop, path: str, **body: Any) -> dict[str, Any]:
     """Make something happen at Stripe that no API call makes happen: a renewal, a pause."""
-    answer = httpx.post(f"{shop.sandbox.url}/_sandbox/api/{path}", json=body, timeout=20)
+    answer = stripe_http.post(f"{shop.sandbox.url}/_sandbox/api/{path}", json=body)
     assert answer.status_code in (200, 201), answer.text
     return dict(answer.json())

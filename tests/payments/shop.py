@@ -29,6 +29,8 @@ VISA, DECLINED, INSUFFICIENT_FUNDS, ASKS = (
 )
 TIMEOUT = 20
 NO_TIME = dt.timedelta(0)
+# Stripe's API and the sandbox's switches are called thousands of times: connections stay open. No page is, which may set cookies.
+stripe_http = httpx.Client(timeout=TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Shop:
         """Call Stripe's API as the app's owner would; a refusal fails the test."""
         key = self.account.live_secret_key if live else self.account.test_secret_key
         fields: dict[str, Any] = {"params" if method in ("GET", "DELETE") else "data": form} if form else {}
-        answer = httpx.request(method, f"{self.sandbox.url}/v1/{path}", auth=(key, ""), timeout=TIMEOUT, **fields)
+        answer = stripe_http.request(method, f"{self.sandbox.url}/v1/{path}", auth=(key, ""), **fields)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -65,18 +67,18 @@ class Shop:
     def fault(self, match: str, do: str, **more: Any) -> None:
         """Make the next matching request of this account go wrong."""
         body = {"account_id": self.account.account_id, "match": match, "do": do, **more}
-        answer = httpx.post(f"{self.sandbox.url}/_sandbox/api/faults", json=body, timeout=TIMEOUT)
+        answer = stripe_http.post(f"{self.sandbox.url}/_sandbox/api/faults", json=body)
         assert answer.status_code == 201, answer.text
 
     def clear_faults(self) -> int:
         """Let this account's requests go well again; returns the control call's status."""
         query = {"account_id": self.account.account_id}
-        return httpx.delete(f"{self.sandbox.url}/_sandbox/api/faults", params=query, timeout=TIMEOUT).status_code
+        return stripe_http.delete(f"{self.sandbox.url}/_sandbox/api/faults", params=query).status_code
 
     def requests(self, path: str) -> list[dict[str, Any]]:
         """Give the requests that Stripe saw on a path."""
         query = {"account_id": self.account.account_id}
-        answer = httpx.get(f"{self.sandbox.url}/_sandbox/api/requests", params=query, timeout=TIMEOUT)
+        answer = stripe_http.get(f"{self.sandbox.url}/_sandbox/api/requests", params=query)
         return [entry for entry in answer.json()["data"] if entry["path"] == path]
 
     def pay(self, checkout_url: str, card: str = VISA) -> httpx.Response:
