@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from backoffice.models import Export, ExportPart
+from backoffice.services.exports.making import make_export
 from backoffice.services.people.anonymising import anonymise, keep_people_anonymised
 from backoffice.services.people.handing_out import HOLDINGS, hand_out
 from common.errors import ApiError
@@ -30,7 +31,7 @@ from tests.cast import AppUser, Developer
 from tests.licenses.licensing import license_in_hand
 from tests.payments.deliveries import deliver, events_of, purchase, set_webhook_secret
 from tests.payments.rows import create_end_user, stripe_id
-from tests.payments.shop import Shop, connect_stripe
+from tests.payments.shop import Shop, at_once, connect_stripe
 
 LEAVES = ("ban-user", "unban-user", "personal-data", "anonymise-user")
 BOOKS = ("id", "amount_cents", "status", "created_at", "payment_intent_id")
@@ -296,6 +297,39 @@ def test_files_of_other_projects_stay_and_the_daily_round_takes_none(
     after = [made(acme), made(None)]
     keep_people_anonymised()
     assert set(Export.objects.filter(pk__in=[row.pk for row in after]).values_list("status", flat=True)) == {"done"}
+
+
+def test_a_file_being_made_is_stopped_and_none_keeps_what_was_searched_for(
+    acme: Project, other_project: Project, dana: AppUser, alice: Developer
+) -> None:
+    def asked(status: str, project: Project | None = acme) -> Export:
+        return Export.objects.create(
+            made_by=alice.user, project=project, mode="test" if project else "", what="end_users", status=status,
+            filters="q=dana",
+        )  # fmt: skip
+
+    making, waiting, failed, over_all, theirs = (
+        asked("pending"), asked("pending"), asked("failed"), asked("running", None), asked("pending", other_project),
+    )  # fmt: skip
+    erased: list[Any] = []
+
+    def erase_before_the_first_piece(execute: Any, sql: str, *rest: Any) -> Any:
+        if 'INSERT INTO "backoffice_exportpart"' in sql and not erased:
+            erase: Any = {"end_user": dana.end_user, "confirm": dana.user_id, "actor": None, "reason": "They asked."}
+            erased.extend(at_once(1, lambda _: anonymise(**erase)))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(erase_before_the_first_piece):
+        assert not make_export(making)
+    assert erased
+    for row in (making, waiting, failed, over_all):
+        row.refresh_from_db()
+        assert (row.status, row.filters, row.lease_until) == ("failed", "", None)
+    assert not ExportPart.objects.filter(export__in=[making, waiting, failed, over_all]).exists()
+    assert "Ask for the file again" in making.error and not failed.error
+    theirs.refresh_from_db()
+    assert (theirs.status, theirs.filters) == ("pending", "q=dana")
+    theirs.delete()
 
 
 @pytest.mark.no_db

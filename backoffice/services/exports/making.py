@@ -62,7 +62,7 @@ class TooLarge(Exception):
 
 
 class TakenOver(Exception):
-    """Another worker makes this file now."""
+    """Another worker makes this file now, or it was stopped."""
 
 
 def request_export(*, actor: User, wanted: Wanted, file_format: str) -> Export:
@@ -139,6 +139,8 @@ def make_export(export: Export) -> bool:
     try:
         _write_file(export)
     except TakenOver:
+        # Nobody makes it any more when it was stopped, and a piece may have been written since.
+        ExportPart.objects.filter(export=export, export__status=Status.FAILED).delete()
         return False
     except TooLarge:
         _fail(export, f"More than {ROWS_MAX:,} rows. Choose fewer days, or one project.")

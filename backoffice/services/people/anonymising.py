@@ -248,13 +248,28 @@ def _erase_words(person: Person) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(_DELETE_ANSWERS, [person.project_id, person.pattern])
         found["answers_kept"] = cursor.rowcount
-    # Files of this project, and those over all: nobody else's.
-    of_theirs = Q(project=person.project_id) | Q(project=None)
-    exports = Export.objects.filter(of_theirs, status=Export.Status.DONE)
-    found["exports"] = ExportPart.objects.filter(export__in=exports).delete()[0]
-    exports.update(status=Export.Status.EXPIRED, filters="")
+    found["exports"] = _take_exports(person)
     found |= {table: _replace_in_log(person, table, column, texts) for table, column, texts in ADMIN_LOGS}
     return found
+
+
+def _take_exports(person: Person) -> int:
+    """Delete finished files, and stop those being made: their maker would go on with rows that were read before."""
+    # Files of this project, and those over all: nobody else's.
+    of_theirs = Q(project=person.project_id) | Q(project=None)
+    stopped_text = "A person was anonymised meanwhile. Ask for the file again."
+    status = Export.Status
+    unfinished = Export.objects.filter(of_theirs, status__in=[status.PENDING, status.RUNNING])
+    # Without its lease the maker writes no further piece, and takes away what it has written (`TakenOver`).
+    stopped = unfinished.update(
+        status=status.FAILED, error=stopped_text, filters="", lease_until=None, done_at=timezone.now()
+    )
+    # What was searched for may be the person's address.
+    Export.objects.filter(of_theirs, status=status.FAILED).exclude(filters="").update(filters="")
+    done = list(Export.objects.filter(of_theirs, status=status.DONE).select_for_update(no_key=True))
+    pieces = ExportPart.objects.filter(export__in=done).delete()[0]
+    Export.objects.filter(pk__in=[row.pk for row in done]).update(status=status.EXPIRED, filters="")
+    return stopped + pieces
 
 
 def _replace(person: Person, table: str, texts: tuple[str, ...], bodies: tuple[str, ...]) -> int:
