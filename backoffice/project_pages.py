@@ -1,6 +1,8 @@
 """One project on one screen: may it sell in live mode, what its keys may do, how Stripe's events fare, and what mends each."""
 
+import datetime as dt
 import uuid
+from collections.abc import Sequence
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -13,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from backoffice.staff_pages import actor_of
 from backoffice.visible import page_of, row_or_404
+from common import clock
 from common.errors import ApiError
 from common.modes import LIVE, MODES, TEST
 from entitlements.models import Connection, PlanPrice
@@ -31,6 +34,9 @@ from projects.models import ApiKey, IdentityProvider, Membership, Project
 RIGHT = "payments.change_stripeconfig"
 SHOWN = 10
 RUNS_SHOWN = 4
+# A young comparison is shown often, a long one now and then; one that nobody works on does not reload the page.
+YOUNG = dt.timedelta(minutes=1)
+RELOAD_YOUNG_SECONDS, RELOAD_SECONDS = 5, 30
 
 # Who asks for a roll because a secret leaked wants the old one gone at once.
 AT_ONCE = "at_once"
@@ -46,7 +52,8 @@ def project_page(request: HttpRequest, project_id: uuid.UUID) -> HttpResponse:
     rows = StripeCredentials.objects.for_project(project).filter(mode=mode).defer(*SECRET_FIELDS)
     credentials = rows.select_related("config").first()
     of_mode = WebhookEvent.objects.for_project(project).filter(mode=mode)
-    runs = ReconcileRun.objects.for_project(project).filter(mode=mode)
+    of_project = ReconcileRun.objects.for_project(project).filter(mode=mode)
+    runs = list(of_project.defer("cursors").order_by("-started_at")[:RUNS_SHOWN])
     context = {
         **admin.site.each_context(request),
         "title": project.name,
@@ -64,7 +71,8 @@ def project_page(request: HttpRequest, project_id: uuid.UUID) -> HttpResponse:
         "warned": list(
             PlanPrice.objects.for_project(project).filter(mode=mode).exclude(warning="").select_related("plan")[:SHOWN]
         ),
-        "runs": list(runs.defer("cursors").order_by("-started_at")[:RUNS_SHOWN]),
+        "runs": runs,
+        "reload_seconds": _reload_seconds(runs),
         "members": list(Membership.objects.for_project(project).select_related("user").order_by("created_at")[:SHOWN]),
         "api_keys": list(ApiKey.objects.for_project(project).filter(is_active=True).order_by("-created_at")[:SHOWN]),
         "provider": IdentityProvider.objects.for_project(project).first(),
@@ -150,6 +158,15 @@ def _project_or_404(request: HttpRequest, project_id: uuid.UUID) -> Project:
     if found.deleted_at is not None:
         raise Http404
     return found
+
+
+def _reload_seconds(runs: Sequence[ReconcileRun]) -> int:
+    """After how long the page is shown anew; 0 = never."""
+    now = clock.now()
+    going_on = [run for run in runs if run.status == ReconcileRun.Status.RUNNING and not run.error]
+    if any(now - run.started_at < YOUNG for run in going_on):
+        return RELOAD_YOUNG_SECONDS
+    return RELOAD_SECONDS if any(run.lease_until and run.lease_until > now for run in going_on) else 0
 
 
 def _may_change(request: HttpRequest, project: Project) -> bool:

@@ -145,7 +145,7 @@ def reconcile_objects() -> None:
 
 @shared_task(name="payments.tasks.go_on_with_reconciliation", acks_late=False, ignore_result=True)
 def go_on_with_reconciliation() -> None:
-    """Carry out the reconciliations that somebody asked for. Safe to run anywhere: each run is leased."""
+    """Carry out the reconciliations that somebody asked for. Safe to run anywhere: a call beside another ends at once."""
     go_on_with_runs(types=HANDLERS)
 
 

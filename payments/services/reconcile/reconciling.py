@@ -104,6 +104,7 @@ def _begin(project_id: uuid.UUID, mode: str, wish: Wish, tell: Callable[[str], N
         since=wish.since,
         without_effects=wish.without_effects,
         effects_from=wish.effects_from,
+        only_goes_on=wish.only_goes_on,
         tell=tell,
     )
 

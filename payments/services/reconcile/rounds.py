@@ -1,12 +1,13 @@
-"""The rounds that nobody asks for: every account's events each hour, its objects each night.
+"""The rounds that nobody asks for: every account's events each hour, its objects each night; and what somebody asked for.
 
-Invariant: one account's trouble stops no other.
+Invariant: one account's trouble stops no other; a process carries out what is asked for in one place, however often that is.
 """
 
 import logging
+import threading
 import uuid
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from django.db import connection
 
@@ -21,6 +22,11 @@ logger = logging.getLogger(__name__)
 THREADS = 4
 # What is not done by then is gone on with an hour later.
 SECONDS_MAX = 3000.0
+# How soon what is asked for while other accounts are in work is taken up.
+LOOK_AGAIN_SECONDS = 1.0
+
+_asked = threading.Event()
+_going_on = threading.Lock()
 
 Task = tuple[uuid.UUID, str, Wish]
 
@@ -45,18 +51,49 @@ def reconcile_all_objects() -> None:
 
 
 def go_on_with_runs(*, types: Collection[str]) -> None:
-    """Carry out what was planned and go on with what was interrupted, of every account."""
-    usable = set(usable_accounts())
-    _run_all(
-        [
+    """Carry out what was planned and go on with what was interrupted, of every account.
+
+    One run per process at a time: a second call only makes the first one look again.
+    """
+    _asked.set()
+    while _asked.is_set() and _going_on.acquire(blocking=False):
+        try:
+            _run_what_is_asked(types)
+        finally:
+            _going_on.release()
+
+
+def _run_what_is_asked(types: Collection[str]) -> None:
+    busy: dict[Future[None], Task] = {}
+    with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="reconcile") as pool:
+        while busy or _asked.is_set():
+            if _asked.is_set():
+                _asked.clear()
+                in_hand = list(busy.values())
+                for task in _interrupted_tasks(types):
+                    if task not in in_hand:
+                        busy[pool.submit(_run_one, task)] = task
+            done, _ = wait(busy, timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                del busy[future]
+
+
+def _interrupted_tasks(types: Collection[str]) -> list[Task]:
+    try:
+        usable = set(usable_accounts())
+        return [
             (project_id, mode, Wish(kind, types, heals=True, seconds_max=SECONDS_MAX, only_goes_on=True))
             for project_id, mode, kind in interrupted_runs()
             if kind in (EVENTS, OBJECTS, IMPORT) and (project_id, mode) in usable
         ]
-    )
+    finally:
+        # Who waits for others' work keeps no connection from them.
+        connection.close()
 
 
 def _run_all(tasks: list[Task]) -> None:
+    # Who waits for others' work keeps no connection from them.
+    connection.close()
     with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="reconcile") as pool:
         list(pool.map(_run_one, tasks))
 

@@ -161,11 +161,13 @@ def begin_run(
     since: dt.datetime | None,
     without_effects: bool = False,
     effects_from: dt.datetime | None = None,
+    only_goes_on: bool = False,
     tell: Callable[[str], None],
 ) -> Progress:
     """Open a run, or go on with one that was interrupted, as that one was started. Raises: RunInProgress (409).
 
-    A run that only looks is always a new one: it writes nothing but its report.
+    A run that only looks is always a new one: it writes nothing but its report. With `only_goes_on` none is begun: what somebody
+    else has finished meanwhile is refused like what somebody else works on.
     """
     run = None
     if not dry_run:
@@ -176,6 +178,8 @@ def begin_run(
             raise RunInProgress()
         tell(f"Going on with the run of {run.started_at:%Y-%m-%d %H:%M} after {run.seen} objects.")
         return Progress(run, tell, _seen_before=run.seen)
+    if only_goes_on:
+        raise RunInProgress()
     run = ReconcileRun(
         project_id=project_id,
         mode=mode,
