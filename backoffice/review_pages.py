@@ -5,7 +5,7 @@ which somebody else decided meanwhile does not keep the others.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from accounts.models import ROLE_ADMIN, ROLE_MODERATOR, User
 from backoffice.services import review_actions as deeds
+from backoffice.services.review_subjects import Subject, subjects_of
 from backoffice.staff_pages import ROWS_MAX, StaffActionsAdmin, actor_of
 from common.errors import ApiError
 from licenses.nudge import nudge_outbox
@@ -38,8 +39,9 @@ from moderation.services.review import (
 from payments.admin.display import counted
 from projects.models import Role
 
+Subjects = Mapping[uuid.UUID, Subject]
 DECIDE = "moderation.decide_reviewitem"
-# What can be done about an item is looked up for each, and money that goes back is named for each.
+# Each is acted on in a transaction of its own while somebody waits, and what is left of a payment is looked up for each.
 ACTED_MAX = 200
 APPROVE, DISMISS, ASSIGN, NOTE = "approve", "dismiss", "assign", "note"
 # What can be done: how it is called, what it leads to, and the right that staff need for it. Developers of the project may do
@@ -149,8 +151,9 @@ class ReviewDeeds(StaffActionsAdmin):
 
     def _ask_and_act(self, request: HttpRequest, items: Sequence[ReviewItem], action: str = "") -> HttpResponse | None:
         asked = request.method == "POST" and "deed" in request.POST
+        subjects = subjects_of(items)
         form = ActForm(request.POST if asked else None)
-        form.fields["deed"].choices = [(name, DEEDS[name][0]) for name in self._possible(request, items)]  # type: ignore[attr-defined]
+        form.fields["deed"].choices = [(name, DEEDS[name][0]) for name in self._possible(request, items, subjects)]  # type: ignore[attr-defined]
         form.fields["assignee"].queryset = self._assignees(request)  # type: ignore[attr-defined]
         form.fields["assignee"].empty_label = "Nobody"  # type: ignore[attr-defined]
         meant = asked and form.is_valid()
@@ -170,20 +173,20 @@ class ReviewDeeds(StaffActionsAdmin):
             "confirming": meant,
             "label": label,
             "leads_to": leads_to,
-            "named": self._named(request, items, form.cleaned_data["deed"]) if meant else [],
+            "named": self._named(request, items, subjects, form.cleaned_data["deed"]) if meant else {},
             "request_key": uuid.uuid4(),
             "media": self.media + form.media,
         }
         return TemplateResponse(request, "backoffice/review_act.html", context)
 
-    def _possible(self, request: HttpRequest, items: Sequence[ReviewItem]) -> list[str]:
+    def _possible(self, request: HttpRequest, items: Sequence[ReviewItem], subjects: Subjects) -> list[str]:
         """Name what the viewer may do to at least one of these items."""
         if not items:
             return []
         open_items = [item for item in items if item.status == ReviewItem.Status.PENDING]
         found = {NOTE} | ({APPROVE, DISMISS, ASSIGN} if open_items else set())
         for item in open_items:
-            found |= deeds.deeds_for(item).keys()
+            found |= deeds.deeds_for(item, subjects[item.pk])
         return [name for name in DEEDS if name in found and any(self._may(request, name, item) for item in items)]
 
     def _may(self, request: HttpRequest, deed: str, item: ReviewItem) -> bool:
@@ -191,13 +194,15 @@ class ReviewDeeds(StaffActionsAdmin):
         developers = None if deed == deeds.REFUND else Role.DEVELOPER
         return self.has_right(request, DEEDS[deed][2], item, developers=developers)
 
-    def _named(self, request: HttpRequest, items: Sequence[ReviewItem], deed: str) -> list[str]:
-        """Name each payment or subscription that is meant, before anybody says yes to it."""
-        say = {deeds.REFUND: deeds.what_goes_back, deeds.REVOKE_SUBSCRIPTION: deeds.what_ends}.get(deed)
+    def _named(
+        self, request: HttpRequest, items: Sequence[ReviewItem], subjects: Subjects, deed: str
+    ) -> dict[str, deeds.Named]:
+        """Name each payment, licence or subscription that is meant, by the field that says it again with the yes."""
         acted_on = [
             item for item in items if item.status == ReviewItem.Status.PENDING and self._may(request, deed, item)
         ]
-        return [said for item in acted_on if (said := say(item))] if say else []
+        found = {_named_field(item): deeds.named_for(subjects[item.pk], deed) for item in acted_on}
+        return {field: named for field, named in found.items() if named is not None}
 
     def _assignees(self, request: HttpRequest) -> QuerySet[User]:
         """Offer who works for the operator and may decide; to a developer only themselves."""
@@ -213,6 +218,7 @@ class ReviewDeeds(StaffActionsAdmin):
 
         def carry_out(item: ReviewItem) -> None:
             given: dict[str, Any] = {"item": item, "actor": actor, "reason": reason}
+            meant = given | {"named": request.POST.get(_named_field(item), "")}
             plain: dict[str, Callable[[], Any]] = {
                 APPROVE: lambda: decide_review_item(**given, status=ReviewItem.Status.APPROVED),
                 DISMISS: lambda: decide_review_item(**given, status=ReviewItem.Status.DISMISSED),
@@ -220,11 +226,11 @@ class ReviewDeeds(StaffActionsAdmin):
                 ASSIGN: lambda: assign_review_item(**given, to=asked["assignee"]),
                 deeds.WARN: lambda: deeds.warn(**given, message=asked["message"]),
                 # Of the form's own key and the item: pressing twice asks for one refund.
-                deeds.REFUND: lambda: deeds.refund(**given, request=uuid.uuid5(key, str(item.pk))),
+                deeds.REFUND: lambda: deeds.refund(**meant, request=uuid.uuid5(key, str(item.pk))),
                 deeds.BAN: lambda: deeds.ban(**given),
-                deeds.REVOKE_LICENSE: lambda: deeds.revoke(**given),
+                deeds.REVOKE_LICENSE: lambda: deeds.revoke(**meant),
                 deeds.REVOKE_SUBSCRIPTION: lambda: deeds.revoke_subscription(
-                    **given, request=uuid.uuid5(key, str(item.pk))
+                    **meant, request=uuid.uuid5(key, str(item.pk))
                 ),
                 deeds.REPLAY: lambda: deeds.replay(**given),
             }
@@ -247,6 +253,10 @@ class ReviewDeeds(StaffActionsAdmin):
 
     def _notes(self, row: ReviewItem) -> QuerySet[ReviewNote]:
         return ReviewNote.objects.for_project(row.project_id).filter(item=row).order_by("created_at", "id")
+
+
+def _named_field(item: ReviewItem) -> str:
+    return f"named_{item.pk}"
 
 
 def _request_key(request: HttpRequest) -> uuid.UUID:
