@@ -15,7 +15,8 @@ from projects.models import Role
 HELP_TEXTS = {
     "sign_in_url": "A page of the app where people sign in. It is opened with hosted_page, hosted_interval and hosted_plan, so "
     "that the app can have a link minted and bring them back. Empty: visitors are told to open the pages from the app.",
-    "return_url": "Where Back to your app leads, unless a link names another way. Empty: the project's default return address.",
+    "return_url": "Where Back to your app leads, unless a link names another way; on one of the project's allowed origins. "
+    "Empty: the project's default return address.",
     "time_zone": "Times are shown in it, for instance Europe/Berlin.",
 }
 
@@ -31,8 +32,10 @@ class HostedPagesForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         """Refuse what could not be shown."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        project = cleaned.get("project") or (self.instance.project if self.instance.project_id else None)
+        origins = project.allowed_origins if project else []
         for name in FIELDS:
-            if name in cleaned and (problem := problem_of(name, str(cleaned[name]))):
+            if name in cleaned and (problem := problem_of(name, str(cleaned[name]), allowed_origins=origins)):
                 self.add_error(name, problem)
         return cleaned
 

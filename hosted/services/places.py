@@ -11,7 +11,9 @@ from hosted.services.addresses import page_path, page_url
 from hosted.services.sessions import find_session, project_at
 from notifications.services.brand import Look, look_of
 from payments.models import BillingPolicy
+from payments.services.return_urls import check_named_url
 from projects.models import Project
+from projects.origins import UrlNotAllowed
 
 
 class PagesNotFound(NotFound):
@@ -47,9 +49,10 @@ class Place:
 
     @property
     def return_url(self) -> str:
-        """The way back to the app; "" when nobody has named one."""
+        """The way back to the app: the first that was named and is still on an origin that the project allows; "" without one."""
         chosen = self.session.return_url if self.session else ""
-        return chosen or self.pages.return_url or self.project.default_return_url or ""
+        named = (chosen, self.pages.return_url, self.project.default_return_url or "")
+        return next((url for url in named if url and self._is_allowed(url)), "")
 
     @property
     def logo_origin(self) -> str:
@@ -63,6 +66,12 @@ class Place:
         if self.session is None:
             return ""
         return self.session.end_user.email or self.session.end_user.external_id
+
+    def _is_allowed(self, url: str) -> bool:
+        try:
+            return bool(check_named_url(project=self.project, mode=self.mode, field="return_url", url=url))
+        except UrlNotAllowed:
+            return False
 
     def path(self, page: str) -> str:
         """Write the path of one of these pages."""

@@ -9,6 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
 
+from common.client_address import client_address
+from common.errors import TooManyRequests
+from common.rate_limits import count_call
+from hosted import limits
 from hosted.services.places import PagesNotFound, Place, find_place
 from hosted.views.pages import cookie_name, policy_of
 
@@ -34,8 +38,10 @@ def _place_of(request: HttpRequest) -> Place | None:
     if len(parts) < 4:
         return None
     try:
+        # Whoever calls dead addresses in a loop gets pages that cost no query.
+        count_call(limits.PAGES_PER_ADDRESS, client_address(request))
         return find_place(slug=parts[2], mode=parts[3], key=request.COOKIES.get(cookie_name(), ""))
-    except (PagesNotFound, DatabaseError, ValueError):
+    except (PagesNotFound, TooManyRequests, DatabaseError, ValueError):
         # A failure here must not hide what was to be said.
         return None
 

@@ -25,6 +25,7 @@ def test_a_developer_sets_their_projects_pages_and_nobody_elses(
         ({"sign_in_url": "javascript:alert(1)"}, "Give a whole address"),
         ({"return_url": "https://app.example@evil.example/"}, "Give a whole address"),
         ({"return_url": "//evil.example"}, "Give a whole address"),
+        ({"return_url": "https://evil.example/"}, "not on one of the project"),
         ({"time_zone": "Mars/Olympus"}, "There is no such time zone"),
         ({"project": str(other_project.pk)}, "Select a valid choice"),
     ):
@@ -41,4 +42,6 @@ def test_a_developer_sets_their_projects_pages_and_nobody_elses(
     assert sign_in(charlie).get(page).status_code == 302
     set_role(acme, bob, "viewer")
     viewer = sign_in(bob)
+    refused = client.post(page, good | {"return_url": "https://evil.example/"})
+    assert refused.status_code == 200 and "not on one of the project" in refused.content.decode()
     assert viewer.get(page).status_code == 200 and viewer.post(page, good).status_code == 403

@@ -5,7 +5,9 @@ import uuid
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from hosted import limits
 from hosted.models import HostedSession
@@ -222,3 +224,16 @@ def test_looking_at_what_stripe_is_asked_for_is_limited_as_a_form_is(
     pages = ["return?session_id=cs_x", f"change?price={uuid.uuid4()}", f"change?price={uuid.uuid4()}", "return"]
     assert [here.get(page).status_code == 429 for page in pages] == [False, False, True, True]
     assert [here.get(page).status_code for page in ("account", "pricing")] == [200, 200]
+
+
+def test_dead_addresses_are_counted_and_then_cost_no_query(acme: Project, dana: AppUser, settings: Any) -> None:
+    settings.RATE_LIMITS = settings.RATE_LIMITS | {limits.PAGES_PER_ADDRESS.name: (2, 60)}
+    here = Visitor(acme, client=Client(enforce_csrf_checks=True, REMOTE_ADDR="198.51.100.89"))
+    for number in range(5):
+        # A dead address, and a form without the token of its page.
+        for answer in (here.get("nothing/here"), here.client.post(here.path("pricing"), {"action": "buy"})):
+            assert answer.status_code in (404, 403) and ("Acme" in words(answer)) == (number < 1), number
+    with CaptureQueriesContext(connection) as asked:
+        assert here.get("nothing/here").status_code == 404
+    assert len(asked) == 0
+    assert here.get("pricing").status_code == 429

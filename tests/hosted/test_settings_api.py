@@ -33,7 +33,8 @@ def test_choices_are_set_read_logged_and_taken_back(acme: Project, bob: Develope
     assert ActionLog.objects.for_project(acme).filter(action="hosted_pages.save").count() == 1
     assert "https://app.example/in?next=billing" in Visitor(acme).get("account").content.decode()
     for name, value in (
-        ("sign_in_url", "javascript:alert(1)"), ("return_url", "https://app.example@evil.example/"), ("return_url", 7),
+        ("sign_in_url", "javascript:alert(1)"), ("return_url", "https://app.example@evil.example/"), ("return_url", "https://evil.example/"),
+        ("return_url", 7),
         ("time_zone", "Mars/Olympus"), ("time_zone", "../../etc/passwd"),
     ):  # fmt: skip
         refused = ask(bob, acme, WANTED | {name: value})
@@ -45,3 +46,21 @@ def test_choices_are_set_read_logged_and_taken_back(acme: Project, bob: Develope
     set_role(acme, bob, "developer")
     assert ask(bob, acme, {}).json() == shipped.json()
     assert HostedPages.objects.for_project(acme).count() == 1
+
+
+def test_the_way_back_is_on_an_origin_that_is_allowed_now(acme: Project, bob: Developer) -> None:
+    """S30: a choice outlives the list that it was checked by."""
+    acme.default_return_url = "https://app.example/default"
+    acme.save()
+    assert ask(bob, acme, {"return_url": "https://app.example/back"}).status_code == 200
+    back = 'href="https://app.example/back"'
+    assert all(back in Visitor(acme, mode).get("pricing").content.decode() for mode in ("test", "live"))
+    # A laptop is led to in test mode only.
+    assert ask(bob, acme, {"return_url": "http://localhost:3000/"}).status_code == 200
+    shown, live = (Visitor(acme, mode).get("pricing").content.decode() for mode in ("test", "live"))
+    assert 'href="http://localhost:3000/"' in shown and "localhost:3000" not in live
+    assert 'href="https://app.example/default"' in live
+    assert ask(bob, acme, {"return_url": "https://app.example/back"}).status_code == 200
+    Project.objects.filter(pk=acme.pk).update(allowed_origins=["https://new.example"])
+    for mode in ("test", "live"):
+        assert "https://app.example/" not in Visitor(acme, mode).get("pricing").content.decode()
