@@ -14,6 +14,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
+from common.modes import TEST
 from common.query import FALSE_WORDS
 from projects.models import Project
 from projects.origins import is_allowed, origin_of
@@ -92,10 +93,17 @@ def _may_read(request: HttpRequest, response: HttpResponse, origin: str) -> bool
     project = principal.project if isinstance(principal, EndUserPrincipal | LicenseHolderPrincipal) else None
     project = project or getattr(request, "_read_by_pages_of", None)
     if project is not None:
-        test_mode = request.GET.get("test_mode", "").lower() not in FALSE_WORDS
+        test_mode = _is_test_mode(request, principal)
         return _is_projects(project, origin, test_mode=test_mode)
     # A refusal says nothing about anybody, and the page has to see that its token has run out.
     return response.status_code == 401 and _is_anybodys(origin)
+
+
+def _is_test_mode(request: HttpRequest, principal: Any) -> bool:
+    # A licence is in the mode that it was bought in, whatever the address says.
+    if isinstance(principal, LicenseHolderPrincipal) and principal.mode is not None:
+        return principal.mode == TEST
+    return request.GET.get("test_mode", "").lower() not in FALSE_WORDS
 
 
 def _is_projects(project: Project, origin: str, *, test_mode: bool) -> bool:

@@ -36,6 +36,8 @@ class LicenseHolderPrincipal:
 
     license_id: uuid.UUID
     project: Project
+    # None while it is not known: a purchase that is no licence yet.
+    mode: Mode | None = None
     is_authenticated: bool = True
 
     @property

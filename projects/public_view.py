@@ -13,7 +13,7 @@ class PublicView(APIView):
     """A view for anybody. Pages of the project that is named may read its answers, refusals too."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Find out whose pages may read the answer, before anything is refused."""
+        """Find out whose pages may read the answer, before the handler refuses anything (a bad token is refused earlier)."""
         super().initial(request, *args, **kwargs)
         try:
             given = request.data

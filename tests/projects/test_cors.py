@@ -7,6 +7,7 @@ from django.test import Client
 
 from accounts.models import User
 from entitlements.models import Plan
+from licenses.models import License
 from projects.models import Project
 from tests.cast import AppServer, AppUser, Developer
 from tests.licenses.licensing import license_in_hand, link_of
@@ -110,6 +111,15 @@ def test_a_shops_page_sells_licences_and_shows_where_they_stand(acme: Project) -
     for origin, named in ((OURS, OURS), (STRANGE, None)):
         shown = Client(headers=holder | {"Origin": origin}).get("/api/v1/license-access/status")
         assert (shown.status_code, shown.headers.get(ALLOW)) == (200, named)
+    # A laptop reads about a licence in test mode only, whatever the address says.
+    for mode, named in (("test", LAPTOP), ("live", None)):
+        License.objects.for_project(acme).filter(pk=held.pk).update(mode=mode)
+        for query in ("", "?test_mode=true"):
+            shown = Client(headers=holder | {"Origin": LAPTOP}).get(f"/api/v1/license-access/status{query}")
+            assert (shown.status_code, shown.headers.get(ALLOW)) == (200, named), (mode, query)
+        refused = Client(headers=holder | {"Origin": LAPTOP}).get("/api/v1/license-access/status?session=cs_x")
+        assert (refused.status_code, refused.headers.get(ALLOW)) == (404, named)
+    assert Client(headers=holder | {"Origin": OURS}).get("/api/v1/license-access/status")[ALLOW] == OURS
 
 
 def test_answers_carry_what_browsers_need_to_be_careful(settings: Any, dana: AppUser) -> None:
