@@ -121,8 +121,16 @@ def logging_config(*, level: str = "INFO") -> dict[str, Any]:
                 "foreign_pre_chain": [structlog.stdlib.ExtraAdder(), *_shared_processors()],
             }
         },
+        "filters": {"plain_requests": {"()": "common.request_log.PlainRequests"}},
         # The level is the handler's too: libraries that set their own logger to INFO keep to it as well.
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "level": level}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "filters": ["plain_requests"],
+                "level": level,
+            }
+        },
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             # Each of these says at INFO what our own request line already says, or at DEBUG whole payloads.

@@ -1,17 +1,35 @@
 """The lines that say which request came and how it ended."""
 
+import logging
+
 import structlog
 from django.http import HttpRequest
+from django.urls import Resolver404, resolve
 from django_structlog.middlewares import RequestMiddleware
 
 from common.client_address import caller_address
+
+# Parts of a path that name a person: the app's own ids of its users, which may be addresses, and what a mail's link is signed with.
+PEOPLE = frozenset({"user_id", "token"})
+
+
+def told_path(request: HttpRequest) -> str:
+    """Return the path as a log may keep it: the route in its place where a part of it names a person."""
+    match = request.resolver_match
+    if match is None:
+        try:
+            match = resolve(request.path_info)
+        except Resolver404:
+            return request.path
+    names_somebody = any(name in PEOPLE and isinstance(value, str) for name, value in match.kwargs.items())
+    return f"/{match.route}" if names_somebody else request.path
 
 
 class RequestLog(RequestMiddleware):
     """Writes down what was asked for and from where, by an address that the caller cannot choose.
 
-    Invariant: what stands behind the question mark is in no line: there are addresses that staff search for, and ids of the app's
-    users, which nobody could take out of a log when a person is erased.
+    Invariant: what stands behind the question mark is in no line, and no id of an app's user is: there are addresses that staff
+    search for, and ids which nobody could take out of a log when a person is erased.
     """
 
     @classmethod
@@ -22,4 +40,18 @@ class RequestLog(RequestMiddleware):
     @staticmethod
     def format_request(request: HttpRequest) -> str:
         """Return the method and the path."""
-        return f"{request.method} {request.path}"
+        return f"{request.method} {told_path(request)}"
+
+
+class PlainRequests(logging.Filter):
+    """Keeps Django's own lines about refused and failed requests to what ours say: they show the whole address."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the request and its path in a line; every line is written."""
+        request = getattr(record, "request", None)
+        if isinstance(request, HttpRequest):
+            told, path = told_path(request), request.path.encode("unicode_escape").decode("ascii")
+            if isinstance(record.args, tuple):
+                record.args = tuple(told if argument == path else argument for argument in record.args)
+            record.request = f"{request.method} {told}"
+        return True

@@ -1,13 +1,18 @@
 """Whose calls a limit per address counts, and what a line of the log says about a request."""
 
+import io
+import json
+import logging
 from typing import Any
 
 import pytest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
 from common.audit import AuditContext
 from common.client_address import caller_address, client_address
-from common.request_log import RequestLog
+from common.logs import logging_config
+from common.request_log import PlainRequests, RequestLog
+from projects.models import Project
 
 FACTORY = RequestFactory()
 
@@ -35,3 +40,31 @@ def test_a_line_of_the_log_holds_no_query_and_an_address_that_nobody_chose(setti
     assert AuditContext._get_remote_addr(request) == "192.0.2.7"
     settings.TRUSTED_PROXY_COUNT = 0
     assert AuditContext._get_remote_addr(request) == "10.0.0.2"
+
+
+def test_a_line_of_the_log_names_nobody_by_the_path(acme: Project) -> None:
+    """Ids of an app's users may be addresses, which nobody could take out of a log: neither our line nor Django's has them."""
+    lines = io.StringIO()
+    handler = logging.StreamHandler(lines)
+    config = logging_config()["formatters"]["json"]
+    handler.setFormatter(config["()"](processors=config["processors"], foreign_pre_chain=config["foreign_pre_chain"]))
+    handler.addFilter(PlainRequests())
+    loggers = [logging.getLogger(name) for name in ("django.request", "django_structlog.middlewares.request")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        for path in ("status/acme", "api/v1/payments/status", "api/v1/payments/entitlements"):
+            assert Client().get(f"/{path}/nobody@example.com?email=nobody@example.com").status_code == 401, path
+        assert Client().get(f"/api/v1/projects/{acme.pk}?q=nobody@example.com").status_code == 401
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    written = lines.getvalue()
+    assert "nobody" not in written
+    told = [json.loads(line)["request"] for line in written.splitlines()]
+    assert set(told) == {
+        "GET /status/<str:app>/<path:user_id>", "GET /api/v1/payments/status/<path:user_id>",
+        "GET /api/v1/payments/entitlements/<path:user_id>", f"GET /api/v1/projects/{acme.pk}",
+    }  # fmt: skip
+    events = [json.loads(line)["event"] for line in written.splitlines()]
+    assert {"request_finished", "Unauthorized: /api/v1/payments/status/<path:user_id>"} <= set(events)
