@@ -8,7 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from common.client_address import client_address
+from common.client_address import caller_address
 from common.drf_fields import PlainCharField, PlainEmailField
 from common.modes import mode_of
 from common.query import read_test_mode
@@ -54,7 +54,7 @@ class AnybodyOrEndUser(BaseAuthentication):
         """Return the end user, or somebody at an address. Raises as EndUserAuthentication for a token that is no good."""
         if "Authorization" in request.headers:
             return EndUserAuthentication().authenticate(request)
-        return PublicCaller(client_address(request._request)), None
+        return PublicCaller(caller_address(request._request)), None
 
 
 class LifetimeCheckoutView(PublicView):
@@ -80,6 +80,6 @@ class LifetimeCheckoutView(PublicView):
         # Somebody else's project answers like one that does not exist.
         if project is None or (end_user is not None and end_user.project_id != project.pk):
             raise LicenseProductNotFound()
-        buyer = Buyer(end_user, given.pop("email", ""), client_address(request._request))
+        buyer = Buyer(end_user, given.pop("email", ""), caller_address(request._request))
         opened = open_license_checkout(project=project, mode=mode, buyer=buyer, **given)
         return Response({"session_id": opened.session_id, "checkout_url": opened.url})

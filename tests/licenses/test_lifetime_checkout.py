@@ -27,6 +27,12 @@ def licenses(seller: LicenseShop) -> list[License]:
     return list(License.objects.for_project(seller.project).order_by("created_at"))
 
 
+def post_from(seller: LicenseShop, address: str, body: dict[str, str], **headers: str) -> Any:
+    """Ask for a checkout from an address."""
+    body = {"project": seller.project.slug, "product": "kit", **body}
+    return Client(REMOTE_ADDR=address).post(CHECKOUT, body, content_type="application/json", headers=headers)
+
+
 # Works
 
 
@@ -212,6 +218,11 @@ def test_an_idempotency_key_opens_one_checkout(seller: LicenseShop) -> None:
     opened = {answer.json()["session_id"] for answer in asked if answer.status_code == 200}
     assert len(opened) == 1 and {answer.status_code for answer in asked} <= {200, 409}
     assert len(seller.shop.objects("checkout/sessions")) == 1
+    # The key is the caller's own: somebody else in the same network is answered for themselves.
+    key = {"Idempotency-Key": f"n-{seller.project.pk}"}
+    mine, again, theirs = (post_from(seller, f"2001:db8:1:3::{host}", {}, **key) for host in (1, 1, 2))
+    assert {one.status_code for one in (mine, again, theirs)} == {200}
+    assert mine.json() == again.json() != theirs.json()
 
 
 def test_a_buyer_who_is_known_has_one_open_checkout_of_the_same(seller: LicenseShop, dana: AppUser) -> None:
@@ -225,9 +236,11 @@ def test_a_buyer_who_is_known_has_one_open_checkout_of_the_same(seller: LicenseS
     mine = [seller.checkout(headers=dana.headers) for _ in range(2)]
     assert mine[0] == mine[1] and mine[0]["session_id"] not in opened
     # Somebody else who gives the address, another product, another address, nobody in particular: each its own.
-    elsewhere = Client(REMOTE_ADDR="198.51.100.77").post(
-        CHECKOUT, {"project": seller.project.slug, "product": "kit", **guest}, content_type="application/json"
-    )
+    elsewhere = post_from(seller, "198.51.100.77", guest)
+    # A /64 is one caller to limits, and holds many people.
+    near = at_once(2, lambda _: post_from(seller, "2001:db8:1:2::1", guest).json()["session_id"])
+    beside = post_from(seller, "2001:db8:1:2::2", guest).json()["session_id"]
+    assert len(set(near)) == 1 and beside not in {*near, *opened}
     others = [
         elsewhere.json(), seller.checkout("pro", **guest), seller.checkout(email="other@example.com"),
         seller.checkout(), seller.checkout(),
