@@ -18,7 +18,7 @@ from projects.admin_scope import ProjectScopedAdmin, ReadOnlyMixin
 from projects.models import ApiKey, EndUser, IdempotencyRecord, IdentityProvider, Membership, Project, Role
 from projects.origins import is_allowed, normalize_origin
 from projects.services.identity_providers import check_identity_provider, put_identity_provider
-from projects.services.members import LastOwner, check_may_lose_role
+from projects.services.members import LastOwner, MemberNotFound, check_may_lose_role
 from projects.services.projects import URL_FIELDS, clean_slug
 from projects.shared_webhook import check_may_take_part
 
@@ -183,6 +183,17 @@ class MembershipAdmin(ProjectScopedAdmin):
         if not allowed or obj is None or obj.role != Role.OWNER:
             return allowed
         return bool(Membership.objects.for_project(obj.project_id).filter(role=Role.OWNER).exclude(pk=obj.pk).exists())
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Remove a member. The last owner is looked for again with the project held: two may be removed at once."""
+        try:
+            check_may_lose_role(obj)
+        except LastOwner as refusal:
+            raise PermissionDenied(refusal.detail) from refusal
+        except MemberNotFound:
+            # Somebody else was faster.
+            return
+        super().delete_model(request, obj)
 
     def get_actions(self, request: HttpRequest) -> Any:
         """Leave out deleting in bulk, which would take all owners of a project at once."""

@@ -1,11 +1,13 @@
 """Admin pages of accounts and projects: who sees what (S7), and that no secret is on any of them (S13)."""
 
+import threading
 from typing import Any
 
 import pytest
 from allauth.idp.oidc.models import Client as OAuthClient
 from allauth.idp.oidc.models import Token
 from django.contrib.auth.models import Group
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -14,7 +16,17 @@ from accounts.services.oauth_clients import create_client
 from accounts.services.tokens import issue_login_tokens
 from projects.models import ApiKey, EndUser, IdempotencyRecord, IdentityProvider, Membership, Project, Role
 from projects.services.identity_providers import put_identity_provider
-from tests.builders import PASSWORD, create_developer, make_project, server_key, signed_in, unique_email
+from projects.services.members import remove_member
+from tests.builders import (
+    PASSWORD,
+    create_developer,
+    make_project,
+    server_key,
+    signed_in,
+    unique_email,
+    waits_for_a_lock,
+)
+from tests.live import wait_until
 
 SECRET = "canary-hs256-secret-of-thirty-two-bytes-and-more"
 PROJECT_MODELS = [Project, Membership, ApiKey, IdentityProvider, EndUser, IdempotencyRecord]
@@ -296,3 +308,28 @@ def test_a_project_keeps_an_owner_whoever_changes_its_members_or_leaves() -> Non
     assert Membership.objects.get(pk=member.pk).role == Role.VIEWER
     assert client.post(delete, {"post": "yes"}).status_code == 302
     assert not Membership.objects.filter(pk=member.pk).exists()
+
+
+def test_of_two_owners_who_are_removed_at_once_one_stays() -> None:
+    root, owner = User.objects.create_superuser(unique_email("root"), PASSWORD), create_developer()
+    project = make_project(owner)
+    first = Membership.objects.for_project(project).get()
+    second = Membership.objects.create(project=project, user=create_developer(), role=Role.OWNER)
+    delete = page(second).replace("/change/", "/delete/")
+    statuses: list[int] = []
+
+    def remove_second() -> None:
+        statuses.append(browser(root).post(delete, {"post": "yes"}).status_code)
+        connection.close()
+
+    other = threading.Thread(target=remove_second)
+    with transaction.atomic():
+        remove_member(project=project, user_id=owner.pk)
+        # To the other both are owners yet; it has to wait for the project.
+        other.start()
+        wait_until(lambda: statuses or waits_for_a_lock("projects_project"), seconds=20, what="the other waits")
+        assert statuses == []
+    other.join(20)
+    assert statuses == [403]
+    assert [row.pk for row in Membership.objects.for_project(project)] == [second.pk]
+    assert not Membership.objects.filter(pk=first.pk).exists()
