@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from backoffice.models import Export, ExportPart
-from backoffice.services.exports.making import make_export
+from backoffice.services.exports.making import make_export, pieces_of
 from backoffice.services.people.anonymising import anonymise, keep_people_anonymised
 from backoffice.services.people.handing_out import HOLDINGS, hand_out
 from common.errors import ApiError
@@ -302,9 +302,11 @@ def test_files_of_other_projects_stay_and_the_daily_round_takes_none(
 def test_a_file_being_made_is_stopped_and_none_keeps_what_was_searched_for(
     acme: Project, other_project: Project, dana: AppUser, alice: Developer
 ) -> None:
+    User.objects.filter(pk=alice.user.pk).update(is_staff=True)
+
     def asked(status: str, project: Project | None = acme) -> Export:
         return Export.objects.create(
-            made_by=alice.user, project=project, mode="test" if project else "", what="end_users", status=status,
+            made_by=alice.user, project=project, what="end_users", status=status,
             filters="q=dana",
         )  # fmt: skip
 
@@ -330,6 +332,26 @@ def test_a_file_being_made_is_stopped_and_none_keeps_what_was_searched_for(
     theirs.refresh_from_db()
     assert (theirs.status, theirs.filters) == ("pending", "q=dana")
     theirs.delete()
+
+
+def test_a_file_that_is_made_while_somebody_is_erased_does_not_stay(
+    acme: Project, dana: AppUser, alice: Developer
+) -> None:
+    User.objects.filter(pk=alice.user.pk).update(is_staff=True)
+    made: list[Export] = []
+
+    def ask_before_the_user_is_emptied(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith('UPDATE "projects_enduser"') and not made:
+            export = Export.objects.create
+            made.extend(at_once(1, lambda _: export(made_by=alice.user, project=acme, what="end_users")))
+            assert at_once(1, lambda _: make_export(made[0])) == [True]
+            assert dana.user_id.encode() in b"".join(pieces_of(made[0]))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(ask_before_the_user_is_emptied):
+        anonymise(end_user=dana.end_user, confirm=dana.user_id, actor=None, reason="They asked.")
+    made[0].refresh_from_db()
+    assert (made[0].status, made[0].parts.count()) == ("expired", 0)
 
 
 @pytest.mark.no_db

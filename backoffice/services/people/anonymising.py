@@ -1,7 +1,8 @@
 """Takes what identifies one end user out of every table, and keeps the books: amounts, ids, times, states and the ledger stay.
 
-Invariant: all of it is one transaction; who asked for it, when and why is in the action log, which names nobody. What Stripe
-still sends about the person afterwards is emptied by a daily round (`keep_people_anonymised`).
+Invariant: all of it is one transaction, but for the deletion of files that were asked for during it; who asked for it, when and why
+is in the action log, which names nobody. What Stripe still sends about the person afterwards is emptied by a daily round
+(`keep_people_anonymised`).
 """
 
 import datetime as dt
@@ -151,6 +152,10 @@ def anonymise(*, end_user: EndUser, confirm: str, actor: User | None, reason: st
             project_id=held.project_id,
             details={"rows": counts},
         )
+    if person.words:
+        with long_statements():
+            # Files that were asked for meanwhile were made of the rows of before.
+            _take_exports(person)
     return counts
 
 
