@@ -46,6 +46,7 @@ CHECKS = [
 NEVER_POSSIBLE_HERE = {"POST /api/v1/payments/stripe/projects/{project_id}/webhook-endpoint/roll-secret"}
 # Stripe said no, or was away: documented, and no failure of this service (a made-up key makes the sandbox say no).
 UPSTREAM = (502, 503)
+ASKED_AGAIN = 3
 DELIVERED_BY_STRIPE = ("/webhook/stripe", "/api/v1/payments/stripe/webhooks/{project_id}/{mode}")
 NO_PROJECT = "00000000-0000-4000-8000-000000000000"
 _addresses = itertools.count(1)
@@ -124,17 +125,21 @@ def call_plainly(case: Any, world: World) -> None:
     case.query = {name: value for name, value in (case.query or {}).items() if name == "project"}
     case.headers.clear()
     world.fill_in(case, surely=True)
-    call(case, world)
+    for _ in range(ASKED_AGAIN):
+        # On a busy machine the stand-in for Stripe may not answer at once; the service says so, as documented.
+        if call(case, world) not in UPSTREAM:
+            break
     case.body, case.query = generated[:2]
     case.headers.update(generated[2])
 
 
-def call(case: Any, world: World) -> None:
-    """Send one example and check its answer against the document."""
+def call(case: Any, world: World) -> int:
+    """Send one example, check its answer against the document and return its status."""
     response = case.call(headers=world.headers(case))
     answered.setdefault(case.operation.label, Counter())[response.status_code] += 1
     expected = [] if response.status_code in UPSTREAM else [not_a_server_error]
     case.validate_response(response, checks=[*CHECKS, *expected])
+    return int(response.status_code)
 
 
 def call_in_turn(case: Any, world: World) -> None:
