@@ -11,6 +11,7 @@ from django.db import OperationalError, connection, connections, transaction
 
 from payments.models import Subscription, SyncLease, Transaction, WebhookEvent
 from payments.services.leases import take_lease
+from tests.builders import waits_for_a_lock
 from tests.cast import AppUser
 from tests.faults.sender import Sender
 from tests.live import running_service, wait_until
@@ -56,7 +57,9 @@ def test_f11_a_worker_that_loses_a_deadlock_tries_again_and_leaves_nothing_half_
         other = threading.Thread(target=lock_the_other_way_round, args=(project, held.root, won))
         other.start()
         # The other has waited for longer than PostgreSQL takes to look, so that it is the worker who finds the deadlock and loses.
-        wait_until(somebody_waits_for_a_lock, seconds=20, what="the other waits for the worker")
+        wait_until(
+            lambda: waits_for_a_lock("payments_synclease%FOR UPDATE"), seconds=20, what="the other waits for the worker"
+        )
         time.sleep(DEADLOCK_SECONDS)
         (tmp_path / "go").touch()
         other.join(20)
@@ -67,15 +70,6 @@ def test_f11_a_worker_that_loses_a_deadlock_tries_again_and_leaves_nothing_half_
         sender.check_effects_once()
     attempts = WebhookEvent.objects.for_project(project).values_list("attempts", flat=True)
     assert max(attempts) <= ATTEMPTS_MAX
-
-
-def somebody_waits_for_a_lock() -> bool:
-    """Say whether a session of this database waits for another one's lock."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 1"
-        )
-        return cursor.fetchone() is not None
 
 
 def deadlocks() -> int:

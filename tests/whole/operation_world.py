@@ -30,6 +30,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 WEBHOOK_BODY = {"url": HOOK, "event_types": ["*"], "since": "2026-01-01T00:00:00Z", "until": None}
 
+# By how a path ends.
+PLAIN_BODIES: dict[str, dict[str, Any]] = {
+    "/auth/clients": {"name": "App", "grant_types": ["client_credentials"]},
+    "/projects/": {"name": "Another"},
+    "/api-keys": {"name": "Another"},
+    "/members/{user_id}": {"role": "viewer"},
+    "/users/{end_user_id}": {"is_active": True, "reason": "works here"},
+    "/plans/{plan_id}/prices": {"interval": "year", "currency": "usd", "amount_cents": 12000},
+    "/submit-username": {"github_username": "mona", "replace": True},
+}
+
 
 @dataclass
 class World:
@@ -105,6 +116,14 @@ class World:
             return {"plan": "pro", "reason": "works here"}
         # Dana has a subscription already.
         return self.body | ({"user_id": f"new-{uuid.uuid4().hex}"} if "/checkout" in path else {})
+
+    def plain_body_of(self, path: str) -> dict[str, Any]:
+        """Return what a call that surely succeeds needs in its body besides what exists."""
+        if path.endswith("/checkout-session"):
+            return {"price_id": self.body["price_id"]}
+        if path.endswith("/plans"):
+            return {"code": f"plan-{uuid.uuid4().hex[:12]}", "name": "Another"}
+        return next((dict(body) for end, body in PLAIN_BODIES.items() if path.endswith(end)), {})
 
     def headers(self, case: Any) -> dict[str, str]:
         """Return a valid token of the kind that the operation asks for, or have the delivery signed."""

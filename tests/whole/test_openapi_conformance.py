@@ -119,9 +119,11 @@ def call_plainly(case: Any, world: World) -> None:
     """Send one example with nothing in it but what is known to exist, whatever was generated."""
     body = world.body_of(case.path)
     wanted = required_fields(case.operation) or body_schema(case.operation).get("properties", {}).keys() - NOT_TOGETHER
-    generated = (case.body, case.query, dict(case.headers))
-    if isinstance(case.body, dict):
-        case.body = {name: body[name] for name in body.keys() & wanted}
+    generated = (case.body, case.query, dict(case.headers), case.media_type)
+    # What was generated depends on what else this process has loaded, and may be no object at all.
+    if wanted or isinstance(case.body, dict):
+        known = world.plain_body_of(case.path) or {name: body[name] for name in body.keys() & wanted}
+        case.body, case.media_type = known, "application/json"
     case.query = {name: value for name, value in (case.query or {}).items() if name == "project"}
     case.headers.clear()
     world.fill_in(case, surely=True)
@@ -131,6 +133,7 @@ def call_plainly(case: Any, world: World) -> None:
             break
     case.body, case.query = generated[:2]
     case.headers.update(generated[2])
+    case.media_type = generated[3]
 
 
 def call(case: Any, world: World) -> int:
