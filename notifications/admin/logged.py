@@ -1,5 +1,6 @@
 """Changes that somebody makes in the admin are written down as those of the API are."""
 
+from abc import abstractmethod
 from typing import Any
 
 from django.db import transaction
@@ -16,9 +17,9 @@ class LoggedChangesMixin(ProjectScopedAdmin):
 
     log_name: str
 
+    @abstractmethod
     def logged_values(self, row: Any) -> dict[str, Any]:
         """Return what a row says, as it may be written down."""
-        raise NotImplementedError
 
     def logged_besides(self, form: Any) -> dict[str, Any]:
         """Say what else a form changes, which is not told itself."""
