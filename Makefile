@@ -99,10 +99,11 @@ faults: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/faults $(FAULTS_ELSEWHERE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The scenarios, the faults and the documented operations with many more examples and seeds; takes hours.
+# SOAKED=tests/scenarios does a part; ARGS goes to pytest.
+SOAKED ?= tests/scenarios tests/faults tests/reconcile tests/whole/test_openapi_conformance.py \
+	tests/runtime/test_mirror_schema.py tests/runtime/test_migrations.py
 soak: $(VENV)/.dev-installed
-	SOAK=1 $(BIN)/python -m pytest tests/scenarios tests/faults tests/reconcile tests/whole/test_openapi_conformance.py \
-		tests/runtime/test_mirror_schema.py tests/runtime/test_migrations.py \
-		-n $(WORKERS) --dist worksteal $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest $(SOAKED) -n $(WORKERS) --dist worksteal $(ARGS)
 
 # The API's document as a file, the same as the running service answers at /openapi.yaml.
 openapi: $(VENV)/.dev-installed
