@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from backoffice.services import review_rules
+from backoffice.services import audit_retention, review_rules
 from backoffice.services.exports import making
 from backoffice.services.people import anonymising
 
@@ -24,3 +24,9 @@ def make_exports() -> None:
 def keep_people_anonymised() -> None:
     """Empty what came in since about people who were anonymised."""
     anonymising.keep_people_anonymised()
+
+
+@shared_task
+def forget_old_audit_entries() -> None:
+    """Let entries of the audit log go that are older than they are kept."""
+    audit_retention.forget_old_entries()

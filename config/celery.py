@@ -78,6 +78,7 @@ app.conf.beat_schedule = {
     "look-for-trouble": _every(300, "backoffice.tasks.look_for_trouble"),
     "make-exports": _every(15, "backoffice.tasks.make_exports"),
     "keep-people-anonymised": _daily(4, 40, "backoffice.tasks.keep_people_anonymised"),
+    "forget-old-audit-entries": _daily(5, 0, "backoffice.tasks.forget_old_audit_entries"),
     "prune-tokens": _every(3600, "accounts.tasks.prune_expired_tokens"),
     "prune-token-marks": _every(3600, "entitlements.tasks.prune_token_marks"),
     "prune-idempotency": _every(3600, "projects.tasks.prune_idempotency"),

@@ -313,6 +313,8 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
 MAIL_FROM_DOMAINS = read_pairs(env, "MAIL_FROM_DOMAINS")
 # The bodies of events are emptied after so long; Stripe itself lists events for 30 days.
 EVENT_BODY_RETENTION_DAYS = read_number(env, "EVENT_BODY_RETENTION_DAYS", default=90, at_least=1, at_most=3650)
+# Entries of the audit log hold staff's addresses. The database itself keeps each for 90 days at the least.
+AUDIT_LOG_RETENTION_DAYS = read_number(env, "AUDIT_LOG_RETENTION_DAYS", default=730, at_least=90, at_most=3650)
 # Single reports of usage are folded into their totals after so long, with their keys. Longer than a report's time may lie back.
 USAGE_EVENT_RETENTION_DAYS = read_number(env, "USAGE_EVENT_RETENTION_DAYS", default=90, at_least=36, at_most=3650)
 

@@ -1,16 +1,22 @@
 """The audit log of changed rows: who changed what from what to what, by the API and in the admin, and no secret."""
 
+import datetime as dt
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.apps import apps
 from django.contrib.auth.models import Group
+from django.db import IntegrityError, connection, transaction
 from django.urls import reverse
 
 from backoffice.audited import COLUMNS
+from backoffice.services.audit_retention import forget_old_entries
+from common import clock
 from entitlements.models import Plan, PlanPrice
 from projects.models import ApiKey, Project
 from tests.admin.test_payments_pages import sign_in
@@ -65,6 +71,42 @@ def test_roles_and_prices_that_staff_change_are_there_and_only_the_role_admin_re
     assert boss.get(reverse("admin:auditlog_logentry_change", args=[entries(price)[-1].pk])).status_code == 200
     for group in ("Moderator", "Support"):
         assert sign_in(group=group).get(listed).status_code == 403
+
+
+def test_the_audit_log_refuses_every_change_and_forgets_in_time(acme: Project, settings: Any) -> None:
+    """S47: append-only, for a superuser's session, too; a deleted account leaves what it did."""
+    someone = create_developer("leaving").user
+    entry = LogEntry.objects.create(
+        content_type_id=entries(acme)[0].content_type_id, object_pk="x", object_repr="x", action=1, actor=someone
+    )
+    rows = LogEntry.objects.filter(pk=entry.pk)
+    tries: list[Callable[[], Any]] = [
+        lambda: rows.update(object_repr="another"),
+        lambda: rows.update(actor=None, remote_addr="192.0.2.1"),
+        rows.delete,
+        lambda: connection.cursor().execute("TRUNCATE auditlog_logentry"),
+    ]
+    for change in tries:
+        with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+            change()
+    rows.update(actor=None)
+    assert (rows.get().object_repr, rows.get().actor) == ("x", None)
+    now = clock.now()
+    old, kept = (
+        LogEntry.objects.create(
+            content_type=entry.content_type,
+            object_pk="x",
+            object_repr="x",
+            action=1,
+            timestamp=now - dt.timedelta(days=days),
+        )
+        for days in (731, 729)
+    )
+    assert forget_old_entries() >= 1
+    assert set(LogEntry.objects.filter(pk__in=[old.pk, kept.pk, entry.pk])) == {kept, entry}
+    settings.AUDIT_LOG_RETENTION_DAYS = 90
+    assert forget_old_entries(batch=1) >= 1
+    assert list(LogEntry.objects.filter(pk__in=[kept.pk, entry.pk])) == [entry]
 
 
 def test_no_column_that_holds_a_secret_is_audited() -> None:
