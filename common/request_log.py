@@ -1,10 +1,14 @@
 """The lines that say which request came and how it ended."""
 
+import functools
 import logging
+import re
+from collections.abc import Iterator
 
 import structlog
 from django.http import HttpRequest
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, URLResolver, get_resolver, resolve
+from django.urls.resolvers import RoutePattern
 from django_structlog.middlewares import RequestMiddleware
 
 from common.client_address import caller_address
@@ -13,10 +17,30 @@ from common.client_address import caller_address
 PEOPLE = frozenset({"user_id", "token"})
 
 
+@functools.cache
+def people_prefixes() -> tuple[str, ...]:
+    """Return how the paths begin that may name a person; a delivery from Stripe is not looked up a second time to learn it."""
+    return tuple(sorted({route.partition("<")[0] for route in _routes_of_people(get_resolver(), "/")}))
+
+
+def _routes_of_people(resolver: URLResolver, before: str) -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        route = before + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _routes_of_people(entry, route)
+        elif not isinstance(entry.pattern, RoutePattern):
+            # A regular expression may name anything from here on.
+            yield before
+        elif PEOPLE & set(re.findall(r"(\w+)>", route)):
+            yield route
+
+
 def told_path(request: HttpRequest) -> str:
     """Return the path as a log may keep it: the route in its place where a part of it names a person."""
     match = request.resolver_match
     if match is None:
+        if not request.path_info.startswith(people_prefixes()):
+            return request.path
         try:
             match = resolve(request.path_info)
         except Resolver404:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -20,6 +21,7 @@ from django.db import transaction
 
 from common.leased_rounds import LeasedRounds
 from common.logs import logging_config
+from common.request_log import people_prefixes
 from config.error_reports import clean_report
 from notifications.models import OutboxRow
 from notifications.services.outbox import record_effect
@@ -96,6 +98,16 @@ def test_an_effect_names_the_request_that_caused_it_and_its_lines_name_the_effec
         run_outbox()
     line = next(line for line in lines if "outbox_row_failed" in line["event"] and str(row.pk) in line["event"])
     assert (line["effect_key"], line["cause"], line["project"]) == ("mail:of-a-request", row.cause, str(acme.pk))
+
+
+@pytest.mark.no_db
+def test_what_is_asked_most_names_nobody_and_is_not_looked_up_for_its_line() -> None:
+    project = uuid.uuid4()
+    deliveries = [f"/api/v1/payments/stripe/webhooks/{project}/test", "/webhook/stripe", "/healthz", "/readyz"]
+    for path in [*deliveries, "/api/v1/payments/stripe/my-subscription", "/api/v1/payments/usage"]:
+        assert not path.startswith(people_prefixes()), path
+    for path in (f"/api/v1/projects/{project}/users/dana", "/api/v1/payments/status/dana", "/status/dana"):
+        assert path.startswith(people_prefixes()), path
 
 
 @pytest.mark.no_db
