@@ -5,6 +5,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from allauth.idp.oidc.models import Client, Token
 from django.contrib import admin
+from django.contrib.admin.widgets import FilteredSelectMultiple
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm
@@ -20,6 +21,18 @@ from common.admin_lists import BoundedListMixin, SafeLookupsMixin
 for model in (Client, Token, EmailAddress, Group):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
+
+
+# The menu and the documents say roles; Django's word for them is groups.
+ROLES_HELP = "What the person may do in the back office: the sum of the roles."
+
+
+class RoleFilter(admin.RelatedFieldListFilter):
+    """The roles that people have."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "role"
 
 
 class NewUserForm(UserCreationForm):
@@ -56,13 +69,32 @@ class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
     list_display = ["email", "full_name", "is_active", "is_staff", "date_joined"]
     list_filter = ["is_active", "is_staff", "is_superuser", "groups"]
     search_fields = ["email", "full_name"]
-    readonly_fields = ["date_joined", "last_login", "tokens_valid_from"]
+    readonly_fields = ["date_joined", "last_login", "tokens_valid_from", "roles"]
     fieldsets = [
         (None, {"fields": ["email", "full_name", "is_active"]}),
         ("May", {"fields": ["is_staff", "is_superuser", "groups", "user_permissions"]}),
         ("Times", {"fields": ["date_joined", "last_login", "tokens_valid_from"]}),
     ]
     add_fieldsets = [(None, {"classes": ["wide"], "fields": ["email", "usable_password", "password1", "password2"]})]
+
+    @admin.display(description="Roles")
+    def roles(self, row: User) -> str:
+        """Name the person's roles, for who may not give any."""
+        return ", ".join(row.groups.order_by("name").values_list("name", flat=True)) or "-"
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        """Call the filter by group what the menu calls it."""
+        return [(name, RoleFilter) if name == "groups" else name for name in self.list_filter]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show the roles by their name where they cannot be chosen."""
+        found = super().get_fieldsets(request, obj)
+        if "groups" not in self.get_readonly_fields(request, obj) and self.has_change_permission(request, obj):
+            return found
+        return [
+            (title, {**more, "fields": ["roles" if name == "groups" else name for name in more["fields"]]})
+            for title, more in found
+        ]
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Refuse lookups on the password, also of those in the same group, and on whatever else the page does not offer."""
@@ -90,6 +122,9 @@ class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
         """Offer the role Admin the roles that it may give: its own and those below, not what else a superuser has made."""
         if db_field.name == "groups" and not getattr(request.user, "is_superuser", False):
             kwargs["queryset"] = Group.objects.filter(name__in=STAFF_ROLES)
+        if db_field.name == "groups":
+            widget = FilteredSelectMultiple("roles", is_stacked=False)
+            kwargs |= {"label": "Roles", "help_text": ROLES_HELP, "widget": widget}
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     @staticmethod

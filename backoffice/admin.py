@@ -19,7 +19,7 @@ from common.errors import ApiError
 from moderation.models import ActionLog, ReviewItem
 from moderation.services.review import decide_review_item
 from notifications.models import OutboxRow
-from payments.admin.display import counted, pretty_json
+from payments.admin.display import counted, facts, pretty_json
 from payments.admin.read_only import ReadOnlyAdmin
 from payments.models import Dispute
 
@@ -58,7 +58,7 @@ class ReviewItemAdmin(ReviewDeeds):
     @display(description="Details")
     def shown_details(self, row: ReviewItem) -> SafeString | str:
         """Show what is known, without secrets."""
-        return pretty_json(row.details)
+        return facts(row.details)
 
     @display(description="Page of the subject")
     def shown_subject(self, row: ReviewItem) -> SafeString | str:
@@ -200,7 +200,7 @@ class ActionLogAdmin(ReadOnlyAdmin):
     @display(description="Details")
     def shown_details(self, row: ActionLog) -> SafeString | str:
         """Show what is known, without secrets."""
-        return pretty_json(row.details)
+        return facts(row.details)
 
     def _project_id(self, obj: Model) -> Any:
         return getattr(obj, "project_id", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import Group
 
-from accounts.models import ROLE_SUPPORT, User
+from accounts.models import ROLE_MODERATOR, ROLE_SUPPORT, User
 from backoffice.github_wiring import wire_to_github
 from backoffice.litellm_wiring import wire_to_litellm
 from backoffice.sandbox_wiring import sandbox_answers, wire_to_sandbox
@@ -20,6 +20,7 @@ DEMO_SHOPPER = "demo-shopper"
 WELCOME_FILE = "welcome.json"
 DEVELOPER_EMAIL = "developer@demo.example"
 SUPPORT_EMAIL = "support@demo.example"
+MODERATOR_EMAIL = "moderator@demo.example"
 ADMIN_EMAIL = "admin@demo.example"
 
 
@@ -29,6 +30,8 @@ def seed_demo() -> Project:
     developer = _person(DEVELOPER_EMAIL, passwords, full_name="Demo Developer", is_staff=True)
     support = _person(SUPPORT_EMAIL, passwords, full_name="Demo Support", is_staff=True)
     support.groups.add(Group.objects.get_or_create(name=ROLE_SUPPORT)[0])
+    moderator = _person(MODERATOR_EMAIL, passwords, full_name="Demo Moderator", is_staff=True)
+    moderator.groups.add(Group.objects.get_or_create(name=ROLE_MODERATOR)[0])
     _person(ADMIN_EMAIL, passwords, full_name="Demo Admin", is_staff=True, is_superuser=True)
     project = Project.objects.filter(slug=DEMO_SLUG).first()
     if project is None:
@@ -57,7 +60,7 @@ def _passwords() -> dict[str, str]:
     """Return the demo's passwords: those of the first start, or new ones."""
     path = Path(settings.VAR_DIR) / "demo-passwords.json"
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    for email in (DEVELOPER_EMAIL, SUPPORT_EMAIL, ADMIN_EMAIL):
+    for email in (DEVELOPER_EMAIL, SUPPORT_EMAIL, MODERATOR_EMAIL, ADMIN_EMAIL):
         kept.setdefault(email, secrets.token_urlsafe(9))
     _write_private(path, kept)
     return kept
@@ -68,6 +71,7 @@ def _write_welcome(passwords: dict[str, str]) -> None:
     lines = {
         "developer": f"{DEVELOPER_EMAIL}   password {passwords[DEVELOPER_EMAIL]}",
         "support": f"{SUPPORT_EMAIL}     password {passwords[SUPPORT_EMAIL]}",
+        "moderator": f"{MODERATOR_EMAIL}   password {passwords[MODERATOR_EMAIL]}",
         "admin": f"{ADMIN_EMAIL}       password {passwords[ADMIN_EMAIL]}",
         "end user": f"{DEMO_SHOPPER}   signed in by the demo page, no password",
     }

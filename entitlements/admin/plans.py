@@ -241,16 +241,8 @@ class PlanPriceAdmin(ProjectScopedAdmin):
     form = PlanPriceAloneForm
     developer_role_to_change = Role.DEVELOPER
     list_display = [
-        "plan",
-        "project",
-        "mode",
-        "interval",
-        "amount",
-        "stripe_price_id",
-        "lookup_key",
-        "active",
-        "warning",
-    ]
+        "plan", "interval", "amount", "active", "warning", "mode", "stripe_price_id", "lookup_key", "project",
+    ]  # fmt: skip
     list_filter = ["mode", "interval", "active"]
     list_select_related = ["plan", "project"]
     search_fields = ["stripe_price_id", "lookup_key", "plan__code", "plan__name", "project__name"]

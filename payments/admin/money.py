@@ -1,6 +1,7 @@
 """Payments, invoices, refunds and disputes, as this service knows them, and the page on which staff refund a payment."""
 
 import uuid
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -115,6 +116,8 @@ class RefundForm(forms.Form):
 class AmountColumn:
     """The column that says how much a row is about."""
 
+    money_fields: Mapping[str, str] = {"amount_cents": "amount"}
+
     @display(description="Amount", ordering="amount_cents")
     def amount(self, row: Transaction | Refund | Dispute) -> str:
         """Show the amount in its currency."""
@@ -134,6 +137,7 @@ class TransactionAdmin(AmountColumn, ReadOnlyAdmin):
     ]  # fmt: skip
     date_hierarchy = "created_at"
     exclude = ["receipt_url", "invoice_pdf"]
+    money_fields = {"amount_cents": "amount", "refunded_amount_cents": "refunded"}
     readonly_fields = ["going_back", "receipt", "invoice_document"]
     actions_detail = ["refund"]
 
@@ -230,6 +234,7 @@ class InvoiceAdmin(ReadOnlyAdmin):
     search_fields = ["stripe_invoice_id", "number", "stripe_customer_id", "end_user__external_id", "end_user__email"]
     date_hierarchy = "created_at"
     exclude = ["hosted_invoice_url", "invoice_pdf"]
+    money_fields = {"amount_due_cents": "due", "amount_paid_cents": "paid", "amount_remaining_cents": "remaining"}
     readonly_fields = ["page_to_pay_on", "document"]
 
     @display(description="Status", ordering="status", label=INVOICE_COLORS)
@@ -241,6 +246,16 @@ class InvoiceAdmin(ReadOnlyAdmin):
     def due(self, row: Invoice) -> str:
         """Show the amount in its currency."""
         return money_text(row.amount_due_cents, row.currency)
+
+    @display(description="Paid")
+    def paid(self, row: Invoice) -> str:
+        """Show what was paid of it."""
+        return money_text(row.amount_paid_cents, row.currency)
+
+    @display(description="Remaining")
+    def remaining(self, row: Invoice) -> str:
+        """Show what is still to be paid."""
+        return money_text(row.amount_remaining_cents, row.currency)
 
     @display(description="Page to pay on")
     def page_to_pay_on(self, row: Invoice) -> SafeString | str:

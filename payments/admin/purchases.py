@@ -43,6 +43,7 @@ class CreditPurchaseAdmin(ReadOnlyAdmin):
     list_select_related = ["project", "end_user"]
     search_fields = ["pack_code", "payment_intent_id", "end_user__external_id", "checkout_session__stripe_session_id"]
     date_hierarchy = "created_at"
+    money_fields = {"amount_cents": "price"}
     inlines = [CreditClawbackInline]
 
     @display(description="Price", ordering="amount_cents")
@@ -67,6 +68,7 @@ class LicensePurchaseAdmin(ReadOnlyAdmin):
     list_select_related = ["project", "end_user", "product"]
     search_fields = ["stripe_session_id", "payment_intent_id", "end_user__external_id", "product__code"]
     date_hierarchy = "created_at"
+    money_fields = {"amount_cents": "price"}
 
     @display(description="Status", ordering="status", label=LICENSE_PURCHASE_COLORS)
     def colored_status(self, row: LicensePurchase) -> str:

@@ -3,16 +3,29 @@
 import datetime as dt
 from typing import Any
 
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
 from entitlements.models import CreditWallet
 from entitlements.services.credit_days import sum_credit_days
+from entitlements.services.holdings import give_plan
+from entitlements.services.ledger import grant_credits, spend_credits
+from moderation.services.action_log import log_action
 from notifications.models import AlertIncident, Brand, OutboxRow, WebhookDelivery, WebhookEndpoint
-from payments.models import StripeConfig, StripeCredentials, StripeCustomer, WebhookEvent
+from payments.models import Dispute, StripeConfig, StripeCredentials, StripeCustomer, WebhookEvent
+from projects.models import EndUser, Membership
+from projects.services.api_keys import create_api_key
 from tests.admin.desk import Desk
-from tests.payments.rows import create_end_user, create_payment, create_refund, create_subscription
+from tests.payments.rows import (
+    create_dispute,
+    create_end_user,
+    create_payment,
+    create_plan,
+    create_refund,
+    create_subscription,
+)
 
 FAILURE = "No plan has the price price_maker_month_2 that the subscription is on."
 
@@ -49,6 +62,7 @@ def fill(desk: Desk) -> None:
     sum_credit_days()
     name_everybody(desk)
     let_webhooks_fail(desk, now)
+    let_staff_work(desk, buyers)
 
 
 def name_everybody(desk: Desk) -> None:
@@ -89,6 +103,33 @@ def let_webhooks_fail(desk: Desk, now: dt.datetime) -> None:
     )
 
 
+def let_staff_work(desk: Desk, buyers: list[EndUser]) -> None:
+    """Credits given, plans held, a dispute, keys and members, and what was done about them."""
+    project = desk.project
+    plan = desk.subscription.plan
+    boss = User.objects.create_user(f"grace-{project.pk.hex[-4:]}@example.com", "x" * 12, full_name="Grace Miller")
+    for number, buyer in enumerate(buyers):
+        whose: dict[str, Any] = {"project_id": project.pk, "mode": "test", "end_user_id": buyer.pk}
+        grant_credits(**whose, bucket="bonus", amount=60 + 30 * number, key=f"seen:{buyer.pk}")
+        spend_credits(**whose, amount=7 + 11 * number, key=f"used:{buyer.pk}")
+        if number % 3:
+            with transaction.atomic():
+                give_plan(**whose, plan=plan, cause="seen")
+    create_plan(project, code="pro", name="Pro", rank=2)
+    paid = create_payment(project, end_user=buyers[0], amount_cents=3900)
+    due = timezone.now() + dt.timedelta(days=6)
+    create_dispute(paid, status="needs_response", evidence_due_by=due)
+    Membership.objects.get_or_create(project=project, user=boss, defaults={"role": "developer"})
+    for name, is_test_mode in (("web server", False), ("staging", True)):
+        create_api_key(project=project, created_by=boss, name=name, is_test_mode=is_test_mode)
+    told: dict[str, Any] = {"actor": boss, "project_id": project.pk, "mode": "test"}
+    details = {"amount_cents": 400, "currency": "usd", "access": "keep"}
+    log_action(
+        action="payment.refund", subject=desk.payment.payment_intent_id, reason="Paid twice.", details=details, **told
+    )
+    log_action(action="credits.adjust", subject=str(buyers[1].pk), reason="Sorry for the outage.", **told)
+
+
 def main_pages(desk: Desk) -> dict[str, str]:
     """Where the back office's own pages are."""
     user = reverse("backoffice:end-user-in-mode", args=[desk.user.pk, "test"])
@@ -119,6 +160,22 @@ def more_pages(desk: Desk) -> dict[str, str]:
 
     return {
         "list-end-users": listed("projects_enduser"),
+        "list-disputes": listed("payments_dispute"),
+        "list-refunds": listed("payments_refund"),
+        "list-credits": listed("entitlements_creditwallet"),
+        "list-ledger": listed("entitlements_credittransaction"),
+        "list-entitlements": listed("entitlements_entitlement"),
+        "list-plans": listed("entitlements_plan"),
+        "list-prices": listed("entitlements_planprice"),
+        "list-members": listed("projects_membership"),
+        "list-api-keys": listed("projects_apikey"),
+        "list-users": listed("accounts_user"),
+        "list-action-log": listed("moderation_actionlog"),
+        "list-audit-log": listed("auditlog_logentry"),
+        "payment": deed("admin:payments_transaction_change", desk.payment),
+        "dispute": deed("admin:payments_dispute_change", Dispute.objects.for_project(desk.project).get()),
+        "plan": deed("admin:entitlements_plan_change", desk.subscription.plan),
+        "personal-data": deed("backoffice:personal-data", desk.user),
         "list-subscriptions": listed("payments_subscription"),
         "list-payments": listed("payments_transaction") + "?status=failed",
         "list-licences": listed("licenses_license"),

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from backoffice.demo_seed import ADMIN_EMAIL, DEMO_SLUG, DEVELOPER_EMAIL, SUPPORT_EMAIL, seed_demo
+from backoffice.demo_seed import ADMIN_EMAIL, DEMO_SLUG, DEVELOPER_EMAIL, MODERATOR_EMAIL, SUPPORT_EMAIL, seed_demo
 from backoffice.sandbox_wiring import MODEL_BUDGETS
 from entitlements.models import Plan, PlanPrice
 from payments.models import StripeCredentials
@@ -34,7 +34,7 @@ def demo_instance(settings: Any, tmp_path: Path, sandbox: Sandbox) -> Iterator[P
     for slug in (DEMO_SLUG, "acme", "other"):
         for project in Project.objects.filter(slug=slug):
             Project.objects.filter(pk=project.pk).update(slug=f"seeded-{project.pk}")
-    for email in (*CAST, DEVELOPER_EMAIL, SUPPORT_EMAIL, ADMIN_EMAIL):
+    for email in (*CAST, DEVELOPER_EMAIL, SUPPORT_EMAIL, MODERATOR_EMAIL, ADMIN_EMAIL):
         for user in User.objects.filter(email=email):
             User.objects.filter(pk=user.pk).update(email=f"{user.pk}@example.com")
 
@@ -77,6 +77,7 @@ def test_seeding_the_demo_again_makes_nothing_twice_and_keeps_passwords(demo_ins
     for email, password in passwords.items():
         user = User.objects.get(email=email)
         assert user.check_password(password)
+    assert [group.name for group in User.objects.get(email=MODERATOR_EMAIL).groups.all()] == ["Moderator"]
     assert stat.S_IMODE((demo_instance / "demo-passwords.json").stat().st_mode) == 0o600
 
 
