@@ -7,6 +7,11 @@ from django.http import HttpRequest, HttpResponse
 BASE = "base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
 # The admin's theme writes its behaviour into its pages, so that inline code is let through; code of another site is not.
 ADMIN = f"script-src 'self' 'unsafe-inline' 'unsafe-eval'; form-action 'self'; {BASE}"
+# The API's document starts itself with a line in the page, and searches in a worker that it makes.
+DOCS = f"script-src 'self' 'unsafe-inline'; worker-src 'self' blob:; form-action 'self'; {BASE}"
+# Passwords and consent: nothing runs there. Where a consent leads to is another site, which `form-action` would keep it from.
+SIGN_IN = f"default-src 'none'; style-src 'self'; img-src 'self'; {BASE}"
+BY_PATH = {"/admin/": ADMIN, "/docs": DOCS, "/accounts/": SIGN_IN, "/oauth/": SIGN_IN}
 
 
 class ContentPolicy:
@@ -18,7 +23,7 @@ class ContentPolicy:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer with a policy."""
         response = self._get_response(request)
-        response.headers.setdefault(
-            "Content-Security-Policy", ADMIN if request.path_info.startswith("/admin/") else BASE
-        )
+        path = request.path_info
+        policy = next((policy for start, policy in BY_PATH.items() if path.startswith(start)), BASE)
+        response.headers.setdefault("Content-Security-Policy", policy)
         return response

@@ -128,7 +128,7 @@ def test_answers_carry_what_browsers_need_to_be_careful(settings: Any, dana: App
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
     client = Client()
-    for path in (PATH, "/admin/login/", "/docs", "/nothing"):
+    for path in (PATH, "/admin/login/", "/docs", "/nothing", "/accounts/login/", "/oauth/authorize"):
         answer = client.get(path, secure=True)
         assert answer["X-Content-Type-Options"] == "nosniff", path
         assert answer["Referrer-Policy"] == "same-origin", path
@@ -137,6 +137,9 @@ def test_answers_carry_what_browsers_need_to_be_careful(settings: Any, dana: App
         policy = answer["Content-Security-Policy"].split("; ")
         assert {"base-uri 'none'", "object-src 'none'", "frame-ancestors 'none'"} <= set(policy), path
         assert ("script-src 'self' 'unsafe-inline' 'unsafe-eval'" in policy) == (path == "/admin/login/")
+        assert ("script-src 'self' 'unsafe-inline'" in policy) == (path == "/docs")
+        # Where one types a password or agrees to something, nothing runs at all.
+        assert ("default-src 'none'" in policy) == path.startswith(("/accounts/", "/oauth/")), path
     root = User.objects.create_superuser(f"{uuid.uuid4().hex}@example.com", "x" * 12)
     client.post("/admin/login/", {"username": root.email, "password": "x" * 12}, secure=True)
     for name in ("__Host-csrftoken", "__Host-sessionid"):
