@@ -1,4 +1,4 @@
-"""Plans, entitlements, credits, usage and connections, as 0001 to 0027 leave them. The ledger's SQL stands beside this file."""
+"""Plans, entitlements, credits, usage and connections, as 0001 to 0027 leave them. The ledger's SQL stands in three files beside this one."""
 
 import django.core.validators
 import django.db.models.deletion
@@ -8,7 +8,9 @@ from django.db import migrations, models
 
 import common.ids
 from common.migration_operations import CreateModels
-from entitlements.migrations import _squashed_0027_credits as credits
+from entitlements.migrations import _squashed_0027_credit_basis as basis
+from entitlements.migrations import _squashed_0027_credit_operations as ledger
+from entitlements.migrations import _squashed_0027_credit_plans as plans
 
 
 class Migration(migrations.Migration):
@@ -649,10 +651,10 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.RunSQL(credits.GUARDS, credits.DROP_GUARDS),
-        migrations.RunSQL(credits.BASIS, credits.DROP_BASIS),
-        migrations.RunSQL(credits.OPERATIONS, credits.DROP_OPERATIONS),
-        migrations.RunSQL(credits.GIVE_BACK, credits.DROP_GIVE_BACK),
-        migrations.RunSQL(credits.FOLLOW_DAILY, credits.DROP_FOLLOW_DAILY),
-        migrations.RunSQL(credits.FOLLOW_PERIOD, credits.DROP_FOLLOW_PERIOD),
+        migrations.RunSQL(basis.GUARDS, basis.DROP_GUARDS),
+        migrations.RunSQL(basis.BASIS, basis.DROP_BASIS),
+        migrations.RunSQL(ledger.OPERATIONS, ledger.DROP_OPERATIONS),
+        migrations.RunSQL(plans.GIVE_BACK, plans.DROP_GIVE_BACK),
+        migrations.RunSQL(plans.FOLLOW_DAILY, plans.DROP_FOLLOW_DAILY),
+        migrations.RunSQL(plans.FOLLOW_PERIOD, plans.DROP_FOLLOW_PERIOD),
     ]
