@@ -5,7 +5,6 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from allauth.idp.oidc.models import Client, Token
 from django.contrib import admin
-from django.contrib.admin.widgets import FilteredSelectMultiple
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm
@@ -13,6 +12,7 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.models import ROLE_ADMIN, STAFF_ROLES, FamilyToken, TokenFamily, User, normalize_email
 from common.admin_lists import BoundedListMixin, SafeLookupsMixin
@@ -123,8 +123,7 @@ class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
         if db_field.name == "groups" and not getattr(request.user, "is_superuser", False):
             kwargs["queryset"] = Group.objects.filter(name__in=STAFF_ROLES)
         if db_field.name == "groups":
-            widget = FilteredSelectMultiple("roles", is_stacked=False)
-            kwargs |= {"label": "Roles", "help_text": ROLES_HELP, "widget": widget}
+            kwargs |= {"label": "Roles", "help_text": ROLES_HELP, "widget": UnfoldAdminCheckboxSelectMultipleWidget()}
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     @staticmethod

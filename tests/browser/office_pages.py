@@ -143,6 +143,28 @@ def main_pages(desk: Desk) -> dict[str, str]:
     }
 
 
+def pictured_lists() -> dict[str, str]:
+    """Where more lists are: of the same make, looked at where pictures are taken."""
+
+    def listed(model: str) -> str:
+        return reverse(f"admin:{model}_changelist")
+
+    return {
+        "list-disputes": listed("payments_dispute"),
+        "list-refunds": listed("payments_refund"),
+        "list-credits": listed("entitlements_creditwallet"),
+        "list-ledger": listed("entitlements_credittransaction"),
+        "list-entitlements": listed("entitlements_entitlement"),
+        "list-plans": listed("entitlements_plan"),
+        "list-prices": listed("entitlements_planprice"),
+        "list-members": listed("projects_membership"),
+        "list-api-keys": listed("projects_apikey"),
+        "list-users": listed("accounts_user"),
+        "list-action-log": listed("moderation_actionlog"),
+        "list-audit-log": listed("auditlog_logentry"),
+    }
+
+
 def more_pages(desk: Desk) -> dict[str, str]:
     """Where the lists and the forms are that staff meet most."""
     wallet = CreditWallet.objects.get(end_user=desk.user)
@@ -160,18 +182,6 @@ def more_pages(desk: Desk) -> dict[str, str]:
 
     return {
         "list-end-users": listed("projects_enduser"),
-        "list-disputes": listed("payments_dispute"),
-        "list-refunds": listed("payments_refund"),
-        "list-credits": listed("entitlements_creditwallet"),
-        "list-ledger": listed("entitlements_credittransaction"),
-        "list-entitlements": listed("entitlements_entitlement"),
-        "list-plans": listed("entitlements_plan"),
-        "list-prices": listed("entitlements_planprice"),
-        "list-members": listed("projects_membership"),
-        "list-api-keys": listed("projects_apikey"),
-        "list-users": listed("accounts_user"),
-        "list-action-log": listed("moderation_actionlog"),
-        "list-audit-log": listed("auditlog_logentry"),
         "payment": deed("admin:payments_transaction_change", desk.payment),
         "dispute": deed("admin:payments_dispute_change", Dispute.objects.for_project(desk.project).get()),
         "plan": deed("admin:entitlements_plan_change", desk.subscription.plan),

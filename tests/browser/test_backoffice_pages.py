@@ -11,14 +11,19 @@ from playwright.sync_api import Browser, Page, expect
 from notifications.services.unsubscribing import unsubscribe_url
 from tests.admin.desk import Desk, make_desk
 from tests.admin.test_payments_pages import sign_in
+from tests.browser.accessibility import shuts_out
 from tests.browser.backoffice_web import cookie_of, name_person, running_web, signed_in_window
 from tests.browser.conftest import keep_screenshot, takes_pictures
-from tests.browser.office_pages import fill, main_pages, more_pages
+from tests.browser.office_pages import fill, main_pages, more_pages, pictured_lists
+from tests.browser.test_hosted_pages import axe
 
 pytestmark = [pytest.mark.browser]
+__all__ = ["axe"]
 
 # Pages of which the picture shows the first screen: whole they are larger than 200 kB.
 LONG = ("end-user", "project")
+# Beside the main pages: a list, a record, a form, and what is asked before money moves.
+EXAMINED = ("list-payments", "payment", "account", "refund")
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ def office(django_db_setup: None, django_db_blocker: Any) -> Iterator[Office]:
         fill(desk)
         client = name_person(sign_in(group="Admin"), "Grace Miller")
         unsubscribe = unsubscribe_url(project_id=desk.project.pk, mode="test", address="dana@example.com")
-        yield Office(address, desk, cookie_of(client, address), main_pages(desk), more_pages(desk), unsubscribe)
+        more = more_pages(desk) | (pictured_lists() if takes_pictures() else {})
+        yield Office(address, desk, cookie_of(client, address), main_pages(desk), more, unsubscribe)
 
 
 @pytest.fixture(params=["light", "dark", "phone"])
@@ -51,11 +57,15 @@ def window(office: Office, chromium: Browser, request: pytest.FixtureRequest) ->
         yield page
 
 
-def test_every_page_fits_and_its_charts_are_drawn(office: Office, window: Page, request: pytest.FixtureRequest) -> None:
+@pytest.mark.node
+def test_every_page_fits_and_shuts_nobody_out_and_its_charts_are_drawn(
+    office: Office, window: Page, axe: str, request: pytest.FixtureRequest
+) -> None:
     look = request.node.callspec.params["window"]
     suffix = "" if look == "light" else f"-{look}"
     # Forms and lists stick out where there is little room: the phone looks at all of them, and so does whoever takes pictures.
-    pages = {**office.pages, **office.more} if look == "phone" or takes_pictures() else office.pages
+    seen = office.more if look == "phone" or takes_pictures() else {name: office.more[name] for name in EXAMINED}
+    pages = {**office.pages, **seen}
     for name, path in pages.items():
         answer = window.goto(office.address + path)
         assert answer is not None and answer.status == (404 if name == "nothing-here" else 200), name
@@ -67,6 +77,8 @@ def test_every_page_fits_and_its_charts_are_drawn(office: Office, window: Page, 
             inked = "one => new Set(one.getContext('2d').getImageData(0, 0, one.width, one.height).data).size > 3"
             assert window.evaluate(inked, canvas.element_handle())
         keep_screenshot(window, f"backoffice-{name}{suffix}", whole=name in office.pages and name not in LONG)
+        if look != "phone" and (name in office.pages or name in EXAMINED):
+            assert shuts_out(window, axe) == [], name
     window.context.clear_cookies()
     window.goto(f"{office.address}/admin/")
     expect(window.locator('input[type="password"]')).to_be_visible()

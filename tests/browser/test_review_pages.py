@@ -10,10 +10,16 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from tests import cast
+from tests.browser.accessibility import shuts_out
 from tests.browser.backoffice_web import cookie_of, running_web, signed_in_window
 from tests.browser.conftest import keep_screenshot
+from tests.browser.test_hosted_pages import axe
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.browser, pytest.mark.node]
+__all__ = ["axe"]
+
+# The queue, an item, and a deed on it, asked for and asked once more.
+EXAMINED = ("queue", "item", "act", "act-confirm")
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def window(office: Office, chromium: Browser, request: pytest.FixtureRequest) ->
 
 
 def test_every_page_fits_and_a_deed_asks_before_it_is_done(
-    office: Office, window: Page, request: pytest.FixtureRequest
+    office: Office, window: Page, axe: str, request: pytest.FixtureRequest
 ) -> None:
     look = request.node.callspec.params["window"]
 
@@ -97,6 +103,8 @@ def test_every_page_fits_and_a_deed_asks_before_it_is_done(
         content = window.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert content[0] <= content[1], (name, content)
         keep_screenshot(window, f"review-{name}{'' if look == 'light' else f'-{look}'}", whole=name != "item")
+        if look != "phone" and name in EXAMINED:
+            assert shuts_out(window, axe) == [], name
 
     for name, path in office.pages.items():
         answer = window.goto(office.address + path)
