@@ -39,6 +39,7 @@ class LeasedRounds(Generic[Work]):
     describe: Callable[[Work], Mapping[str, str]]
     _running: threading.Lock = field(default_factory=threading.Lock)
     _asked_again: threading.Event = field(default_factory=threading.Event)
+    _lasting: ThreadPoolExecutor | None = field(default=None, init=False)
 
     def run(self) -> None:
         """Work off what is due, also what dead workers left. A second call only makes the running one look again."""
@@ -50,12 +51,19 @@ class LeasedRounds(Generic[Work]):
             finally:
                 self._running.release()
 
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return threads that outlive a round: each keeps its connections, so that a delivery greets Stripe no second time."""
+        if self._lasting is None:
+            self._lasting = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=self.name)
+        return self._lasting
+
     def _run_until_idle(self) -> None:
         """Lease and carry out until nothing is due; what is new is taken up for a bounded time."""
         give_up_at = time.monotonic() + RUN_SECONDS_MAX
         renew_at = time.monotonic() + settings.EVENT_LEASE_SECONDS / 3
         busy: dict[Future[None], Work] = {}
-        with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=self.name) as pool:
+        pool = self._threads()
+        try:
             while True:
                 free = THREADS - len(busy) if time.monotonic() < give_up_at else 0
                 for work in self.lease(free, list(busy.values())) if free else ():
@@ -68,6 +76,9 @@ class LeasedRounds(Generic[Work]):
                 if busy and time.monotonic() >= renew_at:
                     self.renew(list(busy.values()))
                     renew_at = time.monotonic() + settings.EVENT_LEASE_SECONDS / 3
+        finally:
+            # A lost database ends the round; what is in hand comes to its end before there is another.
+            wait(busy)
 
     def _carry_out(self, work: Work) -> None:
         """Carry out on a thread of its own; what it could not commit comes back when its lease ends."""
