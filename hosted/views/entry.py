@@ -8,6 +8,7 @@ from hosted.services.links import LinkExpired, LinkRefused, LinkUsed, read_link
 from hosted.services.places import Place
 from hosted.services.sessions import LIFETIME, end_session, open_session, was_opened_by
 from hosted.views.pages import SEE_OTHER, HostedView, cookie_name
+from notifications.services.brand import seen_on
 
 BRAND_SECONDS = 300
 REFUSED = {
@@ -76,10 +77,14 @@ class BrandView(HostedView):
     def get(self, request: HttpRequest) -> HttpResponse:
         """Answer with the colours."""
         look = self.place.look
-        text = f":root {{ --brand: {look.color}; --brand-ink: {look.ink}; }}\n{BUTTON}"
+        light, dark = (seen_on(look.color, card) for card in CARDS)
+        text = f":root {{ --brand: {look.color}; --brand-ink: {look.ink}; --brand-bars: {light}; }}\n"
+        text += f"@media (prefers-color-scheme: dark) {{ :root {{ --brand-bars: {dark}; }} }}\n{BUTTON}"
         return HttpResponse(text, content_type="text/css; charset=utf-8")
 
 
+# What charts are drawn on in the light and in the dark: --card of licenses/page.css.
+CARDS = ("#ffffff", "#1a1e26")
 # For the app's own pages, which load this and nothing else of ours.
 BUTTON = """.hosted-button {
   display: inline-block; padding: .7rem 1.15rem; border-radius: 10px; background: var(--brand); color: var(--brand-ink);

@@ -22,6 +22,7 @@ FIELDS = ("from_name", "from_address", "reply_to", "color", "logo_url", "footer_
 FOOTER_CHARS_MAX, FOOTER_LINES_MAX = 500, 8
 _COLOR = re.compile(r"#[0-9a-f]{6}")
 DARK_INK, LIGHT_INK = "#111113", "#ffffff"
+SHAPES_CONTRAST_MIN, MIX_STEPS = 3.0, 20
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,41 @@ def problem_of(name: str, value: str, senders: Senders) -> str:
 
 
 def ink_on(color: str) -> str:
-    """Return the colour of writing that is read best on a background. Source: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
+    """Return the colour of writing that is read best on a background."""
+    return DARK_INK if contrast(color, "#000000") > contrast(color, "#ffffff") else LIGHT_INK
+
+
+def contrast(one: str, other: str) -> float:
+    """Return how much two colours differ, from 1 to 21. Source: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
+    darker, lighter = sorted((_light(one), _light(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def seen_on(color: str, ground: str) -> str:
+    """Return the colour, lighter or darker where it would not be seen on a ground: as much as shapes need, not writing.
+
+    Source: https://www.w3.org/TR/WCAG22/#non-text-contrast
+    """
+    towards = "#ffffff" if contrast(ground, "#ffffff") > contrast(ground, "#000000") else "#000000"
+    mixed = (_mix(color, towards, step / MIX_STEPS) for step in range(MIX_STEPS + 1))
+    return next(found for found in mixed if contrast(found, ground) >= SHAPES_CONTRAST_MIN)
+
+
+def _parts(color: str) -> list[int]:
+    return [int(color[start : start + 2], 16) for start in (1, 3, 5)]
+
+
+def _mix(color: str, towards: str, share: float) -> str:
+    pairs = zip(_parts(color), _parts(towards), strict=True)
+    return "#" + "".join(f"{round(one + (other - one) * share):02x}" for one, other in pairs)
+
+
+def _light(color: str) -> float:
     light = 0.0
-    for start, weight in ((1, 0.2126), (3, 0.7152), (5, 0.0722)):
-        part = int(color[start : start + 2], 16) / 255
-        light += weight * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
-    return DARK_INK if (light + 0.05) / 0.05 > 1.05 / (light + 0.05) else LIGHT_INK
+    for part, weight in zip(_parts(color), (0.2126, 0.7152, 0.0722), strict=True):
+        of_one = part / 255
+        light += weight * (of_one / 12.92 if of_one <= 0.04045 else ((of_one + 0.055) / 1.055) ** 2.4)
+    return light
 
 
 def _problem_of_address(name: str, value: str, senders: Senders) -> str:

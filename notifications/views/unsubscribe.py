@@ -1,5 +1,8 @@
 """The page on which a recipient turns optional mails off, and on again. The link is all that is needed; it shows no address."""
 
+import base64
+import hashlib
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
@@ -8,9 +11,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from common.errors import ApiError
+from notifications.services.brand import look_of
 from notifications.services.unsubscribing import Subscriber, is_opted_out, opt_in, opt_out, read_link
 
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'self'{brand}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
 
 
 # The link is the right to press the button, and a mail program presses it with no cookie (RFC 8058).
@@ -39,7 +46,16 @@ class UnsubscribeView(View):
 def _page(
     request: HttpRequest, subscriber: Subscriber | None, refusal: ApiError | None = None, changed: bool = False
 ) -> HttpResponse:
+    look = look_of(subscriber.project) if subscriber else None
+    # The page's only style of its own, and the policy lets in exactly this one.
+    style = (
+        f"button:not(.plain) {{ background: {look.color}; border-color: {look.color}; color: {look.ink}; }}"
+        if look
+        else ""
+    )
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     context = {
+        "brand": style,
         "project": subscriber.project if subscriber else None,
         "is_off": subscriber is not None and is_opted_out(subscriber),
         "changed": changed,
@@ -47,7 +63,7 @@ def _page(
     }
     status = refusal.status_code if refusal else 200
     answer = render(request, "notifications/unsubscribe.html", context, status=status)
-    answer["Content-Security-Policy"] = POLICY
+    answer["Content-Security-Policy"] = POLICY.format(brand=f" 'sha256-{digest}'" if style else "")
     # The address of this page is a right: it goes nowhere else.
     answer["Referrer-Policy"] = "no-referrer"
     answer["X-Robots-Tag"] = "noindex"

@@ -1,5 +1,6 @@
 """The pricing page: what anybody sees, what somebody who came in may buy, and what is said when that is refused."""
 
+import re
 from typing import Any
 
 from django.db import connection
@@ -10,6 +11,7 @@ from common.money import money_text
 from entitlements.models import Plan, PlanPrice
 from hosted.models import HostedPages
 from notifications.models import Brand
+from notifications.services.brand import contrast
 from payments.models import BillingPolicy, CheckoutSession, StripeCredentials, Subscription
 from projects.models import Project
 from tests.cast import AppUser
@@ -79,6 +81,9 @@ def test_anybody_sees_the_plans_in_the_projects_look_and_where_to_sign_in(
         style["Content-Type"].startswith("text/css")
         and "--brand: #ffd400; --brand-ink: #111113" in style.content.decode()
     )
+    # Yellow bars are not seen on white: there they are darker, and as they are in the dark.
+    light, dark = re.findall("--brand-bars: (#[0-9a-f]{6});", style.content.decode())
+    assert light != dark == "#ffd400" and contrast(light, "#ffffff") >= 3
     live = Visitor(acme, "live").text("pricing")
     assert "Test mode" not in live and "12.99" not in live and "Free" in live
     for path in (f"/hosted/{acme.slug}/both/pricing", "/hosted/nowhere/live/pricing", "/hosted/%00/live/pricing"):

@@ -1,5 +1,7 @@
 """Reminders can be turned off by the link in them, by a person or a mail program; mails about purchases cannot."""
 
+import base64
+import hashlib
 import re
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from notifications.models import MailOptOut
+from notifications.models import Brand, MailOptOut
 from notifications.services.unsubscribing import UNSUBSCRIBED
 from projects.models import Project
 from projects.services.projects import delete_project
@@ -41,6 +43,18 @@ def test_a_person_unsubscribes_and_subscribes_again(acme: Project, dana: AppUser
         assert (row.status, row.error) == ("skipped", UNSUBSCRIBED)
     assert "subscribed again" in client.post(path, {"action": "resume"}).content.decode()
     assert run(ask(acme, dana.end_user, "credits_low")).status == "done"
+
+
+def test_the_pages_button_is_in_the_projects_colour_and_no_other_style_is_let_in(acme: Project, dana: AppUser) -> None:
+    Brand.objects.create(project=acme, color="#ffd400")
+    run(ask(acme, dana.end_user, "credits_low"))
+    answer = Client().get(link_in(mail.outbox[0]))
+    (style,) = re.findall("<style>(.*?)</style>", answer.content.decode())
+    assert style == "button:not(.plain) { background: #ffd400; border-color: #ffd400; color: #111113; }"
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'self' 'sha256-{digest}';" in answer["Content-Security-Policy"]
+    unknown = Client().get("/mail/unsubscribe/nothing")
+    assert "<style>" not in unknown.content.decode() and "style-src 'self';" in unknown["Content-Security-Policy"]
 
 
 def test_a_mail_program_unsubscribes_with_one_click(acme: Project, dana: AppUser) -> None:
