@@ -138,10 +138,10 @@ end_user_in_mode = admin.site.admin_view(end_user_in_mode_page)
 preview = admin.site.admin_view(preview_page)
 
 
-def _may(request: HttpRequest, right: str, row: Any) -> bool:
-    """Whether the viewer has a right of the staff, or is a developer of the row's project."""
+def _may(request: HttpRequest, right: str, row: Any, developers: Role = Role.DEVELOPER) -> bool:
+    """Whether the viewer has a right of the staff, or at least that role in the row's project."""
     user: Any = request.user
-    return bool(user.has_perm(right)) or page_of(EndUser).has_right(request, right, row, developers=Role.DEVELOPER)
+    return bool(user.has_perm(right)) or page_of(EndUser).has_right(request, right, row, developers=developers)
 
 
 def _address(name: str, *key: Any, **query: str) -> str:
@@ -165,10 +165,11 @@ def _deeds(request: HttpRequest, case: Case) -> list[Deed]:
          _address("admin:entitlements_creditwallet_adjust", wallet) if wallet else ""),
         ("projects.ban_enduser", ban[0], _address(ban[1], user.pk)),
         ("projects.anonymise_enduser", "Hand out their data", _address("backoffice:personal-data", user.pk)),
-        ("projects.anonymise_enduser", "Anonymise", _address("backoffice:anonymise-user", user.pk)),
     ]  # fmt: skip
     found = [Deed("See what the user sees", _address("backoffice:preview", user.pk, mode))]
     found += [Deed(label, link) for right, label, link in offered if link and _may(request, right, user)]
+    if _may(request, "projects.anonymise_enduser", user, Role.OWNER):
+        found.append(Deed("Anonymise", _address("backoffice:anonymise-user", user.pk)))
     return [*found, Deed("Open their record", _address("admin:projects_enduser_change", user.pk))]
 
 

@@ -392,6 +392,7 @@ UNFOLD = {
     "SITE_HEADER": "Payments",
     "SITE_SUBHEADER": "Every project, one desk",
     "SITE_SYMBOL": "payments",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("backoffice/icon.svg")}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "backoffice.dashboard.fill_dashboard",

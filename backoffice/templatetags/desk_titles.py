@@ -27,6 +27,12 @@ def desk_title_parts(context: Any) -> list[dict[str, Any]]:
     return parts
 
 
+@register.simple_tag
+def list_title(options: Any) -> str:
+    """Return what the menu calls a list, for the browser's tab."""
+    return place_of(options)[1]
+
+
 def _link(options: Any, page: str, *key: Any) -> str | None:
     if options.model not in admin.site._registry:
         return None

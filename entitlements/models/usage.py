@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from common.ids import uuid7
 from common.modes import MODE_CHOICES
+from common.money import money_text
 from entitlements.models.plans import Plan
 from projects.models import EndUser, Project
 
@@ -248,6 +249,9 @@ class UsageEvent(models.Model):
         ]
         indexes = [models.Index(fields=["project", "mode", "-received_at"], name="usage_event_recent")]
 
+    def __str__(self) -> str:
+        return self.event_key
+
 
 class UsageChargeQuerySet(models.QuerySet["UsageCharge"]):
     def for_project(self, project: Project | uuid.UUID) -> "UsageChargeQuerySet":
@@ -299,3 +303,6 @@ class UsageCharge(models.Model):
             models.CheckConstraint(condition=Q(amount_cents__gte=0), name="usage_charge_not_negative"),
         ]
         indexes = [models.Index(fields=["project", "mode", "-created_at"], name="usage_charge_recent")]
+
+    def __str__(self) -> str:
+        return f"{money_text(self.amount_cents, self.currency)} ({self.status})"

@@ -18,6 +18,9 @@ def test_a_list_is_called_what_the_menu_calls_it_and_says_how_many_it_holds(acme
     address = reverse("admin:payments_transaction_changelist")
     listed = client.get(f"{address}?q={payment.payment_intent_id}").content.decode()
     assert ">Payments</a>" in heading(listed) and "Customers" in heading(listed)
+    # The browser's tab says the same, and shows an icon that is there.
+    assert listed.partition("<title>")[2].partition("</title>")[0].split() == ["Payments", "|", "Payments"]
+    assert 'href="/static/backoffice/icon.svg"' in listed
     assert ">1 (<a" in heading(listed) and "show all" in heading(listed)
     assert "show all" not in heading(client.get(address).content.decode())
     row = client.get(reverse("admin:payments_transaction_change", args=[payment.pk])).content.decode()

@@ -187,6 +187,15 @@ def test_who_only_reads_is_offered_nothing_that_they_may_not_do(desks: tuple[Des
     assert [sync in page for page in (viewer, support, moderator)] == [False, True, True]
     assert ["replay_selected" in page for page in (viewer, support, moderator)] == [False, False, True]
     assert ["resend_selected" in page for page in (viewer, support, moderator)] == [False, True, True]
+    # A developer hands out what is kept; erasing is the owner's.
+    developer, owner = (
+        text(sign_in(project=theirs.project, role=role).get(user_page(theirs))) for role in (Role.DEVELOPER, Role.OWNER)
+    )
+    hand_out, erase = (
+        reverse(f"backoffice:{name}", args=[theirs.user.pk]) for name in ("personal-data", "anonymise-user")
+    )
+    assert [hand_out in page for page in (moderator, developer, owner)] == [False, True, True]
+    assert [erase in page for page in (moderator, developer, owner)] == [False, False, True]
 
 
 CAUSES: list[tuple[dict[str, Any], str]] = [
