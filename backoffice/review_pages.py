@@ -135,7 +135,12 @@ class ReviewDeeds(StaffActionsAdmin):
     def act_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Ask what and why, then once more whether it is meant, for all chosen items."""
         rows = self.actionable(request, queryset).select_related("project", "end_user", "assigned_to")
-        return self._ask_and_act(request, list(rows.order_by("created_at")[:ACTED_MAX]), action="act_selected")
+        items = list(rows.order_by("created_at")[: ACTED_MAX + 1])
+        if len(items) > ACTED_MAX:
+            messages.warning(
+                request, f"These are the {ACTED_MAX} oldest of what you chose. Choose the others afterwards."
+            )
+        return self._ask_and_act(request, items[:ACTED_MAX], action="act_selected")
 
     @action(description="Act on it", url_path="act", permissions=["act"])
     def act(self, request: HttpRequest, object_id: str) -> HttpResponse:

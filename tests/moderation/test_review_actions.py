@@ -315,7 +315,9 @@ def test_a_page_of_many_items_reads_what_they_are_about_together_and_takes_so_ma
         for _ in range(ACTED_MAX)
     )
     everything = list(ReviewItem.objects.for_project(acme))
-    assert f"Act on {ACTED_MAX} review items" in act_on_all(client, everything).content.decode()
+    asked = act_on_all(client, everything).content.decode()
+    assert f"Act on {ACTED_MAX} review items" in asked and f"These are the {ACTED_MAX} oldest" in asked
+    assert "oldest of what you chose" not in act_on_all(client, everything[:2]).content.decode()
     assert act_on_all(client, everything, deed="dismiss", confirmed="yes").status_code == 302
     assert ReviewItem.objects.for_project(acme).filter(status="dismissed").count() == ACTED_MAX
 
