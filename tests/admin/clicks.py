@@ -78,6 +78,11 @@ class _Page(HTMLParser):
         self._text.append(data)
 
 
+def forms_of(html: str) -> list[Form]:
+    """Return the forms of a page."""
+    return _Page(html).forms
+
+
 @dataclass
 class Person:
     """Whoever sits there. Typing is free; following a link or pressing a button is a click."""

@@ -68,25 +68,30 @@ def plain_templates() -> Iterator[None]:
     rendering._render = instrumented
 
 
+def make_world() -> World:
+    """Furnish two projects, and sign in somebody of each role."""
+    acme, other = furnish("quandor"), furnish("zephyrin")
+    actors = [
+        actor("root", is_superuser=True),
+        actor("admin", group="Admin"),
+        actor("moderator", group="Moderator"),
+        actor("support", group="Support"),
+        actor("olga", project=acme.project, role=Role.OWNER),
+        actor("alice", project=acme.project, role=Role.DEVELOPER),
+        actor("victor", project=acme.project, role=Role.VIEWER),
+        actor("charlie", project=other.project, role=Role.OWNER),
+    ]
+    # Looks in one project, and acts in another.
+    vivian = actor("vivian", project=other.project, role=Role.OWNER)
+    Membership.objects.create(project=acme.project, user=vivian.user, role=Role.VIEWER)
+    return World(acme, other, {one.name: one for one in [*actors, vivian]})
+
+
 @pytest.fixture(scope="module")
 def world(run_database: str, django_db_blocker: Any) -> World:
     """Made once, and only read, but for the rows that a test makes for its own deeds."""
     with django_db_blocker.unblock():
-        acme, other = furnish("quandor"), furnish("zephyrin")
-        actors = [
-            actor("root", is_superuser=True),
-            actor("admin", group="Admin"),
-            actor("moderator", group="Moderator"),
-            actor("support", group="Support"),
-            actor("alice", project=acme.project, role=Role.DEVELOPER),
-            actor("victor", project=acme.project, role=Role.VIEWER),
-            actor("charlie", project=other.project, role=Role.OWNER),
-        ]
-        # Looks in one project, and acts in another.
-        vivian = actor("vivian", project=other.project, role=Role.OWNER)
-        Membership.objects.create(project=acme.project, user=vivian.user, role=Role.VIEWER)
-        actors.append(vivian)
-        return World(acme, other, {one.name: one for one in actors})
+        return make_world()
 
 
 @contextmanager
