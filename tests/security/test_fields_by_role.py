@@ -1,16 +1,22 @@
 """S10: no answer holds a field that the documented allow list (/openapi.json) does not name, whoever asks."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.conf import settings
+from django.db import models
 from django.test import Client
 from django.urls import resolve
 
+from entitlements.models import Plan, PlanPrice
 from licenses.models import License
+from notifications.models import WebhookEndpoint
 from payments.models import Subscription
-from projects.models import EndUser, Project
+from projects.models import EndUser, Membership, Project
 from tests.cast import AppServer, AppUser, Developer, add_member, create_app_user, create_developer, create_server
 from tests.openapi.test_contract import resolved
 from tests.roles.furnishing import Furnished, furnish
@@ -116,6 +122,85 @@ def test_no_answer_has_a_field_that_is_not_documented_whatever_the_callers_role(
         # A higher role is told more by other operations, not by more fields of the same.
         assert all(one == fields[0] for one in fields), path
     assert len(succeeded) > 30, sorted(set(documented) - succeeded)
+
+
+# Whatever is written with these was sent by somebody and should have been ignored.
+FORGED_ID = uuid.uuid4()
+FORGED: dict[Any, Any] = {
+    models.UUIDField: str(FORGED_ID),
+    models.ForeignKey: str(FORGED_ID),
+    models.BooleanField: True,
+    models.DateTimeField: "1999-09-09T09:09:09Z",
+    models.IntegerField: 98765,
+    models.DecimalField: 98765,
+}
+WRITTEN = sorted(
+    (method, path) for (method, path), row in ROWS.items()
+    if method in ("PUT", "PATCH") and row.audience == "developer" and row.project_in_path and "/connections/" not in path
+)  # fmt: skip
+
+
+def our_columns() -> dict[str, Any]:
+    """Return a forged value for every column of every table of ours, by each name that it goes by."""
+    found: dict[str, Any] = {}
+    for model in (one for one in apps.get_models() if one._meta.app_label in settings.OUR_APPS):
+        for column in model._meta.concrete_fields:
+            value = next((value for kind, value in FORGED.items() if isinstance(column, kind)), "forged-canary")
+            found |= {column.name: value, column.attname: value}
+    return found
+
+
+def forged_rows(made: Furnished) -> set[str]:
+    """Name the columns of the project's rows and its people in which a forged value stands."""
+    found = set()
+    for row in [*made.rows.values(), *Membership.objects.for_project(made.project)]:
+        kept = type(row)._base_manager.filter(pk=row.pk).values().first() or {}
+        for name, value in kept.items():
+            text = str(value)
+            if (
+                "forged-canary" in text
+                or str(FORGED_ID) in text
+                or text in ("98765", "98765.00")
+                or "1999-09-09" in text
+            ):
+                found.add(f"{type(row).__name__}.{name}")
+    return found
+
+
+def test_no_field_that_is_not_documented_for_a_request_is_written_whatever_the_callers_role(
+    made: Furnished, document: dict[str, Any]
+) -> None:
+    """S10: viewer, developer and owner send every column there is; what the document does not name is refused or ignored."""
+    asked = callers(made.project)["developer"]
+    people = {caller.user.pk: caller.user for caller in asked if isinstance(caller, Developer)}
+    before = {pk: (user.is_staff, user.is_superuser, user.is_active) for pk, user in people.items()}
+    roles = dict(Membership.objects.for_project(made.project).values_list("user_id", "role"))
+    keys = {
+        "project_id": made.project.pk, "plan_id": made.rows[Plan].pk, "price_id": made.rows[PlanPrice].pk,
+        "endpoint_id": made.rows[WebhookEndpoint].pk, "end_user_id": made.rows[EndUser].pk,
+    }  # fmt: skip
+    done = set()
+    for method, path in WRITTEN:
+        schema = document["paths"][f"/{path}"][method.lower()]["requestBody"]["content"]["application/json"]["schema"]
+        named = set(resolved(document, schema).get("properties", {}))
+        assert set(ROWS[method, path].body) <= named, path
+        extra = {name: value for name, value in our_columns().items() if name not in named}
+        url = "/" + path.format(**(ROWS[method, path].path | keys))
+        for caller, role in zip(asked, ROLES, strict=True):
+            body = {**ROWS[method, path].body, **extra}
+            answer = caller.client.generic(method, url, json.dumps(body), content_type="application/json")
+            assert answer.status_code == 403 if role == "viewer" else answer.status_code < 500, (path, role)
+            if answer.status_code == 200:
+                done.add((path, role))
+    assert forged_rows(made) == set()
+    assert {pk: (user.is_staff, user.is_superuser, user.is_active) for pk, user in fresh(people).items()} == before
+    assert dict(Membership.objects.for_project(made.project).values_list("user_id", "role")) == roles
+    assert len(done) > 12, done
+
+
+def fresh(people: dict[Any, Any]) -> dict[Any, Any]:
+    """Read people anew."""
+    return {pk: type(user).objects.get(pk=pk) for pk, user in people.items()}
 
 
 @pytest.mark.no_db
