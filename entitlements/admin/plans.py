@@ -240,9 +240,7 @@ class PlanAdmin(ProjectScopedAdmin):
 class PlanPriceAdmin(ProjectScopedAdmin):
     form = PlanPriceAloneForm
     developer_role_to_change = Role.DEVELOPER
-    list_display = [
-        "plan", "interval", "amount", "active", "warning", "mode", "stripe_price_id", "lookup_key", "project",
-    ]  # fmt: skip
+    list_display = ["plan", "interval", "amount", "active", "warning", "stripe_price_id", "mode", "project"]
     list_filter = ["mode", "interval", "active"]
     list_select_related = ["plan", "project"]
     search_fields = ["stripe_price_id", "lookup_key", "plan__code", "plan__name", "project__name"]

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from entitlements.models import CreditWallet
+from entitlements.models import CreditDay, CreditWallet
 from entitlements.services.credit_days import sum_credit_days
 from entitlements.services.holdings import give_plan
 from entitlements.services.ledger import grant_credits, spend_credits
@@ -59,10 +59,15 @@ def fill(desk: Desk) -> None:
          "features": "Refunds by staff."},
     ]  # fmt: skip
     StripeCredentials.objects.filter(project=desk.project).update(diagnosis=findings, diagnosed_at=now)
-    sum_credit_days()
     name_everybody(desk)
     let_webhooks_fail(desk, now)
     let_staff_work(desk, buyers)
+    sum_credit_days()
+    CreditDay.objects.bulk_create(
+        CreditDay(project=desk.project, mode="test", day=(now - dt.timedelta(days=back)).date(), given=200 + back % 3 * 90,
+                  used=70 + back * 37 % 110)
+        for back in range(2, 29)
+    )  # fmt: skip
 
 
 def name_everybody(desk: Desk) -> None:
@@ -161,7 +166,7 @@ def pictured_lists() -> dict[str, str]:
         "list-api-keys": listed("projects_apikey"),
         "list-users": listed("accounts_user"),
         "list-action-log": listed("moderation_actionlog"),
-        "list-audit-log": listed("auditlog_logentry"),
+        "list-audit-log": listed("auditlog_logentry") + "?action__exact=1",
     }
 
 

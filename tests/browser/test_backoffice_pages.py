@@ -84,7 +84,7 @@ def test_every_page_fits_and_shuts_nobody_out_and_its_charts_are_drawn(
     expect(window.locator('input[type="password"]')).to_be_visible()
     keep_screenshot(window, f"backoffice-sign-in{suffix}")
     window.goto(office.unsubscribe)
-    expect(window.get_by_role("button")).to_be_visible()
+    expect(window.get_by_role("button")).to_have_css("background-color", "rgb(15, 118, 110)")
     keep_screenshot(window, f"unsubscribe{suffix}")
 
 

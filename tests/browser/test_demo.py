@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from config.embedded import free_port
-from tests.browser.conftest import keep_screenshot
+from tests.browser.conftest import DESKTOP, PHONE, keep_screenshot, takes_pictures
 from tests.live import wait_until
 from tests.servers import migrate_cluster
 
@@ -70,6 +70,14 @@ def test_a_newcomer_clicks_the_printed_address_and_has_a_plan(start_url: str, pa
     page.goto(start_url)
     expect(page.get_by_text("No subscription yet")).to_be_visible()
     keep_screenshot(page, "demo", whole=True)
+    if takes_pictures():
+        page.emulate_media(color_scheme="dark")
+        keep_screenshot(page, "demo-dark", whole=True)
+        page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+        keep_screenshot(page, "demo-phone-dark", whole=True)
+        page.emulate_media(color_scheme="light")
+        keep_screenshot(page, "demo-phone", whole=True)
+        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
     # Click 1: buy. Click 2: have the test card filled in. Then the address, and click 3: subscribe.
     page.get_by_role("button", name=re.compile(r"^Buy ")).first.click()
     page.get_by_text("Test cards").first.click()

@@ -11,6 +11,7 @@ from licenses.models import License
 from licenses.services.usernames import record_invitation
 from notifications.models import OutboxRow
 from projects.models import Project
+from tests.browser.conftest import keep_screenshot
 from tests.browser.test_hosted_pages import AXE, axe
 from tests.licenses.licensing import license_in_hand
 from tests.licenses.test_license_page import VIEWS, WAITS, press, show
@@ -19,6 +20,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(120)]
 __all__ = ["axe"]
 
 STYLE = Path(__file__).resolve().parents[2] / "licenses" / "static" / "licenses" / "page.css"
+
+
+# The views whose pictures in the light are of the whole path; here they are in the dark.
+PICTURED = {
+    "pending": "pending", "slow": "slow", "username_submitted": "waiting", "invited": "invited", "active": "active",
+    "another account": "change", "the key": "key", "failed": "failed", "expired": "expired",
+    "revoked": "revoked", "no link of ours": "unknown",
+}  # fmt: skip
 
 
 def views_of(project: Project) -> dict[str, str]:
@@ -52,3 +61,5 @@ def test_no_view_shuts_anybody_out(acme: Project, page: Page, axe: str) -> None:
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate(AXE) == [], (name, scheme)
+        if name in PICTURED:
+            keep_screenshot(page, f"license-{PICTURED[name]}-dark")
