@@ -177,6 +177,7 @@ def test_a_plan_is_bought_changed_for_what_was_shown_cancelled_and_kept(
     use_and_own_more(seller.project, "dana")
     page.reload()
     expect(page.get_by_text("234 beyond your plan")).to_be_visible()
+    expect(page.locator(".chart rect").first).to_have_css("fill", "rgb(15, 118, 110)")
     examine(page, axe, "account")
     page.get_by_role("button", name=re.compile("^Open ")).click()
     page.wait_for_url(re.compile("/license-access"))
