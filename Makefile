@@ -98,10 +98,12 @@ FAULTS_ELSEWHERE := tests/scenarios/test_shuffles.py tests/reconcile/test_reconc
 faults: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest tests/faults $(FAULTS_ELSEWHERE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# The scenarios, the faults and the documented operations with many more examples and seeds; takes hours.
+# The scenarios, the faults and the documented operations with many more examples and seeds, and the admin's pages as every role;
+# takes hours.
 # SOAKED=tests/scenarios does a part; ARGS goes to pytest.
 SOAKED ?= tests/scenarios tests/faults tests/reconcile tests/whole/test_openapi_conformance.py \
-	tests/runtime/test_mirror_schema.py tests/runtime/test_migrations.py
+	tests/runtime/test_mirror_schema.py tests/runtime/test_migrations.py \
+	tests/roles/test_pages_by_role.py tests/browser/test_crawl_by_role.py
 soak: $(VENV)/.dev-installed
 	SOAK=1 $(BIN)/python -m pytest $(SOAKED) -n $(WORKERS) --dist worksteal $(ARGS)
 

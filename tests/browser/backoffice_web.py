@@ -26,9 +26,9 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def running_web() -> Iterator[str]:
+def running_web(app: Any = application) -> Iterator[str]:
     """Answer requests while the block lasts; gives the address."""
-    server = make_server("127.0.0.1", 0, application, server_class=_Server, handler_class=_Quiet)
+    server = make_server("127.0.0.1", 0, app, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     before = settings.PUBLIC_BASE_URL
     settings.PUBLIC_BASE_URL = f"http://127.0.0.1:{server.server_address[1]}"
