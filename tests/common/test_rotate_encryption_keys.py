@@ -128,7 +128,11 @@ def test_a_run_that_was_killed_is_continued(settings: Any, old_key: str, own_dat
     before = [secrets_of(row) for row in rows]
     ring = f"{NEW_KEY},{old_key}"
     settings.ENCRYPTION_KEYS = ring
-    settings_of_it = {"DJANGO_SETTINGS_MODULE": "config.settings", "ENCRYPTION_KEYS": ring, "DATABASE_URL": own_database}
+    settings_of_it = {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "ENCRYPTION_KEYS": ring,
+        "DATABASE_URL": own_database,
+    }
     environment = os.environ | settings_of_it
     command = [sys.executable, "manage.py", "rotate_encryption_keys", "--batch-size", "1"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
