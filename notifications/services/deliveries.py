@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from common.locks import LEASE_DELIVERIES
+from common.locks import LEASE_DELIVERIES, pick_alone
 from notifications.event_types import patterns_of
 from notifications.models import OutboxRow, WebhookDelivery, WebhookEndpoint
 from notifications.services.endpoints import DisabledReason, disable_in_trouble
@@ -191,9 +191,8 @@ def lease_due_deliveries(*, limit: int) -> list[WebhookDelivery]:
         "lease": settings.EVENT_LEASE_SECONDS,
     }
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            # One at a time picks, or two pickers would each see room at the same endpoint.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASE_DELIVERIES])
+        # One at a time picks, or two pickers would each see room at the same endpoint.
+        pick_alone(LEASE_DELIVERIES)
         return list(WebhookDelivery.objects.raw(_LEASE, values))
 
 

@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from common.failpoints import failpoint
-from common.locks import LEASE_OUTBOX
+from common.locks import LEASE_OUTBOX, pick_alone
 from common.logs import redact
 from common.metrics import EFFECT_SECONDS, timed
 from notifications.models import OutboxRow
@@ -135,9 +135,8 @@ def lease_due_rows(*, limit: int, in_hand: Sequence[OutboxRow] = ()) -> list[Out
         "rooms": [ROWS_PER_PEER_MAX - asked[peer] for peer in peers.values()],
     }
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            # One at a time picks, or two pickers would each see room for the same account and take two rows of a lane.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASE_OUTBOX])
+        # One at a time picks, or two pickers would each see room for the same account and take two rows of a lane.
+        pick_alone(LEASE_OUTBOX)
         return list(OutboxRow.objects.raw(_LEASE, values))
 
 

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from common.errors import ApiError
 from common.ids import uuid7
-from common.locks import LEASE_EVENTS
+from common.locks import LEASE_EVENTS, pick_alone
 from common.logs import redact
 from common.metrics import EVENT_FAILURES, EVENT_LAG_SECONDS, EVENTS_FINISHED
 from payments.models import SyncLease, WebhookEvent
@@ -189,9 +189,8 @@ def lease_due_groups(*, limit: int) -> list[EventGroup]:
     Units: an account holds at most GROUPS_PER_ACCOUNT_MAX roots at a time, over all workers.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            # One at a time picks, or two pickers would each see room for the same account. It takes a millisecond.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LEASE_EVENTS])
+        # One at a time picks, or two pickers would each see room for the same account. It takes a millisecond.
+        pick_alone(LEASE_EVENTS)
         values = [GROUPS_PER_ACCOUNT_MAX, limit, settings.EVENT_LEASE_SECONDS, EVENTS_PER_GROUP_MAX]
         leased = sorted(WebhookEvent.objects.raw(_LEASE, values), key=lambda event: (event.received_at, event.id))
     groups: dict[uuid.UUID, EventGroup] = {}

@@ -7,9 +7,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 
+from common.locks import LEASE_DELIVERIES, LEASE_EVENTS, LEASE_OUTBOX, pick_alone
+from notifications.services.deliveries import lease_due_deliveries
+from notifications.services.running import lease_due_rows
 from payments.models import Subscription, SyncLease, Transaction, WebhookEvent
+from payments.services.inbox import lease_due_groups
 from payments.services.leases import take_lease
 from tests.builders import waits_for_a_lock
 from tests.cast import AppUser
@@ -142,3 +146,40 @@ def test_f11_nobody_waits_for_a_lock_or_a_statement_without_end(acme: Any) -> No
     finally:
         done.set()
         holder.join()
+
+
+def test_a_worker_that_freezes_while_it_picks_work_keeps_others_from_picking_for_seconds_only() -> None:
+    """Not for the minute that a transaction may idle: all projects would stand still meanwhile."""
+    picks = {
+        LEASE_EVENTS: lambda: lease_due_groups(limit=1),
+        LEASE_OUTBOX: lambda: lease_due_rows(limit=1),
+        LEASE_DELIVERIES: lambda: lease_due_deliveries(limit=1),
+    }
+    thawed, lost = threading.Event(), []
+    holding = threading.Barrier(len(picks) + 1, timeout=10)
+
+    def freeze(lock: int) -> None:
+        try:
+            with transaction.atomic():
+                pick_alone(lock)
+                holding.wait()
+                thawed.wait(30)
+        except DatabaseError as error:
+            assert "idle-in-transaction" in str(error)
+            lost.append(lock)
+        finally:
+            connection.close()
+
+    frozen = [threading.Thread(target=freeze, args=(lock,)) for lock in picks]
+    for thread in frozen:
+        thread.start()
+    holding.wait()
+    try:
+        for pick in picks.values():
+            # It raises after the five seconds that anybody waits for a lock.
+            pick()
+    finally:
+        thawed.set()
+        for thread in frozen:
+            thread.join(10)
+    assert sorted(lost) == sorted(picks)
