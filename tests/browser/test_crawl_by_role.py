@@ -1,6 +1,6 @@
 """The admin as each role finds it in chromium: every kind of page that links lead to, what it shows, and what it offers.
 
-A run opens the pages of every second model as one of the roles, by turns; with SOAK=1 every role opens every kind.
+A run opens the pages of every fourth model as one of the roles, by turns; with SOAK=1 every role opens every kind.
 """
 
 import re
@@ -134,8 +134,8 @@ def is_ones_turn(name: str, kind: Kind) -> bool:
     who = list(ROLES)
     if any(f"_{alone.lower()}_" in f"{kind.view}_" for alone in ADMINS_ALONE):
         return name == "admin"
-    # Every second model: a run of all tests has to end in time, and the pages of all are read without a browser (tests/roles).
-    turn = zlib.crc32(kind.group.encode()) % (2 * len(who))
+    # Every fourth model: a run of all tests has to end in time, and the pages of all are read without a browser (tests/roles).
+    turn = zlib.crc32(kind.group.encode()) % (4 * len(who))
     return turn < len(who) and who[turn] == name
 
 

@@ -8,6 +8,8 @@ import httpx
 CHANGES_PER_LIST = 2
 PAGES_MAX = 600
 _CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+# What names a row in an address: an id of ours or another package's number, or Stripe's id.
+_KEY = re.compile(r"/(?:[0-9a-f-]{32,36}|\d+|[a-z]+_[A-Za-z0-9_]{8,})/")
 _LINK = re.compile(r'href="(/admin/[^"#?]*)["#?]')
 
 
@@ -27,13 +29,19 @@ def sign_in(service_url: str, email: str, password: str) -> httpx.Client:
 
 
 def crawl(browser: httpx.Client, lists: Iterable[str]) -> dict[str, bytes]:
-    """Return the pages by path: the given lists, what they lead to, and what that leads to."""
+    """Return the pages by path: the given lists, what they lead to, and what that leads to.
+
+    Of the pages about single things, as histories, one of each kind is read; of rows, some of each list.
+    """
     pages: dict[str, bytes] = {}
+    kinds: set[str] = set()
     waiting = ["/admin/", *lists]
     while waiting and len(pages) < PAGES_MAX:
         path = waiting.pop(0)
-        if path in pages:
+        kind = path if path.endswith("/change/") else _KEY.sub("/*/", path)
+        if path in pages or kind in kinds:
             continue
+        kinds.add(kind)
         answer = browser.get(path)
         assert answer.status_code < 500, f"{path}: {answer.status_code}"
         pages[path] = answer.content
