@@ -299,6 +299,7 @@ def test_a_project_keeps_an_owner_whoever_changes_its_members_or_leaves() -> Non
     refused = client.post(page(member), {"role": "viewer"})
     assert refused.status_code == 200 and "last owner" in refused.content.decode()
     delete = page(member).replace("/change/", "/delete/")
+    assert client.get(delete).status_code == 403
     assert client.post(delete, {"post": "yes"}).status_code == 403
     client.post(listed, {"action": "delete_selected", "_selected_action": [str(member.pk)], "post": "yes"})
     assert client.post(page(owner).replace("/change/", "/delete/"), {"post": "yes"}).status_code == 403
