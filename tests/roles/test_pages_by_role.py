@@ -78,6 +78,12 @@ def test_staff_see_every_list_and_row(world: World, name: str) -> None:
     assert world[name].client.get(address(User, "changelist") + "?q=a").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["moderator", "support", "victor"])
+def test_who_only_looks_at_an_identity_provider_is_not_shown_its_secret(world: World, name: str) -> None:
+    model = apps.get_model("projects", "IdentityProvider")
+    opened(world, name, address(model, "change", world.acme.rows[model].pk))
+
+
 @pytest.mark.parametrize("name", PEOPLE)
 def test_developers_see_their_own_projects_rows_and_no_trace_of_another(world: World, name: str) -> None:
     """S7, S3: lists, rows, histories, pop-ups and searches."""
