@@ -39,7 +39,11 @@ class LeasedRounds(Generic[Work]):
     describe: Callable[[Work], Mapping[str, str]]
     _running: threading.Lock = field(default_factory=threading.Lock)
     _asked_again: threading.Event = field(default_factory=threading.Event)
-    _lasting: ThreadPoolExecutor | None = field(default=None, init=False)
+    # They outlive a round: each keeps its connections, so that a delivery greets Stripe no second time.
+    _threads: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=self.name)
 
     def run(self) -> None:
         """Work off what is due, also what dead workers left. A second call only makes the running one look again."""
@@ -51,23 +55,16 @@ class LeasedRounds(Generic[Work]):
             finally:
                 self._running.release()
 
-    def _threads(self) -> ThreadPoolExecutor:
-        """Return threads that outlive a round: each keeps its connections, so that a delivery greets Stripe no second time."""
-        if self._lasting is None:
-            self._lasting = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix=self.name)
-        return self._lasting
-
     def _run_until_idle(self) -> None:
         """Lease and carry out until nothing is due; what is new is taken up for a bounded time."""
         give_up_at = time.monotonic() + RUN_SECONDS_MAX
         renew_at = time.monotonic() + settings.EVENT_LEASE_SECONDS / 3
         busy: dict[Future[None], Work] = {}
-        pool = self._threads()
         try:
             while True:
                 free = THREADS - len(busy) if time.monotonic() < give_up_at else 0
                 for work in self.lease(free, list(busy.values())) if free else ():
-                    busy[pool.submit(self._carry_out, work)] = work
+                    busy[self._threads.submit(self._carry_out, work)] = work
                 if not busy:
                     return
                 done, _ = wait(busy, timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)

@@ -1,9 +1,8 @@
 """How long the audit log remembers: entries hold addresses of people, which are not kept for ever."""
 
-import time
-
 from django.conf import settings
-from django.db import connection
+
+from common.batches import repeat_statement
 
 BATCH = 5_000
 RUN_SECONDS_MAX = 60.0
@@ -19,11 +18,4 @@ def forget_old_entries(*, batch: int = BATCH, seconds_max: float = RUN_SECONDS_M
 
     A run that is cut off has lost nothing: the next one goes on.
     """
-    give_up_at = time.monotonic() + seconds_max
-    forgotten = 0
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(_FORGET, [settings.AUDIT_LOG_RETENTION_DAYS, batch])
-            forgotten += cursor.rowcount
-            if cursor.rowcount < batch or time.monotonic() >= give_up_at:
-                return forgotten
+    return repeat_statement(_FORGET, [settings.AUDIT_LOG_RETENTION_DAYS], batch=batch, seconds_max=seconds_max)

@@ -6,7 +6,6 @@ not how much more: written twice, late or by two writers at once, it counts once
 
 import datetime as dt
 import logging
-import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from common.batches import repeat_statement
 from entitlements.models import MarkKind, TokenMark
 from entitlements.services.token_facts import NOTHING
 from entitlements.services.token_periods import OpenPeriod
@@ -167,11 +167,4 @@ def prune_marks(*, batch: int = PRUNE_BATCH, seconds_max: float = PRUNE_SECONDS_
 
     Each batch is committed by itself: a run that is cut off has lost nothing, and two runs share the work.
     """
-    give_up_at = time.monotonic() + seconds_max
-    deleted = 0
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(_PRUNE, [batch])
-            deleted += cursor.rowcount
-            if cursor.rowcount < batch or time.monotonic() >= give_up_at:
-                return deleted
+    return repeat_statement(_PRUNE, [], batch=batch, seconds_max=seconds_max)

@@ -1,9 +1,8 @@
 """Empties the bodies of old events, in small steps; their keys stay for good, so that a late delivery is still a duplicate."""
 
-import time
-
 from django.conf import settings
-from django.db import connection
+
+from common.batches import repeat_statement
 
 BATCH = 1000
 RUN_SECONDS_MAX = 60.0
@@ -26,11 +25,4 @@ def empty_old_bodies(*, batch: int = BATCH, seconds_max: float = RUN_SECONDS_MAX
 
     Each batch is committed by itself: a run that is cut off has lost nothing, and two runs share the work.
     """
-    give_up_at = time.monotonic() + seconds_max
-    emptied = 0
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(_EMPTY, [settings.EVENT_BODY_RETENTION_DAYS, batch])
-            emptied += cursor.rowcount
-            if cursor.rowcount < batch or time.monotonic() >= give_up_at:
-                return emptied
+    return repeat_statement(_EMPTY, [settings.EVENT_BODY_RETENTION_DAYS], batch=batch, seconds_max=seconds_max)

@@ -153,9 +153,8 @@ def may_by_hand(name: str, what: str, view: str) -> bool:
 
 
 DEEDS = {
-    **{(_view, ""): deed.may for deed in DETAILED for _view in [deed.view]},
     **{(deed.view, deed.name): deed.may for deed in LISTED},
-    **{(deed.view, ""): deed.may for deed in OF_A_PAGE},
+    **{(deed.view, ""): deed.may for deed in [*DETAILED, *OF_A_PAGE]},
 }
 PLAIN = {"add": "add", "delete": "delete", "delete_selected": "delete"}
 
