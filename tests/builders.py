@@ -3,12 +3,15 @@
 import datetime as dt
 import json
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.test import Client as DjangoClient
 
 from accounts.models import User
@@ -129,3 +132,25 @@ def waits_for_a_lock(query: str) -> bool:
             [f"%{query}%"],
         )
         return bool(cursor.fetchone()[0])
+
+
+def waits_until_free(rows: QuerySet[Any], act: Callable[[], Any]) -> Any:
+    """Hold the rows that a locking query finds, see that `act` waits for them on a thread, and return what it then answers."""
+    answers: list[Any] = []
+
+    def run() -> None:
+        answers.append(act())
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    deadline = time.monotonic() + 20
+    with transaction.atomic():
+        assert list(rows), "there is nothing to hold"
+        thread.start()
+        while not answers and not waits_for_a_lock(rows.model._meta.db_table):
+            assert thread.is_alive() and time.monotonic() < deadline, "it neither answered nor waited"
+            time.sleep(0.02)
+        assert answers == [], "it did not wait"
+    thread.join(20)
+    (answer,) = answers
+    return answer

@@ -1,13 +1,11 @@
 """What moderators may give away: of one payment, in one day, in which currencies; nobody finds more room by asking at once."""
 
-import threading
 import uuid
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, transaction
 
 from accounts.models import User
 from common.errors import ApiError
@@ -21,10 +19,10 @@ from payments.services.given_plans import put_on_plan
 from payments.services.refunds import RefundRequest, check_refund, request_refund
 from payments.services.staff_subscriptions import FREE_DAYS, StaffChange, request_staff_change
 from projects.models import Project
-from tests.builders import waits_for_a_lock
+from tests.builders import waits_until_free
 from tests.cast import Developer, create_developer
-from tests.live import wait_until
 from tests.payments.rows import create_end_user, create_payment, create_plan, create_refund, create_subscription
+from tests.payments.shop import at_once
 
 
 def staff(group: str) -> User:
@@ -103,21 +101,14 @@ def test_two_refunds_at_once_do_not_both_find_the_days_last_room(acme: Project, 
         except ApiError as refusal:
             return str(refusal.code)
 
-    answers: list[str] = []
-
-    def ask_first() -> None:
-        answers.append(ask(0))
-        connection.close()
-
-    first = threading.Thread(target=ask_first)
-    with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=moderator.pk)
-        first.start()
-        wait_until(lambda: answers or waits_for_a_lock("accounts_user"), seconds=20, what="the refund waits")
-        assert answers == []
-    first.join(20)
-    assert answers == ["pending"] and [ask(1), ask(2)] == ["beyond_limit", "beyond_limit"]
+    assert sorted(at_once(3, ask)) == ["beyond_limit", "beyond_limit", "pending"]
     assert asked_of(acme) == [1000, 1000]
+
+
+def test_a_refund_waits_for_the_one_before_it(acme: Project, limits: None) -> None:
+    moderator, payment = staff("Moderator"), create_payment(acme)
+    held = User.objects.select_for_update(no_key=True).filter(pk=moderator.pk)
+    assert waits_until_free(held, lambda: refund(payment, moderator).status) == "pending"
 
 
 def test_credits_and_free_days_have_limits_for_moderators_and_none_for_the_projects_developers(
