@@ -136,6 +136,15 @@ def waits_for_a_lock(query: str) -> bool:
 
 def waits_until_free(rows: QuerySet[Any], act: Callable[[], Any]) -> Any:
     """Hold the rows that a locking query finds, see that `act` waits for them on a thread, and return what it then answers."""
+
+    def hold() -> None:
+        assert list(rows), "there is nothing to hold"
+
+    return waits_for_the_other(hold, act, table=rows.model._meta.db_table)
+
+
+def waits_for_the_other(first: Callable[[], Any], act: Callable[[], Any], *, table: str) -> Any:
+    """Do the first in a transaction, see that `act` waits on a thread for its commit, and return what it then answers."""
     answers: list[Any] = []
 
     def run() -> None:
@@ -145,9 +154,9 @@ def waits_until_free(rows: QuerySet[Any], act: Callable[[], Any]) -> Any:
     thread = threading.Thread(target=run)
     deadline = time.monotonic() + 20
     with transaction.atomic():
-        assert list(rows), "there is nothing to hold"
+        first()
         thread.start()
-        while not answers and not waits_for_a_lock(rows.model._meta.db_table):
+        while not answers and not waits_for_a_lock(table):
             assert thread.is_alive() and time.monotonic() < deadline, "it neither answered nor waited"
             time.sleep(0.02)
         assert answers == [], "it did not wait"

@@ -14,7 +14,7 @@ from entitlements.services.token_budget import TokenBudgetExceeded, consume_toke
 from entitlements.services.token_periods import current_period
 from entitlements.services.token_store import forget_account
 from projects.models import Project
-from tests.builders import run_all
+from tests.builders import run_all, waits_for_the_other
 from tests.cast import AppServer, AppUser
 from tests.entitlements.tokens import MONTH, PATH, START, Holder, create_plan, figures
 
@@ -222,3 +222,13 @@ def test_a_month_that_many_begin_at_once_is_one(acme: Project, holder: Holder) -
     run_all([threading.Thread(target=begin) for _ in range(8)])
     assert len(periods) == 8 and len(set(periods)) == 1
     assert holder.periods.get().limit_tokens == 100
+
+
+def test_who_begins_a_month_beside_another_has_the_others(acme: Project, holder: Holder) -> None:
+    create_plan(acme, "free", 100, free=True)
+
+    def begin() -> Any:
+        return current_period(**holder.keys).id
+
+    found = waits_for_the_other(begin, begin, table="INSERT INTO entitlements_tokenperiod")
+    assert found == holder.periods.get().pk
