@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 # The share of a second's calls that may come at once.
 BURST_SHARE = 0.25
-# What the background leaves in a bucket for somebody who waits for an answer.
+# What the background leaves in a bucket for somebody who waits for an answer, as far as the bucket holds more than one call.
 RESERVED_CALLS = 1.0
 USER_WAITS_SECONDS_MAX = 0.5
 BACKGROUND_WAITS_SECONDS_MAX = 10.0
@@ -66,7 +66,7 @@ for place = 1, 2 do
   local held = redis.call('HMGET', KEYS[place], 'calls', 'at')
   local calls = math.min(burst, tonumber(held[1] or burst) + math.max(0, now - tonumber(held[2] or now)) * flow)
   left[place] = calls
-  local least = floor
+  local least = math.min(floor, burst)
   if floor < 0 then least = -burst end
   if calls < least then wait = math.max(wait, (least - calls) / flow) end
 end
@@ -184,7 +184,7 @@ class _LocalBuckets:
                 flow = pace.per_second * share
                 calls, at = self._buckets.get(key, (pace.burst, now))
                 left[key] = min(pace.burst, calls + (now - at) * flow)
-                least = 1.0 + RESERVED_CALLS if in_background else -pace.burst
+                least = min(1.0 + RESERVED_CALLS, pace.burst) if in_background else -pace.burst
                 wait = max(wait, (least - left[key]) / flow)
             if wait > 0:
                 return wait

@@ -121,6 +121,22 @@ def test_the_background_gives_up_when_its_turn_does_not_come(shop: Shop, budget:
     assert len(shop.requests("/v1/customers")) < 5
 
 
+@pytest.mark.parametrize("figure", ["STRIPE_CALLS_PER_SECOND_TEST", "STRIPE_CALLS_PER_SECOND_ENDPOINT"])
+@pytest.mark.parametrize("without_redis", [False, True])
+def test_a_low_figure_makes_the_background_slow_and_not_wait_for_ever(
+    budget: Any, figure: str, without_redis: bool
+) -> None:
+    setattr(budget, figure, 7)
+    if without_redis:
+        budget.REDIS_URL = "redis://127.0.0.1:9/0"
+    account = fresh_account()
+    with background_calls(wait_seconds=5.0):
+        assert all(await_turn(account=account, mode="test", endpoint="get customers") for _ in range(2))
+    setattr(budget, figure, 1)
+    with background_calls(wait_seconds=0.0):
+        assert await_turn(account=fresh_account(), mode="test", endpoint="get customers")
+
+
 def test_a_429_slows_the_account_down_for_a_while(budget: Any) -> None:
     account, other = fresh_account(), fresh_account()
     calls_within(0.5, account)

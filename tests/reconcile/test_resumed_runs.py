@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from notifications.models import OutboxRow
-from payments.models import EventCursor, StripeConfig, StripeCredentials, StripeCustomer
+from payments.models import EventCursor, ReconcileRun, StripeConfig, StripeCredentials, StripeCustomer
 from payments.services.reconcile.accounts import follow_account
 from payments.services.reconcile.reconciling import Wish
 from payments.services.reconcile.reconciling import reconcile as carry_out
@@ -55,6 +55,26 @@ def test_another_wish_comes_after_what_was_interrupted(life: Life, settings: Any
     assert (first.status, first.without_effects, first.since) == ("done", True, quiet.since)
     assert (second.status, second.without_effects, second.since) == ("done", False, None)
     assert stored(shop.project).count() > 5 and not stored(shop.project).filter(without_effects=False).exists()
+
+
+def test_an_interrupted_search_whose_place_stripe_has_forgotten_begins_anew(life: Life) -> None:
+    shop = life.shop
+    life.buy()
+    walk = {"way": "backward", "at": "evt_long_gone", "newest": {"id": "evt_gone_too", "created": 1}}
+    ReconcileRun.objects.create(project=shop.project, mode="test", kind="events", cursors={"walk": walk})
+    code, said = reconcile(shop, "--kind", "events")
+    assert code == 0 and "Going on with the run" in said, said
+    assert runs(shop).get().status == "done"
+    assert {row.event_id for row in stored(shop.project)} == {
+        event["id"] for event in events_of(shop) if event["type"] in HANDLERS
+    }
+    assert EventCursor.objects.get(project=shop.project).last_event_id == shop.objects("events")[0]["id"]
+    # What Stripe refuses whatever is asked for is no reason to begin anew.
+    EventCursor.objects.filter(project=shop.project).delete()
+    asked = len(shop.requests("/v1/events"))
+    shop.fault("GET /v1/events", "status:400", times=5)
+    assert reconcile(shop, "--kind", "events")[0] == 2
+    assert len(shop.requests("/v1/events")) == asked + 1
 
 
 def test_a_search_since_a_time_moves_no_cursor_past_what_was_not_read(life: Life) -> None:

@@ -65,7 +65,15 @@ def find_events(followed: Followed, progress: Progress, search: EventSearch) -> 
             # The event that the cursor stands on has left Stripe's list.
             walk.update(way=BACKWARD, at="")
     if walk["way"] == BACKWARD:
-        _walk_backward(followed, progress, search)
+        try:
+            _walk_backward(followed, progress, search)
+        except StripeRefused:
+            if not walk["at"]:
+                raise
+            # What an interrupted search stands on has left the list too: it is begun anew, or it could never go on.
+            walk["at"] = ""
+            walk.pop("newest", None)
+            _walk_backward(followed, progress, search)
     walk["way"] = UNDELIVERED
     _look_at_undelivered(followed, progress, search)
     _tell_of_young(followed, progress, search)
