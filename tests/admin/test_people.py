@@ -282,6 +282,38 @@ def test_what_a_buyer_typed_at_stripe_hands_out_and_erases_nobody_elses_licence(
 # Edge
 
 
+def test_a_name_that_could_be_any_word_takes_nothing_from_others_and_leaves_documents_whole(
+    acme: Project, dana: AppUser, bob: Developer
+) -> None:
+    # Buyers type their names at Stripe, and pick their usernames at GitHub.
+    quoted = 'Dana "Q" Quixotical'
+    for mode, name, phone in (("test", "currency", "12345678"), ("live", quoted, "")):
+        StripeCustomer.objects.create(
+            id=uuid.uuid4(), project=acme, mode=mode, stripe_customer_id=stripe_id("cus"), end_user=dana.end_user, name=name,
+            billing={"phone": phone},
+        )  # fmt: skip
+    for login in ("null", "succeeded"):
+        revoked = {"state": "revoked", "revoked_at": dana.end_user.created_at, "revoked_because": "staff"}
+        License.objects.filter(pk=license_in_hand(acme).pk).update(end_user=dana.end_user, username=login, **revoked)
+    line: Any = {"action": "probe", "actor": bob.user, "project_id": acme.pk}
+    known = {"currency": "usd", "status": "succeeded", "left": None, "amount_cents": 12345678}
+    others = log_action(**line, subject="pi_other", reason="The currency was wrong.", details=known)
+    answer = IdempotencyRecord.objects.create(
+        project=acme, caller="x", key=uuid.uuid4().hex, method="POST", path="/", request_hash="0", state="done",
+        lease_until=dana.end_user.created_at, response_body=known,
+    )  # fmt: skip
+    told = {"who": "Currency", "text": f"Hello\n{quoted}", "price": 1.50, quoted: "12345678"}
+    own = log_action(**line, subject=f"{dana.end_user.pk} {'null ' * 43}"[:255], details=known | told)
+    anonymise(end_user=dana.end_user, confirm=dana.user_id, actor=None, reason="They asked.")
+    for row in (others, own):
+        row.refresh_from_db()
+    assert (others.reason, others.details) == ("The currency was wrong.", known)
+    assert IdempotencyRecord.objects.filter(pk=answer.pk).exists()
+    erased = {"who": "[erased]", "text": "Hello\n[erased]", "price": 1.50, "[erased]": "[erased]", "status": "[erased]"}
+    assert own.details == known | erased
+    assert own.subject == f"{dana.end_user.pk} {'[erased] ' * 43}"[:255]
+
+
 def test_files_of_other_projects_stay_and_the_daily_round_takes_none(
     acme: Project, other_project: Project, dana: AppUser, alice: Developer
 ) -> None:

@@ -18,6 +18,7 @@ from accounts.models import User
 from backoffice.models import Export, ExportPart
 from backoffice.services.people.handing_out import events_of, reviews_of
 from backoffice.services.people.person import Person, read_person
+from backoffice.services.people.words import ERASED, delete_answers, replace_words
 from common.errors import Conflict, FieldError
 from common.long_statements import long_statements
 from entitlements.models import ProvisionedUser, TokenMark, UsageEvent
@@ -41,29 +42,9 @@ from payments.services.revocation import OPEN_DISPUTE_STATUSES
 from projects.bans import announce_ban
 from projects.models import EndUser, IdempotencyRecord
 
-ERASED = "[erased]"
 ENDED_STATUSES = ("canceled", "incomplete_expired")
 # For so long what comes in about somebody who was anonymised is emptied again: longer than Stripe sends anything of its own.
 WATCHED_FOR = dt.timedelta(days=400)
-# Texts and bodies in which the person's words are replaced wherever they stand in the project: (table, texts, JSON columns).
-SEARCHED: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("moderation_reviewitem", ("title", "subject", "note"), ("details",)),
-    ("moderation_reviewnote", ("text",), ()),
-    ("moderation_actionlog", ("subject", "reason"), ("details",)),
-    ("notifications_outboxrow", ("error", "cause"), ("payload", "result")),
-    ("notifications_webhookdelivery", ("error",), ("log",)),
-    ("payments_webhookevent", ("error",), ("payload",)),
-    ("payments_checkoutsession", ("error",), ("request",)),
-    ("payments_stripeintent", ("error",), ("params",)),
-    ("payments_transaction", ("description", "failure_message"), ()),
-    ("payments_invoice", ("finalization_error",), ()),
-    ("payments_drift", (), ("ours", "stripes")),
-    ("payments_mirrorfailure", ("error",), ()),
-    ("payments_subscriptionchange", (), ("before", "after")),
-    ("payments_subscription", ("cancellation_comment",), ()),
-    ("entitlements_usageevent", (), ("metadata",)),
-    ("licenses_licensechange", ("note", "by"), ()),
-)
 # Logs of the admin itself, which know no project: only lines about the person's own rows.
 ADMIN_LOGS = (
     ("django_admin_log", "object_id", ("object_repr", "change_message")),
@@ -81,7 +62,6 @@ _DIGEST_KEYS = """
         SELECT id FROM entitlements_creditwallet WHERE project_id = %(project)s AND end_user_id = %(user)s)
       AND (description <> '' OR metadata <> '{}'::jsonb OR (%(pattern)s <> '' AND key ~* %(pattern)s))
 """
-_DELETE_ANSWERS = "DELETE FROM projects_idempotencyrecord WHERE project_id = %s AND response_body::text ~* %s"
 
 
 class NotYet(Conflict):
@@ -249,10 +229,8 @@ def _erase_words(person: Person) -> dict[str, int]:
     """Replace the person's words wherever else they stand in the project. Reads whole tables of it: this is done once."""
     if not person.words:
         return {}
-    found = {table: _replace(person, table, texts, bodies) for table, texts, bodies in SEARCHED}
-    with connection.cursor() as cursor:
-        cursor.execute(_DELETE_ANSWERS, [person.project_id, person.pattern])
-        found["answers_kept"] = cursor.rowcount
+    found = replace_words(person)
+    found["answers_kept"] = delete_answers(person)
     found["exports"] = _take_exports(person)
     found |= {table: _replace_in_log(person, table, column, texts) for table, column, texts in ADMIN_LOGS}
     return found
@@ -275,19 +253,6 @@ def _take_exports(person: Person) -> int:
     pieces = ExportPart.objects.filter(export__in=done).delete()[0]
     Export.objects.filter(pk__in=[row.pk for row in done]).update(status=status.EXPIRED, filters="")
     return stopped + pieces
-
-
-def _replace(person: Person, table: str, texts: tuple[str, ...], bodies: tuple[str, ...]) -> int:
-    replaced = [f"{name} = regexp_replace({name}, %(pattern)s, %(erased)s, 'gi')" for name in texts]
-    replaced += [f"{name} = regexp_replace({name}::text, %(pattern)s, %(erased)s, 'gi')::jsonb" for name in bodies]
-    holds = " OR ".join(
-        [f"{name} ~* %(pattern)s" for name in texts] + [f"{name}::text ~* %(pattern)s" for name in bodies]
-    )
-    # Names of tables and columns are ours, from the list above.
-    query = f"UPDATE {table} SET {', '.join(replaced)} WHERE project_id = %(project)s AND ({holds})"  # noqa: S608
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"pattern": person.pattern, "erased": ERASED, "project": person.project_id})
-        return int(cursor.rowcount)
 
 
 def _replace_in_log(person: Person, table: str, column: str, texts: tuple[str, ...]) -> int:
