@@ -10,8 +10,9 @@ from .errors import not_simulated, requires
 
 Object = dict[str, Any]
 
+# Without UGX, of which 5 are 500 at Stripe: https://docs.stripe.com/currencies#special-cases
 ZERO_DECIMAL_CURRENCIES = frozenset(
-    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
 # Source: https://docs.stripe.com/currencies#three-decimal
 THREE_DECIMAL_CURRENCIES = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from accounts.models import User
 from common.errors import ApiError, Conflict, FieldError
-from common.money import money_text
+from common.money import money_text, step_of
 from moderation.services.action_log import log_action
 from moderation.services.limits import REFUND, check_refund_limit
 from notifications.models import OutboxRow
@@ -181,6 +181,9 @@ def _checked_amount(payment: Transaction, request: RefundRequest) -> int:
         raise FieldError(
             "amount_cents", msg=f"Give an amount above zero and at most {money_text(left, payment.currency)}."
         )
+    step = step_of(payment.currency)
+    if amount != left and amount % step:
+        raise FieldError("amount_cents", msg=f"Stripe takes multiples of {money_text(step, payment.currency)} only.")
     return amount
 
 

@@ -370,3 +370,20 @@ def test_yen_are_entered_whole(acme: Any) -> None:
     assert "no decimals" in client.post(page(payment), form(confirmed="yes", amount="2.5")).content.decode()
     assert client.post(page(payment), form(confirmed="yes", amount="200")).status_code == 302
     assert requests_of(payment).get().payload["amount_cents"] == 200
+
+
+@pytest.mark.parametrize(
+    ("currency", "paid", "entered", "cents", "refused", "step"),
+    [("ugx", 380_000, "3500", 350_000, "3500.50", "1.00 UGX"), ("kwd", 12_500, "3.25", 3_250, "3.255", "0.010 KWD")],
+)
+def test_what_stripe_takes_in_steps_is_entered_in_steps(
+    acme: Any, currency: str, paid: int, entered: str, cents: int, refused: str, step: str
+) -> None:
+    payment = create_payment(acme, currency=currency, amount_cents=paid)
+    client, _ = staff(superuser=True)
+    assert f"multiples of {step}" in client.post(page(payment), form(confirmed="yes", amount=refused)).content.decode()
+    assert not requests_of(payment).exists()
+    assert client.post(page(payment), form(confirmed="yes", amount=entered)).status_code == 302
+    assert requests_of(payment).get().payload["amount_cents"] == cents
+    shown = client.get(page(payment)).content.decode()
+    assert ("3,800.00 UGX" if currency == "ugx" else "12.500 KWD") in shown

@@ -166,6 +166,7 @@ def test_a_renewal_that_cannot_be_taxed_stays_a_draft_and_goes_on_when_the_addre
     [
         ("jpy", 1500, "¥1,500", 50),
         ("kwd", 15500, "KWD\u00a015.500", 500),
+        ("ugx", 150000, "UGX\u00a01,500.00", 50),
         ("eur", 1500, "€15.00", 50),
         ("gbp", 1500, "£15.00", 30),
     ],
