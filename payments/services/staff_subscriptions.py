@@ -22,7 +22,7 @@ from payments.models import Subscription
 from payments.models.billing import ENDED_STATUSES, ENTITLED_STATUSES
 from payments.services.effects import waiting_for_keys
 from payments.services.objects.subscription import SUBSCRIPTIONS, cancel_time, collect_subscription
-from payments.services.objects.subscription_plan import period_edge
+from payments.services.objects.subscription_plan import KEPT_UNTIL_KEY, kept_plan_code, kept_until_moved, period_edge
 from payments.services.ownership import Cause
 from payments.services.rate_budget import background_calls
 from payments.services.sync import sync_object
@@ -187,9 +187,10 @@ def _params(current: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]
     until = period_edge(current, "current_period_end")
     if current["status"] not in ENTITLED_STATUSES or cancel_time(current) or until is None:
         raise EffectSkipped(NOT_RUNNING)
+    end = until + asked["days"] * DAY_SECONDS
+    metadata = {FREE_DAYS_KEY: asked["request"]}
+    if kept_plan_code(current):
+        # A plan that is paid for until the period ends stays until the end that is moved.
+        metadata[KEPT_UNTIL_KEY] = kept_until_moved(current, end)
     # What was paid for stays paid for: nothing is given back, and the next payment comes so many days later.
-    return {
-        "trial_end": until + asked["days"] * DAY_SECONDS,
-        "proration_behavior": "none",
-        "metadata": {FREE_DAYS_KEY: asked["request"]},
-    }
+    return {"trial_end": end, "proration_behavior": "none", "metadata": metadata}

@@ -10,10 +10,12 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from entitlements.models import PlanPrice
 from moderation.models import ActionLog
 from notifications.models import OutboxRow
 from notifications.services.running import carry_out_row, lease_due_rows
 from payments.models import StripeCredentials, Subscription, Transaction
+from payments.services.invariants import check_invariants
 from payments.services.staff_subscriptions import (
     CANCEL_LATER,
     CANCEL_NOW,
@@ -25,8 +27,9 @@ from payments.services.staff_subscriptions import (
 )
 from projects.models import Project
 from tests.cast import AppUser, Developer, create_developer
-from tests.payments.deliveries import deliver, purchase, set_webhook_secret
-from tests.payments.shop import Shop
+from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret, stored
+from tests.payments.rows import create_plan
+from tests.payments.shop import Shop, get, post
 
 DAY = 86_400
 
@@ -95,6 +98,32 @@ def test_free_days_put_the_next_payment_off_once_and_cancelling_follows(
     with pytest.raises(NotChangeable):
         ask(bought, alice.user, CANCEL_NOW)
     assert OutboxRow.objects.for_project(shop.project).filter(kind=STAFF_CHANGE).count() == 3
+
+
+@pytest.mark.parametrize(("moves", "then"), [(["small"], "small"), (["small", "large"], "large")])
+def test_free_days_leave_the_plan_that_is_paid_for_until_they_end(
+    shop: Shop, dana: AppUser, alice: Developer, moves: list[str], then: str
+) -> None:
+    """Also where the larger plan has to be paid first."""
+    prices = {}
+    for rank, (code, amount) in enumerate({"small": 500, "paid": 1000, "large": 2500}.items()):
+        plan, prices[code] = create_plan(shop.project, code=code, rank=rank), shop.price(amount)
+        PlanPrice.objects.create(project=shop.project, plan=plan, mode="test", stripe_price_id=prices[code])
+    set_webhook_secret(shop.project)
+    deliver(shop, purchase(shop, dana, prices["paid"]))
+    for code in moves:
+        asked = {"new_price_id": prices[code], "proration_behavior": "none"}
+        assert post(dana, "update-subscription", asked).status_code == 200
+    row = Subscription.objects.for_project(shop.project).get()
+    carried = carry_out(ask(row, alice.user, FREE_DAYS, 7))
+    assert carried.status == "done", carried.error
+    now = get(dana, "my-subscription").json()
+    assert (now["plan_code"], now["price_id"], now["status"]) == ("paid", prices[then], "trialing")
+    control(shop, f"subscriptions/{row.stripe_subscription_id}/renew", outcome="paid")
+    known = set(stored(shop.project).values_list("event_id", flat=True))
+    deliver(shop, [event for event in events_of(shop) if event["id"] not in known])
+    assert get(dana, "my-subscription").json()["plan_code"] == then
+    assert check_invariants(project_id=shop.project.pk) == []
 
 
 def test_support_reads_a_user_from_stripe_whose_events_never_came(shop: Shop, dana: AppUser) -> None:

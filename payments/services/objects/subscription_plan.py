@@ -29,6 +29,12 @@ def kept_until(end: int | None, *, must_be_paid: bool) -> str:
     return f"{end} {MUST_BE_PAID}" if must_be_paid else str(end)
 
 
+def kept_until_moved(found: StripeObject, end: int) -> str:
+    """Write until when the plan that stays does so when the end of its period is moved; on the same condition."""
+    _, _, condition = str((found.get("metadata") or {}).get(KEPT_UNTIL_KEY) or "").partition(" ")
+    return kept_until(end, must_be_paid=condition == MUST_BE_PAID)
+
+
 def kept_plan_code(found: StripeObject) -> str:
     """Return the code of the plan that stays until the present period ends, or is paid; "" when none does."""
     metadata = found.get("metadata") or {}
