@@ -67,6 +67,12 @@ def mirrored(kind: str, *, account_ids: Iterable[str] | None) -> models.QuerySet
     return rows.filter(**{owner: [account_id for account_id in account_ids if account_id]})
 
 
+def account_of(kind: str, object_id: str) -> str:
+    """Return the id of the Stripe account that an object was last read from, "" when the mirror has no copy of it."""
+    rows = MODELS[kind]._base_manager.filter(id=object_id)
+    return rows.values_list("djstripe_owner_account__id", flat=True).first() or ""
+
+
 # What identifies a person in Stripe's objects, at any depth. Amounts, ids, times, states and what was bought stay.
 PERSONAL_KEYS = frozenset(
     {

@@ -7,6 +7,7 @@ import datetime as dt
 import logging
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import Case, OuterRef, Q, Subquery, TextField, Value, When
@@ -19,6 +20,7 @@ from entitlements.models import Entitlement, Plan, PlanPrice
 from entitlements.services.holdings import LOCK_OF_ROW
 from moderation.models import ReviewItem
 from moderation.services.review import open_review_item
+from payments.mirror import account_of
 from payments.models import Invoice, Subscription
 from payments.models.billing import ENDED_STATUSES, SubscriptionQuerySet
 from payments.services.access import granted_access, policy_of
@@ -214,16 +216,25 @@ def _flag_unknown_price(scope: Scope, before: Subscription | None, price: Stripe
 
 
 def _end_missing(scope: Scope, subscription_id: str) -> None:
-    """Stripe has no such subscription any more (deleted test data): what we have of it is over."""
+    """Stripe has no such subscription any more (deleted test data): what we have of it is over.
+
+    One of an account that this project had before is not the present account's to know. It goes on there, unseen: the user keeps
+    what is paid for to the end of the period that we knew, and is not told of a cancellation that may never have been.
+    """
     row = _known(scope, subscription_id).exclude(status__in=ENDED_STATUSES).first()
     if row is None:
         return
+    cause = scope.cause_of(subscription_id)
+    if account_of("subscription", subscription_id) not in ("", scope.account_id):
+        if row.current_period_end is not None and row.current_period_end > clock.now():
+            return
+        cause = replace(cause, without_effects=True)
     before = state_of(row)
     row.status = "canceled"
     row.ended_at = row.synced_at = clock.now()
     row.cancel_at = row.past_due_since = None
     row.cancel_at_period_end = False
-    write_changed(scope, row, before=before, fields=WRITTEN_FIELDS)
+    write_changed(scope, row, before=before, fields=WRITTEN_FIELDS, cause=cause)
     if row.end_user_id is not None:
         scope.holders.add(row.end_user_id)
 
