@@ -1,5 +1,6 @@
 """Licences in the admin: who sees and acts on them, after a confirmation, with a reason, in the action log."""
 
+import re
 import uuid
 from typing import Any
 
@@ -40,6 +41,12 @@ def state(row: License) -> str:
 def logged(project: Project) -> list[str]:
     rows = ActionLog.objects.for_project(project).filter(action__startswith="license.")
     return list(rows.order_by("at").values_list("action", flat=True))
+
+
+def figures_on(page: Any) -> dict[str, str]:
+    """Read what stands above the list."""
+    assert page.status_code == 200
+    return dict(re.findall(r"<dt[^>]*>([^<]+)</dt><dd[^>]*>([^<]+)</dd>", page.content.decode()))
 
 
 def test_staff_act_after_a_confirmation_and_every_deed_is_logged() -> None:
@@ -86,7 +93,10 @@ def test_developers_act_on_their_own_projects_licences_and_viewers_do_not() -> N
     assert state(row) == "invited" and logged(project) == []
     assert row.email not in stranger.get(reverse(LIST)).content.decode()
     shown = developer.get(reverse(LIST), {"stuck": "yes"})
-    assert shown.status_code == 200 and "Invited → active" in shown.content.decode()
+    assert figures_on(shown) == {
+        "Mode": "Test", "Sold": "1", "Active": "0", "Revoked": "0", "Invited → active": "0%", "Time to accept": "–",
+        "No username for 24 h": "0", "Not invited for 24 h": "0", "Invited 7 days ago": "0",
+    }  # fmt: skip
     page = developer.get(reverse("admin:licenses_license_change", args=[row.pk])).content.decode()
     assert row.email in page and "mona" in page
     assert act(developer, row, "revoke").status_code == 302 and state(row) == "revoked"
