@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from common.clock import from_unix
 from entitlements.models import Plan, PlanPrice
 from payments.models import StripeCustomer, Subscription, SubscriptionChange, Transaction
 from payments.services.leases import SyncBusy, end_lease, take_lease
@@ -146,6 +147,19 @@ def test_the_period_is_read_from_the_item_or_from_the_top(shop: Shop) -> None:
     )
     assert new.current_period_end == old.current_period_end is not None
     assert (new.current_period_start, old.quantity) == (old.current_period_start, 3)
+
+
+def test_what_is_used_beside_the_plan_does_not_stand_for_it(shop: Shop) -> None:
+    pro = sell(shop, "pro", stripe_price_id="price_pro")
+    metered = {"price": {"id": "price_calls", "recurring": {"usage_type": "metered"}}}
+    plan = {"price": {"id": "price_pro", "recurring": {"usage_type": "licensed"}}, "quantity": 3}
+    edges = [{"current_period_start": at, "current_period_end": at + 1_000} for at in (1_790_000_000, 1_791_000_000)]
+    beside = write(shop, a_subscription(items={"data": [metered | edges[0], plan | edges[1]]}))
+    told = (beside.plan, beside.stripe_price_id, beside.quantity, beside.current_period_end)
+    assert told == (pro, "price_pro", 3, from_unix(1_791_001_000))
+    # By itself it is what was bought.
+    alone = write(shop, a_subscription(id="sub_2", items={"data": [metered | edges[0]]}))
+    assert (alone.stripe_price_id, alone.current_period_end) == ("price_calls", from_unix(1_790_001_000))
 
 
 @pytest.mark.parametrize(

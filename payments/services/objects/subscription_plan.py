@@ -11,9 +11,20 @@ OWING_STATUSES = ("past_due", "unpaid")
 
 
 def first_item(found: StripeObject) -> StripeObject:
-    """Return a subscription's first item."""
+    """Return the item that a subscription's plan, quantity and period are told by: its first.
+
+    A metered one is passed over where there are others: it bills what is used beside the plan, and comes first as soon as somebody
+    puts another item in the plan's place in Stripe's dashboard.
+    """
     items = (found.get("items") or {}).get("data") or []
-    return dict(items[0]) if items else {}
+    chosen = next((one for one in items if not _is_metered(one)), items[0] if items else {})
+    return dict(chosen)
+
+
+def _is_metered(item: StripeObject) -> bool:
+    price = item.get("price")
+    recurring = price.get("recurring") if isinstance(price, dict) else None
+    return (recurring or {}).get("usage_type") == "metered"
 
 
 def period_edge(found: StripeObject, name: str) -> int | None:
