@@ -44,6 +44,7 @@ def fill_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, A
         "chosen": chosen,
         "cards": _cards(figures, mode, days),
         "charts": _charts(figures),
+        "not_drawn": _not_drawn(figures),
         "accounts": [_account(one, names, mode) for one in figures.health[:ACCOUNTS_SHOWN]],
         "more_accounts": max(0, len(figures.health) - ACCOUNTS_SHOWN),
         "reviews": _reviews(figures, mode),
@@ -108,11 +109,10 @@ def _charts(figures: Figures) -> list[dict[str, Any]]:
     """Describe each chart once for the canvas and once as a table, which is what a screen reader is given."""
     labels = [f"{day:%d %b}" for day in figures.days]
     charts = []
-    by_size = sorted(figures.revenue.items(), key=lambda item: -sum(day.gross_cents for day in item[1].values()))
-    for currency, found in by_size[:CURRENCIES_DRAWN]:
-        days = [found.get(day, Day(day)) for day in figures.days]
+    for currency in _currencies(figures)[:CURRENCIES_DRAWN]:
+        days = [figures.revenue[currency].get(day, Day(day)) for day in figures.days]
         scale = 10 ** decimals_of(currency)
-        net, back = sum(day.net_cents for day in days), sum(day.refunded_cents for day in days)
+        net, back = _sums(figures, currency)
         charts.append(
             _chart(
                 f"Revenue in {currency.upper()}",
@@ -138,6 +138,24 @@ def _charts(figures: Figures) -> list[dict[str, Any]]:
                [("Given", SOFT, given, given), ("Used", GOOD, used, used)]),
     ]  # fmt: skip
     return charts
+
+
+def _currencies(figures: Figures) -> list[str]:
+    """Name the currencies, that of most payments first: amounts of two cannot be compared."""
+    paid = {currency: sum(day.succeeded for day in of.values()) for currency, of in figures.revenue.items()}
+    return sorted(paid, key=lambda currency: (-paid[currency], currency))
+
+
+def _not_drawn(figures: Figures) -> list[tuple[str, str, str]]:
+    """Write the sums of the currencies that have no chart: (currency, net, refunded)."""
+    rest = [(currency, *_sums(figures, currency)) for currency in _currencies(figures)[CURRENCIES_DRAWN:]]
+    return [(currency.upper(), money_text(net, currency), money_text(back, currency)) for currency, net, back in rest]
+
+
+def _sums(figures: Figures, currency: str) -> tuple[int, int]:
+    """Add up what was earned in a currency and what went back. Units: its minor units."""
+    days = figures.revenue[currency].values()
+    return sum(day.net_cents for day in days), sum(day.refunded_cents for day in days)
 
 
 def _chart(

@@ -15,7 +15,16 @@ from projects.models import Role
 # Django leaves constraints out whose fields a form does not have; the project is such a field here.
 TAKEN = "Another {what} of this project has it."
 PRICE_FIELDS = ["mode", "amount_cents", "currency", "stripe_price_id", "lookup_key", "active"]
-PRICE_HELP = {"stripe_price_id": "May stay empty, as the lookup key: then checkout asks for this amount by itself."}
+AMOUNT_LABELS = {"amount_cents": "Amount in minor units"}
+AMOUNT_HELP = {
+    "amount_cents": "As Stripe counts: 1299 is 12.99 USD, 500 is 500 JPY, and 1290 is 1.290 KWD.",
+    "currency": "Three letters: usd.",
+}
+PRICE_HELP = AMOUNT_HELP | {
+    "stripe_price_id": "May stay empty, as the lookup key: then checkout asks for this amount by itself.",
+}
+# The most digits that Stripe takes in any currency: https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+AMOUNT_MAX = 999_999_999_999
 
 
 class SoldOnceForm(forms.ModelForm):
@@ -47,10 +56,10 @@ class ModePriceForm(forms.ModelForm):
         return currency
 
     def clean_amount_cents(self) -> int:
-        """Refuse a price of nothing."""
+        """Refuse a price of nothing, and one that Stripe takes in no currency."""
         amount: int = self.cleaned_data["amount_cents"]
-        if amount < 1:
-            raise forms.ValidationError("Give 1 or more, in the currency's minor unit.")
+        if not 1 <= amount <= AMOUNT_MAX:
+            raise forms.ValidationError(f"Give 1 or more, at most {AMOUNT_MAX:,}, in the currency's minor unit.")
         return amount
 
     def check_apart(self, project: Any) -> None:

@@ -57,7 +57,7 @@ _MONEY = """
         (SELECT json_object_agg(status, number)
          FROM (SELECT status, sum(subscriptions)::bigint AS number FROM gauges GROUP BY status) counted),
         (SELECT json_object_agg(currency, cents)
-         FROM (SELECT currency, round(sum(cents))::bigint AS cents FROM earning WHERE currency IS NOT NULL GROUP BY 1) summed),
+         FROM (SELECT currency, round(sum(cents)) AS cents FROM earning WHERE currency IS NOT NULL GROUP BY 1) summed),
         (SELECT sum(subscriptions)::bigint FROM earning WHERE currency IS NULL),
         (SELECT json_object_agg(day, number) FROM (
             SELECT (ended_at AT TIME ZONE 'UTC')::date AS day, count(*) AS number FROM payments_subscription

@@ -5,6 +5,7 @@ from django.contrib import admin
 
 from entitlements.models import CreditPack, CreditPackPrice
 from projects.admin_prices import (
+    AMOUNT_LABELS,
     PRICE_FIELDS,
     PRICE_HELP,
     ModePriceForm,
@@ -47,6 +48,7 @@ class CreditPackPriceForm(ModePriceForm):
     class Meta:
         model = CreditPackPrice
         fields = PRICE_FIELDS
+        labels = AMOUNT_LABELS
         help_texts = PRICE_HELP
 
 

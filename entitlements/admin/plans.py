@@ -16,6 +16,7 @@ from common.money import money_text
 from entitlements.models import Plan, PlanPrice
 from entitlements.services.plan_fields import LIMIT_NAMES, LIMITS, problem_of_field, problem_of_price
 from entitlements.services.plans import check_among_others, lock_plans, log_plan_change, remove_plan, remove_price
+from projects.admin_prices import AMOUNT_HELP, AMOUNT_LABELS
 from projects.admin_scope import ProjectScopedAdmin
 from projects.models import Project, Role
 
@@ -88,17 +89,16 @@ class PlanPriceForm(forms.ModelForm):
     class Meta:
         model = PlanPrice
         fields = ["mode", "interval", "stripe_price_id", "lookup_key", "amount_cents", "currency", "active"]
+        labels = AMOUNT_LABELS
+        help_texts = AMOUNT_HELP
 
     def clean_currency(self) -> str:
         """Write the currency as Stripe does."""
-        return str(self.cleaned_data["currency"]).lower()
+        return str(self._right("currency", str(self.cleaned_data["currency"]).lower()))
 
     def clean_amount_cents(self) -> int:
-        """Refuse a negative price."""
-        amount: int = self.cleaned_data["amount_cents"]
-        if amount < 0:
-            raise forms.ValidationError("Give 0 or more, in the currency's minor unit.")
-        return amount
+        """Refuse what no price can be."""
+        return int(self._right("amount_cents", self.cleaned_data["amount_cents"]))
 
     def clean_stripe_price_id(self) -> str:
         """Refuse what cannot be the id of a price, a key above all."""
@@ -110,7 +110,11 @@ class PlanPriceForm(forms.ModelForm):
 
     def _named(self, name: str, field: str) -> str:
         value = str(self.cleaned_data[field] or "")
-        if value and (problem := problem_of_price(name, value)):
+        return str(self._right(name, value)) if value else ""
+
+    @staticmethod
+    def _right(name: str, value: Any) -> Any:
+        if problem := problem_of_price(name, value):
             raise forms.ValidationError(problem)
         return value
 
@@ -244,8 +248,8 @@ class PlanPriceAdmin(ProjectScopedAdmin):
     list_filter = ["mode", "interval", "active"]
     list_select_related = ["plan", "project"]
     search_fields = ["stripe_price_id", "lookup_key", "plan__code", "plan__name", "project__name"]
-    fields = ["plan", "project", *PlanPriceForm.Meta.fields, "warning"]
-    readonly_fields = ["plan", "project", "warning"]
+    fields = ["plan", "project", "amount", *PlanPriceForm.Meta.fields, "warning"]
+    readonly_fields = ["plan", "project", "amount", "warning"]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Prices are added on their plan's page, which knows the project."""

@@ -4,6 +4,7 @@ from django.contrib import admin
 
 from licenses.models import LicenseProduct, LicenseProductPrice
 from projects.admin_prices import (
+    AMOUNT_LABELS,
     PRICE_FIELDS,
     PRICE_HELP,
     ModePriceForm,
@@ -40,6 +41,7 @@ class LicenseProductPriceForm(ModePriceForm):
     class Meta:
         model = LicenseProductPrice
         fields = PRICE_FIELDS
+        labels = AMOUNT_LABELS
         help_texts = PRICE_HELP
 
 

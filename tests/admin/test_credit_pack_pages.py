@@ -67,6 +67,7 @@ def test_a_developer_makes_a_pack_with_its_prices() -> None:
         ({"credits": "0"}, [{}], "1 or more"),
         ({"code": "taken"}, [{}], "Another pack"),
         ({}, [{"amount_cents": "0"}], "1 or more"),
+        ({}, [{"amount_cents": "1000000000000"}], "at most 999,999,999,999"),
         ({}, [{"currency": "u$"}], "three letters"),
         ({}, [{"lookup_key": "taken"}], "Another pack"),
         ({}, [{}, {}], "already"),

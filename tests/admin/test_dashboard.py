@@ -11,13 +11,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from entitlements.models import PlanPrice
 from entitlements.services.credit_days import sum_credit_days
 from entitlements.services.ledger import spend_credits
 from payments.services.rollups import fold_rollups
 from projects.models import Role
 from tests.admin.desk import Desk, make_desk
 from tests.admin.test_payments_pages import sign_in
-from tests.payments.rows import create_payment, create_subscription
+from tests.payments.actors import create_project
+from tests.payments.rows import create_payment, create_plan, create_subscription
 
 INDEX = "/admin/"
 QUERIES_MAX = 10
@@ -102,6 +104,24 @@ def test_every_viewer_is_answered_in_ten_statements_and_the_number_of_projects_d
     assert "Revenue in USD: 20.00 USD" in staff and "JPY" not in staff
     # Somebody else's project is no choice: the developer gets the sum of their own.
     assert "Revenue in JPY" in page(developer, f"mode=test&project={theirs.project.pk}")
+
+
+def test_no_currency_is_left_out_and_no_price_takes_the_page_away() -> None:
+    project = create_project()
+    # The currency of most payments comes first: amounts of two cannot be compared.
+    for currency, amounts in {"usd": [900], "eur": [100, 100], "jpy": [70_000], "chf": [300], "gbp": [400]}.items():
+        for amount in amounts:
+            create_payment(project, amount_cents=amount, currency=currency)
+    # Written by hand before there was a largest price.
+    plan = create_plan(project)
+    price = {"stripe_price_id": "price_huge", "amount_cents": 2**63 - 1}
+    PlanPrice.objects.create(project=project, plan=plan, mode="test", currency="usd", **price)
+    create_subscription(project, plan=plan, stripe_price_id="price_huge", quantity=2)
+    shown = page(sign_in(project=project, role=Role.VIEWER), "mode=test")
+    assert re.findall(r"Revenue in ([A-Z]{3}):", shown) == ["EUR", "CHF", "GBP"]
+    rest = shown.split("Revenue in other currencies")[1].split("</section>")[0]
+    assert re.findall(r"<td>(.*?)</td>", rest) == ["JPY", "70,000 JPY", "0 JPY", "USD", "9.00 USD", "0.00 USD"]
+    assert card(shown, "Monthly recurring revenue").startswith("184,467,440,737,095,516.14 USD")
 
 
 def test_without_a_project_or_a_sign_in_there_is_nothing_to_see(desks: tuple[Desk, Desk]) -> None:

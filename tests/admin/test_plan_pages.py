@@ -37,6 +37,10 @@ def test_a_developer_makes_a_plan_with_its_price() -> None:
         None,
     )
     assert (price.plan, price.amount_cents, price.currency) == (plan, 2499, "usd")
+    # The page says in which unit an amount is written, and what that is.
+    shown = client.get(url(PlanPrice, "change", price.pk)).content.decode()
+    assert "24.99 USD" in shown and "Amount in minor units" in shown and "500 is 500 JPY" in shown
+    assert "Amount in minor units" in client.get(url(Plan, "change", plan.pk)).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,9 @@ def test_a_developer_makes_a_plan_with_its_price() -> None:
     [
         ({"aliases": "5"}, "Give a list of words"),
         ({"aliases": "[1]"}, "Give a list of words"),
-        ({"prices-0-amount_cents": "-5"}, "Give 0 or more"),
+        ({"prices-0-amount_cents": "-5"}, "Give a whole number from 0 to 99,999,999"),
+        ({"prices-0-amount_cents": "100000000"}, "1299 is 12.99 USD"),
+        ({"prices-0-currency": "u$d"}, "Give three lower-case letters"),
         ({"code": "taken"}, "has this code or alias"),
         ({"aliases": '["taken"]'}, "has the code or alias taken"),
         ({"features": '{"runs": []}'}, "runs: give true, false"),
