@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import ROLE_SUPPORT, FamilyToken, TokenFamily, User
+from accounts.models import ROLE_ADMIN, ROLE_MODERATOR, ROLE_SUPPORT, FamilyToken, TokenFamily, User
 from accounts.services.oauth_clients import create_client
 from accounts.services.tokens import issue_login_tokens
 from projects.models import ApiKey, EndUser, IdempotencyRecord, IdentityProvider, Membership, Project, Role
@@ -334,3 +334,30 @@ def test_of_two_owners_who_are_removed_at_once_one_stays() -> None:
     assert statuses == [403]
     assert [row.pk for row in Membership.objects.for_project(project)] == [second.pk]
     assert not Membership.objects.filter(pk=first.pk).exists()
+
+
+def test_the_role_admin_makes_a_project_and_names_its_owner_and_nobody_else_makes_one() -> None:
+    staff: dict[str, Client] = {}
+    for role in (ROLE_ADMIN, ROLE_MODERATOR, ROLE_SUPPORT):
+        person = create_developer(role.lower(), is_staff=True)
+        person.groups.add(Group.objects.get(name=role))
+        staff[role] = browser(person)
+    alice = create_developer("alice", is_staff=True)
+    form = {
+        "name": "Made here",
+        "slug": f"made-{alice.pk.hex[:12]}",
+        "allowed_origins": '["https://app.example"]',
+        "is_active": "on",
+    }
+    add = reverse("admin:projects_project_add")
+    for other in (staff[ROLE_MODERATOR], staff[ROLE_SUPPORT], browser(alice)):
+        assert (other.get(add).status_code, other.post(add, form).status_code) == (403, 403)
+    refused = staff[ROLE_ADMIN].post(add, form | {"slug": "No-Slug"})
+    assert refused.status_code == 200 and "Use 1 to 63 lower-case letters" in refused.content.decode()
+    assert not Project.objects.filter(name="Made here").exists()
+    assert staff[ROLE_ADMIN].post(add, form).status_code == 302
+    project = Project.objects.get(slug=form["slug"])
+    member = {"project": str(project.pk), "user": str(alice.pk), "role": "owner"}
+    assert staff[ROLE_ADMIN].post(reverse("admin:projects_membership_add"), member).status_code == 302
+    assert browser(alice).get(page(project)).status_code == 200
+    assert [row.role for row in Membership.objects.for_project(project)] == [Role.OWNER]
