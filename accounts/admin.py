@@ -126,6 +126,13 @@ class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
             kwargs |= {"label": "Roles", "help_text": ROLES_HELP, "widget": UnfoldAdminCheckboxSelectMultipleWidget()}
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Leave a person in the groups that the form did not offer: those that a superuser has made besides."""
+        offered = form.fields["groups"].queryset if "groups" in form.fields else Group.objects.all()
+        kept = list(form.instance.groups.exclude(pk__in=offered.values("pk")))
+        super().save_related(request, form, formsets, change)
+        form.instance.groups.add(*kept)
+
     @staticmethod
     def _gives_roles(request: HttpRequest, obj: Any) -> bool:
         """Say whether the viewer is of the role Admin; nobody changes their own role."""

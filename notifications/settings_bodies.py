@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
@@ -134,14 +133,13 @@ def render_alert_settings(project: Project, row: AlertTarget | None, *, whole: b
         {"kind": kind.value, "is_own": is_own, "unit": UNITS[kind], **asdict(rule)}
         for kind, (rule, is_own) in rules_of(project).items()
     ]
-    url = row.webhook_url if row else ""
-    parts = urlsplit(url)
+    url = (row.webhook_url if whole else row.webhook_url_masked) if row else ""
     return AlertSettingsSerializer(
         {
             "project_id": project.pk,
             "rules": rules,
             "mail_to": row.mail_to if row else [],
-            "webhook_url": (url if whole else f"{parts.scheme}://{parts.netloc}/...") if url else None,
+            "webhook_url": url or None,
             "webhook_secret_masked": (row.webhook_secret_masked or None) if row else None,
         }
     ).data

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Value
 from django.http import HttpRequest
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
@@ -192,9 +193,28 @@ class AlertTargetForm(forms.ModelForm):
 class AlertTargetAdmin(OperatorsRowsAdmin):
     form = AlertTargetForm
     log_name = "alert_recipients"
-    list_display = ["whose", "addresses", "webhook_url", "stored_secret", "updated_at"]
+    list_display = ["whose", "addresses", "listener", "stored_secret", "updated_at"]
     search_fields = ["project__name", "project__slug"]
-    readonly_fields = ["stored_secret"]
+    readonly_fields = ["listener", "stored_secret"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Say of each row whether all of its address is shown: to staff, and to the project's developers."""
+        rows = super().get_queryset(request)
+        if self._is_staff_for(request, "view"):
+            return rows.annotate(is_whole=Value(True))
+        mine = Q(project__in=self._projects(request, Role.DEVELOPER))
+        return rows.annotate(is_whole=ExpressionWrapper(mine, output_field=BooleanField()))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show the listener's address as a field to who may write it, and as the list does to who only looks."""
+        may_write = obj is None or self.has_change_permission(request, obj)
+        hidden = "listener" if may_write else "webhook_url"
+        return [name for name in super().get_fields(request, obj) if name != hidden]
+
+    @display(description="Listener")
+    def listener(self, row: Any) -> str:
+        """Show where it listens; viewers not the path, which may hold a token."""
+        return (row.webhook_url if row.is_whole else row.webhook_url_masked) or "-"
 
     def logged_values(self, row: AlertTarget) -> dict[str, Any]:
         """Return who is told."""

@@ -6,6 +6,7 @@ projects.
 """
 
 from typing import Self
+from urllib.parse import urlsplit
 
 from django.db import models
 from django.db.models import F, Q
@@ -80,6 +81,12 @@ class AlertTarget(models.Model):
 
     def __str__(self) -> str:
         return f"Alerts of {self.project}" if self.project_id else "Alerts of every project"
+
+    @property
+    def webhook_url_masked(self) -> str:
+        """Name the listener without its path and query, which may hold a token; "" when there is none."""
+        parts = urlsplit(self.webhook_url)
+        return f"{parts.scheme}://{parts.netloc}/..." if self.webhook_url else ""
 
     def __repr__(self) -> str:
         return f"<AlertTarget {self.project_id or INSTANCE} {self.webhook_secret_masked}>"

@@ -9,8 +9,8 @@ from django.urls import reverse
 
 from accounts.models import User
 from notifications.models import AlertIncident, AlertRule, AlertTarget
-from projects.models import Project
-from tests.cast import Developer
+from projects.models import Membership, Project, Role
+from tests.cast import Developer, create_developer
 from tests.notifications.test_brand import sign_in
 from tests.notifications.trouble import NOON
 
@@ -81,6 +81,21 @@ def test_a_developer_sets_a_rule_and_who_is_told(acme: Project, bob: Developer) 
     client.post(page, {"mail_to": ""})
     target.refresh_from_db()
     assert (target.webhook_secret, target.webhook_secret_masked, target.mail_to) == ("", "", [])
+
+
+def test_viewers_see_where_a_listener_is_and_not_its_path(acme: Project, bob: Developer) -> None:
+    erin = create_developer("erin")
+    target = AlertTarget.objects.create(project=acme, webhook_url="https://ops.example/hook?token=CANARYpath")
+    Membership.objects.create(project=acme, user=erin.user, role=Role.VIEWER)
+    pages = [
+        reverse("admin:notifications_alerttarget_change", args=[target.pk]),
+        reverse("admin:notifications_alerttarget_changelist"),
+    ]
+    for who, is_whole in ((erin, False), (bob, True)):
+        client = sign_in(who)
+        for page in pages:
+            shown = client.get(page).content.decode()
+            assert "https://ops.example/" in shown and ("CANARYpath" in shown) == is_whole, page
 
 
 def test_the_operator_sets_what_holds_for_every_project_once() -> None:
