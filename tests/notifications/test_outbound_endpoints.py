@@ -11,6 +11,7 @@ from notifications.event_types import CHOICES, EVENT_TYPES
 from notifications.models import OutboxRow, WebhookDelivery, WebhookEndpoint
 from notifications.services import endpoints
 from projects.models import Project, Role
+from tests.builders import waits_until_free
 from tests.cast import Developer, set_role
 from tests.notifications.consumer import Consumer
 from tests.notifications.listening import Listening, deliver, listen, record
@@ -274,6 +275,11 @@ def test_no_more_than_sixteen_endpoints_are_made_however_many_ask_at_once(
     assert {answer.json().get("code") for answer in answers} == {None, "too_many_webhook_endpoints"}
     assert WebhookEndpoint.objects.for_project(acme).count() == endpoints.ENDPOINTS_MAX
     listen(acme, app, mode="live")
+
+
+def test_endpoints_are_counted_by_one_at_a_time(acme: Project, alice: Developer, app: Consumer) -> None:
+    row = Project.objects.select_for_update(no_key=True).filter(pk=acme.pk)
+    assert waits_until_free(row, lambda: send(alice, "post", path_of(acme), {"url": app.url()}).status_code) == 201
 
 
 def test_rotations_at_once_leave_a_pair_of_secrets_that_were_both_shown(
