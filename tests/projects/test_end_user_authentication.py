@@ -110,6 +110,8 @@ def test_a_header_that_names_another_project_is_401(project: Project) -> None:
         {"exp": str(int(time.time()) + 300)},
         {"exp": True},
         {"exp": 10**300},
+        {"exp": 10**400},
+        {"nbf": -(10**400)},
         {"exp": [1]},
         {"nbf": int(time.time()) + 86_400},
         {"nbf": "soon"},
