@@ -38,6 +38,7 @@ RUNS_SHOWN = 4
 YOUNG = dt.timedelta(minutes=1)
 RELOAD_YOUNG_SECONDS, RELOAD_SECONDS = 5, 30
 
+SAY_WHY = f"Say why, in at most {REASON_CHARS_MAX} characters."
 # Who asks for a roll because a secret leaked wants the old one gone at once.
 AT_ONCE = "at_once"
 
@@ -101,15 +102,24 @@ def check_page(request: HttpRequest, project_id: uuid.UUID, mode: str) -> HttpRe
             log_action(action="webhook_endpoint.check", subject=check.endpoint_id or str(project.pk), actor=actor_of(request),
                        project_id=project.pk, mode=mode, details={"status": check.status, "mended": check.mended})  # fmt: skip
         elif what == "live" and mode == LIVE:
-            found = try_to_open(project=project, actor=actor_of(request))
-            if found.opened_at is not None and found.is_green:
-                messages.success(request, "Every check is green: live payments are open.")
-            else:
-                wrong = ", ".join(check.title for check in found.checks if not check.ok)
-                messages.warning(request, f"Not right yet: {wrong}.")
+            _open_live(request, project)
     except ApiError as error:
         messages.error(request, error.detail)
     return HttpResponseRedirect(_back(project, mode))
+
+
+def _open_live(request: HttpRequest, project: Project) -> None:
+    """Run every check, and open live payments when all are right: for a reason, unless they are open."""
+    reason = request.POST.get("reason", "").strip()
+    if not is_reason(reason) and read_go_live(project=project).opened_at is None:
+        messages.error(request, f"Nothing was done: {SAY_WHY}")
+        return
+    found = try_to_open(project=project, actor=actor_of(request), reason=reason)
+    if found.opened_at is not None and found.is_green:
+        messages.success(request, "Every check is green: live payments are open.")
+    else:
+        wrong = ", ".join(check.title for check in found.checks if not check.ok)
+        messages.warning(request, f"Not right yet: {wrong}.")
 
 
 @csrf_protect
@@ -141,9 +151,7 @@ def roll_page(request: HttpRequest, project_id: uuid.UUID, mode: str) -> HttpRes
         "project": project,
         "mode": mode,
         "back": _back(project, mode),
-        "problem": f"Say why, in at most {REASON_CHARS_MAX} characters."
-        if request.method == "POST" and not good
-        else "",
+        "problem": SAY_WHY if request.method == "POST" and not good else "",
     }
     return TemplateResponse(request, "backoffice/roll_secret.html", context)
 

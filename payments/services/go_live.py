@@ -67,8 +67,8 @@ def read_go_live(*, project: Project) -> GoLive:
     return GoLive(checks, row.opened_at if row else None)
 
 
-def try_to_open(*, project: Project, actor: User | None) -> GoLive:
-    """Look at everything anew and open live mode when all of it is right. Opened once, it stays open.
+def try_to_open(*, project: Project, actor: User | None, reason: str = "") -> GoLive:
+    """Look at everything anew and open live mode when all of it is right. Opened once, it stays open; why is in the action log.
 
     Raises: StripeUnavailable (503).
     """
@@ -84,7 +84,9 @@ def try_to_open(*, project: Project, actor: User | None) -> GoLive:
         and found.opened_at is None
         and _live(project).filter(opened_at__isnull=True).update(opened_at=Now())
     ):
-        log_action(action="live.open", subject=str(project.pk), actor=actor, project_id=project.pk, mode=LIVE)
+        log_action(
+            action="live.open", subject=str(project.pk), actor=actor, reason=reason, project_id=project.pk, mode=LIVE
+        )
         return read_go_live(project=project)
     return found
 

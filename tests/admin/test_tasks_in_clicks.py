@@ -22,6 +22,7 @@ from tests.payments.actors import create_developer, create_project
 from tests.payments.endpoints import save_keys
 from tests.payments.rows import create_plan
 from tests.payments.shop import Shop, connect_stripe, open_checkout
+from tests.payments.test_go_live import public as public
 
 
 @pytest.fixture
@@ -163,6 +164,27 @@ def test_the_key_is_examined_and_live_opened_from_the_projects_page(sandbox: San
     assert "A restricted key" in developer.html
     developer.press("Check the endpoint and mend it")
     assert "Webhook endpoint: managed" in developer.html
-    developer.press("Run the checks, and open live payments when all are right")
+    for reason in ("", " ", "x" * 1001, "a\x00b"):
+        developer.press("Run the checks, and open live payments when all are right", reason=reason)
+        assert "Nothing was done: Say why" in developer.html
+    developer.press("Run the checks, and open live payments when all are right", reason="We launch")
     assert "Not right yet: Live keys, Webhook endpoint, Signed probe, Something to sell in live mode." in developer.html
     assert shop.account.test_secret_key not in developer.html
+
+
+def test_live_payments_are_opened_for_a_reason_that_is_kept(sandbox: Sandbox, public: str) -> None:
+    shop = Shop(create_project("Launching"), sandbox.create_account("Acme"), sandbox)
+    save_keys(create_developer(shop.project), shop, mode="live")
+    price = {"mode": "live", "stripe_price_id": shop.price(1000, live=True), "amount_cents": 1000}
+    PlanPrice.objects.create(project=shop.project, plan=create_plan(shop.project), **price)
+    keys = StripeCredentials.objects.for_project(shop.project).filter(mode="live")
+    developer = sign_in(project=shop.project, role=Role.DEVELOPER)
+    page, check = (f"/admin/projects/{shop.project.pk}/{leaf}/" for leaf in ("desk", "live/check"))
+    assert developer.post(check, {"what": "live"}).status_code == 302
+    assert (keys.get().opened_at, keys.get().probed_at) == (None, None)
+    person = Person(developer).open(page)
+    person.press("Run the checks, and open live payments when all are right", reason="We launch")
+    assert "Every check is green: live payments are open." in person.html and keys.get().opened_at is not None
+    assert logged(shop.project, "live.open").reason == "We launch"
+    # Open as it is, it is looked at again without asking why.
+    assert "Every check is green" in person.press("Run the checks again").html
