@@ -1,6 +1,7 @@
 """The service refuses to start on settings that would not be safe, and says which."""
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -29,17 +30,44 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def start(tmp_path: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
     """Load the settings as a process of its own with the environment changed; None takes a variable away."""
+    return run("import django; django.setup()", tmp_path, **changes)
+
+
+def run(code: str, tmp_path: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
+    """Run something as a process of its own with the environment changed."""
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings", "VAR_DIR": str(tmp_path)}
     for name, value in changes.items():
         environment.pop(name, None)
         if value is not None:
             environment[name] = value
-    command = [sys.executable, "-c", "import django; django.setup()"]
+    command = [sys.executable, "-c", code]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_good_settings_start(tmp_path: Path) -> None:
     assert start(tmp_path).returncode == 0
+
+
+SIGN_IN = """
+import django, json
+django.setup()
+from django.test import Client
+page = Client().get("/admin/login/", secure=True, headers={"host": "pay.example.com"})
+from django.conf import settings
+cookies = {name: [cookie["secure"], cookie["httponly"], cookie["path"]] for name, cookie in page.cookies.items()}
+print(json.dumps([page.status_code, dict(page.headers), cookies, settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_SECURE,
+                  settings.SESSION_COOKIE_HTTPONLY]))
+"""
+
+
+def test_behind_https_browsers_are_told_to_be_careful_by_the_settings_alone(tmp_path: Path) -> None:
+    """S43: an address that begins with https is all that it takes."""
+    asked = run(SIGN_IN, tmp_path, PUBLIC_BASE_URL="https://pay.example.com", ALLOWED_HOSTS="pay.example.com")
+    assert asked.returncode == 0, asked.stderr
+    status, headers, cookies, *session = json.loads(asked.stdout.splitlines()[-1])
+    assert status == 200 and headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert (headers["X-Content-Type-Options"], headers["X-Frame-Options"]) == ("nosniff", "DENY")
+    assert cookies == {"__Host-csrftoken": [True, True, "/"]} and session == ["__Host-sessionid", True, True]
 
 
 @pytest.mark.parametrize(
