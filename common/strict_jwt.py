@@ -112,7 +112,7 @@ def is_storable(text: str) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    # Compared as it is: a whole number of a few hundred digits cannot be made a float. Nothing else than a finite one is between these.
+    # Compared as it is: a whole number of a few hundred digits cannot be made a float. Neither NaN nor infinity is between the two.
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e11 < value < 1e11
 
 

@@ -29,6 +29,8 @@ CLOSED_AT_ONCE_MAX = 500
 TOO_LITTLE = "It comes to less than half of the smallest coin."
 CHANGED = "Includes what went beyond the plan that held earlier in the period."
 LATE = "Includes usage that was reported after its own period was closed."
+# What a row can hold. Stripe takes nothing near it: such a bill is refused there, comes before a person, and keeps no period open.
+AMOUNT_MAX = 2**63 - 1
 
 Method = UsageCharge.Method
 Status = UsageCharge.Status
@@ -123,7 +125,7 @@ def _charge(period: UsagePeriod, standing: Standing) -> UsageCharge | None:
         included=standing.used - standing.overage if standing.included is None else standing.included,
         overage=standing.overage,
         unit_amount=standing.unit_amount,
-        amount_cents=standing.amount_cents,
+        amount_cents=min(standing.amount_cents, AMOUNT_MAX),
         currency=meter.currency,
         method=method,
         status=Status.WAIVED if too_little else Status.PENDING,

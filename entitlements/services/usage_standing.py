@@ -9,7 +9,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
 
 from entitlements.models import Meter, Plan, PlanQuota, UsageCharge, UsagePeriod, UsageTotal
 from entitlements.models.usage import QUANTITY_PLACES
@@ -17,6 +17,8 @@ from entitlements.models.usage import QUANTITY_PLACES
 WARN_AT_PERCENT = (95, 80)
 NOTHING = Decimal(0)
 SMALLEST = Decimal(1).scaleb(-QUANTITY_PLACES)
+# Digits for whatever the columns hold: with the usual 28, an absurd report cannot be rounded any more, which is an error.
+WIDE = Context(prec=100)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Standing:
         """How much of it is used, to two decimals, rounded down: 79.999 is not 80. None without a limit, and of nothing."""
         if not self.included:
             return None
-        return (self.counted * 100 / self.included).quantize(Decimal("0.01"), ROUND_DOWN)
+        share = WIDE.divide(WIDE.multiply(self.counted, Decimal(100)), self.included)
+        return share.quantize(Decimal("0.01"), ROUND_DOWN, WIDE)
 
     @property
     def _beyond(self) -> Decimal:
@@ -91,7 +94,9 @@ class Standing:
     @property
     def amount(self) -> Decimal:
         """What all of it costs, exactly."""
-        return self.settled_amount + self._beyond * self.unit_amount if self.billable else NOTHING
+        if not self.billable:
+            return NOTHING
+        return WIDE.add(self.settled_amount, WIDE.multiply(self._beyond, self.unit_amount))
 
     @property
     def amount_cents(self) -> int:
@@ -124,7 +129,7 @@ class Standing:
 
 def rounded(amount: Decimal) -> int:
     """Round an exact amount in minor units half up."""
-    return int(amount.quantize(Decimal(1), ROUND_HALF_UP))
+    return int(amount.quantize(Decimal(1), ROUND_HALF_UP, WIDE))
 
 
 def stretch_of(period: UsagePeriod) -> Stretch:

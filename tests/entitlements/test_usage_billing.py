@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common import clock
-from entitlements.models import Meter, Plan, UsageCharge, UsagePeriod
+from entitlements.models import Meter, Plan, UsageCharge, UsagePeriod, UsageTotal
 from entitlements.services.overage import close_ended_periods
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
@@ -128,6 +128,38 @@ def test_the_rate_is_the_plans_own_where_it_has_one_and_too_little_is_not_billed
     assert (found["tokens"].amount_cents, found["tokens"].status) == (0, "waived")
     assert set(found) == {"searches", "tokens"}
     assert period.charges.get(meter__code="tokens").note.startswith("It comes to less")
+
+
+def test_usage_beyond_all_measure_keeps_no_period_open(
+    acme: Project, acme_server: AppServer, dana: AppUser, erin: AppUser
+) -> None:
+    rates = {"searches": "9999999999.9999999999", "tokens": "1"}
+    plan = plan_with(
+        acme,
+        {code: {"included": "0.000001", "block_at_percent": "never", "unit_amount": rates[code]} for code in rates},
+    )
+    now = clock.now()
+    periods = [
+        UsagePeriod.objects.create(
+            project=acme, mode="test", end_user=user.end_user, plan=plan, subscription_id="sub_x",
+            starts_at=now - 3 * HOUR, ends_at=now - hours * HOUR,
+        )
+        for user, hours in ((dana, 2), (erin, 1))
+    ]  # fmt: skip
+    for period, quantity in zip(periods, (Decimal(10**20), Decimal(3)), strict=True):
+        for meter in Meter.objects.for_project(acme).filter(code__in=rates):
+            period.totals.create(project=acme, mode="test", meter=meter, used=quantity, events=1)
+    close_ended_periods()
+    found = {(one.period_id, one.meter.code): one.amount_cents for one in UsageCharge.objects.for_project(acme)}
+    assert found[periods[0].pk, "searches"] == found[periods[0].pk, "tokens"] == 2**63 - 1
+    # Whose period ended later is billed, too.
+    assert found[periods[1].pk, "tokens"] == 3
+
+    hold(dana.end_user, plan, since=now - HOUR, until=now + HOUR)
+    report(acme_server, dana.user_id, event("searches", "999999999999"))
+    UsageTotal.objects.for_project(acme).filter(period__closed_at=None).update(used=Decimal(10**20))
+    told = {one["meter"]: one for one in summary(dana)["meters"]}["searches"]
+    assert (told["percent"], told["overage_amount_cents"] > 10**29) == (1e28, True)
 
 
 def test_two_rounds_at_once_close_a_period_once(acme: Project, dana: AppUser, caplog: pytest.LogCaptureFixture) -> None:
