@@ -22,7 +22,7 @@ DONE = {
     "bought": ("Thank you. Your purchase is complete.", True),
     "pending": ("Your payment is being processed. This page shows it as soon as it is complete.", False),
     "changed": ("Your plan has been changed.", True),
-    "canceled": ("Your plan is canceled and stays yours until the date below. You can still keep it.", True),
+    "canceled": ("Your plan is canceled: it is not renewed after the date below. You can still keep it.", True),
     "resumed": ("Your plan goes on.", True),
     "already_subscribed": ("You have a plan already. Change it here instead of buying another one.", False),
 }

@@ -156,17 +156,25 @@ def test_metered_use_and_licences_are_shown_and_a_licences_page_is_one_button_aw
     assert Visitor(acme).text("account", 401) and "Licences" not in visit(acme, erin, mode="live").text("account")
 
 
+OVERDUE = {"status": "past_due", "past_due_since": clock.now()}
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
         ({"status": "trialing", "trial_end": "2027-02-01T00:00:00Z"}, "Your free trial ends on 1 February 2027"),
         ({"cancel_at_period_end": True}, "Canceled. It ends on"),
-        ({"status": "past_due", "past_due_since": clock.now()}, "5.00 USD is open. Access ends on"),
+        (OVERDUE, "5.00 USD is open. Access ends on"),
+        (
+            OVERDUE | {"past_due_since": clock.now() - dt.timedelta(days=9)},
+            "Access has ended, and comes back once that is paid.",
+        ),
+        (OVERDUE | {"cancel_at_period_end": True}, "Canceled. It is not renewed after"),
         ({"status": "paused"}, "Your plan is paused."),
         ({"access_revoked_at": clock.now()}, "Access has ended because its payment was given back."),
         ({"status": "incomplete_expired"}, "See the plans"),
     ],
-    ids=["trial", "canceled", "past_due", "paused", "revoked", "ended"],
+    ids=["trial", "canceled", "past_due", "grace is over", "past_due and canceled", "paused", "revoked", "ended"],
 )
 def test_each_state_of_a_plan_says_what_comes_next(
     acme: Project, dana: AppUser, fields: dict[str, Any], sentence: str
@@ -183,6 +191,15 @@ def test_each_state_of_a_plan_says_what_comes_next(
     answer = visit(acme, dana).get("account")
     assert sentence in words(answer)
     assert ("https://invoice.stripe.com/i/1" in answer.content.decode()) == (fields.get("status") == "past_due")
+
+
+def test_whoever_cancels_what_is_unpaid_is_told_that_it_is_still_to_be_paid(acme: Project, dana: AppUser) -> None:
+    row = create_subscription(acme, end_user=dana.end_user, plan=create_plan(acme))
+    here = visit(acme, dana)
+    assert "It stays yours until" in here.text("cancel")
+    type(row).objects.filter(pk=row.pk).update(**OVERDUE)
+    text = here.text("cancel")
+    assert "What is open of it is still to be paid" in text and "stays yours" not in text
 
 
 def test_bars_fill_the_height_and_small_ones_are_seen(acme: Project, dana: AppUser) -> None:
