@@ -177,13 +177,21 @@ class BoundedListMixin(ModelAdmin):
     def response_action(self, request: HttpRequest, queryset: Any, *where: Any, **named: Any) -> Any:
         """Refuse ids of rows that cannot be any. Raises: BadRequest (400)."""
         for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
-            try:
-                self.model._meta.pk.to_python(chosen)
-            except ValidationError as error:
-                raise BadRequest("No row has such an id.") from error
-            if "\x00" in chosen:
-                raise BadRequest("No row has such an id.")
+            _refuse_odd_id(self.model, chosen)
         return super().response_action(request, queryset, *where, **named)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Find nothing by an id that no column can hold."""
+        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
+
+    def changeform_view(self, request: HttpRequest, *where: Any, **named: Any) -> Any:
+        """Refuse ids of related rows that cannot be any: a field with a search reads them to be shown. Raises: BadRequest (400)."""
+        for name in self.get_autocomplete_fields(request):
+            related: Any = self.model._meta.get_field(name).related_model
+            for chosen in (*request.GET.getlist(name), *request.POST.getlist(name)):
+                if chosen:
+                    _refuse_odd_id(related, chosen)
+        return super().changeform_view(request, *where, **named)
 
     def _bounded(self, entry: Any) -> Any:
         if not isinstance(entry, str) or "__" in entry:
@@ -208,6 +216,16 @@ class BoundedListMixin(ModelAdmin):
             return queryset.none(), False
         first, *others = (rows.values("pk") for rows in asked)
         return queryset.filter(pk__in=first.union(*others) if others else first), False
+
+
+def _refuse_odd_id(model: type[models.Model], text: str) -> None:
+    """Refuse what cannot be the id of a row. Raises: BadRequest (400)."""
+    try:
+        model._meta.pk.to_python(text)
+    except ValidationError as error:
+        raise BadRequest("No row has such an id.") from error
+    if "\x00" in text:
+        raise BadRequest("No row has such an id.")
 
 
 def rows_with(model: type[models.Model], path: Sequence[str], term: str) -> QuerySet[Any] | None:

@@ -30,6 +30,19 @@ def test_ids_that_no_row_can_have_are_refused(chosen: str) -> None:
     assert sign_in(superuser=True).post(reverse("admin:payments_webhookevent_changelist"), form).status_code == 400
 
 
+def test_addresses_of_rows_that_cannot_be_lead_to_none(acme: Project) -> None:
+    client = sign_in(superuser=True)
+    for name in ("accounts_familytoken", "allauth_idp_oidc_client"):
+        for leaf in ("change", "history", "delete"):
+            address = reverse(f"admin:{name}_{leaf}", args=["K"]).replace("/K/", "/%00/")
+            assert client.get(address).status_code == 302, address
+    add = reverse("admin:projects_membership_add")
+    for odd in ("nope", "\x00"):
+        assert client.get(add, {"project": odd}).status_code == 400
+        assert client.post(add, {"project": str(acme.pk), "user": odd, "role": "owner"}).status_code == 400
+    assert client.get(add, {"project": str(acme.pk), "user": ""}).status_code == 200
+
+
 def test_a_reason_that_could_not_be_kept_is_refused_before_anything_is_done(acme: Project) -> None:
     event = WebhookEvent.objects.create(project=acme, mode="test", event_id=stripe_id("evt"), status="dead")
     client = sign_in(superuser=True)
