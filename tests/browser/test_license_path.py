@@ -54,6 +54,14 @@ def heading(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name=name, level=1)).to_be_visible(timeout=MINUTE_MS)
 
 
+def in_both_lights(page: Page, name: str) -> None:
+    """Of views that are asked for here alone; those of every other view are in test_license_accessibility.py."""
+    keep_screenshot(page, f"license-{name}")
+    page.emulate_media(color_scheme="dark")
+    keep_screenshot(page, f"license-{name}-dark")
+    page.emulate_media(color_scheme="light")
+
+
 def pictures(page: Page, name: str) -> None:
     keep_screenshot(page, f"license-{name}")
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
@@ -165,7 +173,7 @@ def test_from_the_checkout_to_the_code_and_back(
     pictures(window, "pending")
     submit(window, "nobody-has-this-name")
     expect(window.get_by_text("GitHub knows no user nobody-has-this-name")).to_be_visible(timeout=MINUTE_MS)
-    keep_screenshot(window, "license-unknown-username")
+    in_both_lights(window, "unknown-username")
     login = person(settings, "octocat")
     submit(window, login)
     heading(window, "Accept the invitation")
@@ -219,7 +227,7 @@ def test_whose_link_it_is_and_whether_it_still_opens(
         old = link_of(mine)
     window.goto(address(url, mine, old))
     heading(window, "This link has expired")
-    keep_screenshot(window, "license-expired-link")
+    in_both_lights(window, "expired-link")
     window.get_by_role("button", name="Send me a new link").click()
     expect(window.get_by_text("a new one is on its way")).to_be_visible()
     wait_until(
@@ -241,7 +249,7 @@ def test_two_tabs_a_member_and_an_expired_invitation(
     submit(other, second)
     expect(other.get_by_role("alert")).to_contain_text(f"{first} was given for this licence already")
     expect(other.get_by_role("button", name=f"Use {second} instead")).to_be_visible()
-    keep_screenshot(other, "license-two-tabs")
+    in_both_lights(other, "two-tabs")
     assert second not in members(settings, demo)
     other.close()
 
