@@ -1,5 +1,7 @@
 """Whether what was paid for was taken away again: a refund or a dispute of the latest paid invoice's payment.
 
+A refund of an older payment takes nothing away, unless whoever refunded chose so and nothing newer was paid since.
+
 Invariant: the answer follows from the rows of invoices, payments, refunds and disputes and the project's policy alone, so that
 no order of events and no rebuild changes it. It holds until something newer is paid.
 """
@@ -14,7 +16,7 @@ from django.db.models import Q
 
 from notifications.models import OutboxRow
 from payments.models import BillingPolicy, CreditPurchase, Dispute, LicensePurchase, Subscription, Transaction
-from payments.services.credit_clawback import derive_clawbacks
+from payments.services.credit_clawback import REVOKE, derive_clawbacks
 from payments.services.history import state_of, write_changed
 from payments.services.leases import end_lease, take_lease, writing_under
 from payments.services.license_purchases import derive_license_revocations
@@ -31,7 +33,7 @@ LEASE_WAITS_SECONDS = 5.0
 
 _DERIVE = """
     WITH latest AS (
-        SELECT DISTINCT ON (subscription_id) subscription_id, stripe_invoice_id
+        SELECT DISTINCT ON (subscription_id) subscription_id, stripe_invoice_id, paid_at
         FROM payments_invoice
         WHERE project_id = %(project_id)s AND mode = %(mode)s AND subscription_id = ANY(%(ids)s) AND status = 'paid'
             AND (amount_paid_cents > 0 OR billing_reason = %(cycle)s)
@@ -44,6 +46,12 @@ _DERIVE = """
         SELECT paid.subscription_id, refund.created_at AS at, refund.stripe_refund_id AS cause
         FROM paid JOIN payments_refund refund ON refund.transaction_id = paid.id
         WHERE refund.revokes_access AND refund.status = ANY(%(live)s)
+        UNION ALL
+        SELECT latest.subscription_id, refund.created_at, refund.stripe_refund_id
+        FROM latest JOIN payments_transaction payment
+            ON payment.subscription_id = latest.subscription_id AND payment.refunded_amount_cents > 0
+        JOIN payments_refund refund ON refund.transaction_id = payment.id
+        WHERE refund.access_choice = %(chosen)s AND refund.status = ANY(%(live)s) AND refund.created_at >= latest.paid_at
         UNION ALL
         SELECT paid.subscription_id, dispute.created_at, dispute.stripe_dispute_id
         FROM paid JOIN payments_dispute dispute ON dispute.transaction_id = paid.id
@@ -87,6 +95,7 @@ def _differing(scope: Scope, row_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, 
         "ids": row_ids,
         "cycle": CYCLE,
         "live": list(LIVE_REFUND_STATUSES),
+        "chosen": REVOKE,
         "open": list(OPEN_DISPUTE_STATUSES),
         "lost": str(actions.LOST),
         "opened": str(actions.OPENED),

@@ -7,8 +7,18 @@ import pytest
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
 from payments.models import BillingPolicy, Invoice, Refund, Subscription, SubscriptionChange, Transaction, WebhookEvent
+from payments.services.invariants import check_invariants
 from tests.cast import AppUser
-from tests.payments.deliveries import control, deliver, events_of, process_all, purchase, set_webhook_secret, stored
+from tests.payments.deliveries import (
+    control,
+    deliver,
+    events_of,
+    next_second,
+    process_all,
+    purchase,
+    set_webhook_secret,
+    stored,
+)
 from tests.payments.shop import Shop, get
 from tests.scenarios.lifecycle import rows_of
 
@@ -128,6 +138,23 @@ def test_a_refund_that_fails_afterwards_gives_everything_back(shop: Shop, bought
 
 
 # Edge
+
+
+def test_who_chooses_so_takes_the_plan_away_with_an_older_payment_until_something_newer_is_paid(
+    shop: Shop, dana: AppUser, bought: Subscription
+) -> None:
+    first = paid(shop)
+    item = shop.api("GET", f"subscriptions/{bought.stripe_subscription_id}")["items"]["data"][0]["id"]
+    change = {"items[0][id]": item, "items[0][price]": shop.price(2500), "proration_behavior": "always_invoice"}
+    shop.api("POST", f"subscriptions/{bought.stripe_subscription_id}", **change)
+    deliver_new(shop)
+    made = refund(shop, first, amount=300, **{"metadata[access]": "revoke"})
+    assert revoked(bought) == made["id"] and get(dana, "my-subscription").json()["plan_active"] is False
+    assert check_invariants(project_id=shop.project.pk) == []
+    next_second()
+    control(shop, f"subscriptions/{bought.stripe_subscription_id}/renew", outcome="paid")
+    deliver_new(shop)
+    assert revoked(bought) == "" and get(dana, "my-subscription").json()["plan_active"] is True
 
 
 def test_the_refund_of_an_older_period_takes_nothing_away(shop: Shop, bought: Subscription) -> None:
