@@ -3,7 +3,9 @@
 import datetime as dt
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.db import transaction
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -135,6 +137,29 @@ def let_staff_work(desk: Desk, buyers: list[EndUser]) -> None:
     log_action(action="credits.adjust", subject=str(buyers[1].pk), reason="Sorry for the outage.", **told)
 
 
+def let_staff_change(desk: Desk, client: Client) -> None:
+    """What the audit log is about: a project, its sender, a colleague and a member are changed by hand."""
+    project, member = (
+        desk.project,
+        Membership.objects.for_project(desk.project).exclude(role="owner").earliest("created_at"),
+    )
+    support = Group.objects.get(name="Support")
+    colleague = User.objects.get(full_name="Mark Moore", email__startswith=f"mark-{project.pk.hex[-4:]}")
+    origins = '["https://app.example", "https://shop.example"]'
+    sent: list[tuple[Any, dict[str, Any]]] = [
+        (project, {"name": project.name, "slug": project.slug, "allowed_origins": origins, "is_active": "on"}),
+        (Brand.objects.get(project=project), {"from_name": "Acme", "reply_to": "help@acme.example", "color": "#0f766e",
+                                              "footer_text": "Acme GmbH, Berlin"}),
+        (colleague, {"email": colleague.email, "full_name": colleague.full_name, "is_active": "on", "is_staff": "on",
+                     "groups": [str(support.pk)]}),
+        (member, {"role": "viewer"}),
+    ]  # fmt: skip
+    for row, form in sent:
+        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+        answer = client.post(reverse(name, args=[row.pk]), form)
+        assert answer.status_code == 302, (name, answer.content.decode()[:2000])
+
+
 def main_pages(desk: Desk) -> dict[str, str]:
     """Where the back office's own pages are."""
     user = reverse("backoffice:end-user-in-mode", args=[desk.user.pk, "test"])
@@ -166,7 +191,7 @@ def pictured_lists() -> dict[str, str]:
         "list-api-keys": listed("projects_apikey"),
         "list-users": listed("accounts_user"),
         "list-action-log": listed("moderation_actionlog"),
-        "list-audit-log": listed("auditlog_logentry") + "?action__exact=1",
+        "list-audit-log": listed("auditlog_logentry") + "?action__exact=1&q=grace",
     }
 
 

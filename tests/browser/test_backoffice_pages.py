@@ -14,7 +14,7 @@ from tests.admin.test_payments_pages import sign_in
 from tests.browser.accessibility import shuts_out
 from tests.browser.backoffice_web import cookie_of, name_person, running_web, signed_in_window
 from tests.browser.conftest import keep_screenshot, takes_pictures
-from tests.browser.office_pages import fill, main_pages, more_pages, pictured_lists
+from tests.browser.office_pages import fill, let_staff_change, main_pages, more_pages, pictured_lists
 from tests.browser.test_hosted_pages import axe
 
 pytestmark = [pytest.mark.browser]
@@ -46,7 +46,10 @@ def office(django_db_setup: None, django_db_blocker: Any) -> Iterator[Office]:
         fill(desk)
         client = name_person(sign_in(group="Admin"), "Grace Miller")
         unsubscribe = unsubscribe_url(project_id=desk.project.pk, mode="test", address="dana@example.com")
-        more = more_pages(desk) | (pictured_lists() if takes_pictures() else {})
+        more = more_pages(desk)
+        if takes_pictures():
+            let_staff_change(desk, client)
+            more |= pictured_lists()
         yield Office(address, desk, cookie_of(client, address), main_pages(desk), more, unsubscribe)
 
 
