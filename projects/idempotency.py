@@ -103,8 +103,11 @@ def claim_request(request: IdempotentRequest) -> Claim | StoredAnswer:
             .filter(project=request.project_id, caller=request.caller, key=request.key)
             .annotate(is_old=Q(created_at__lt=Now() - KEPT_FOR), is_abandoned=Q(lease_until__lt=Now()))
             .annotate(retry_after=F("lease_until") - Now())
-            .get()
+            .first()
         )
+        if row is None:
+            # It came to no lasting answer and was forgotten just now.
+            raise KeyInProgress(retry_after_seconds=1)
         if row.pk == fresh.pk:
             return Claim(record_id=row.pk, claim=claim)
         if not row.is_old:

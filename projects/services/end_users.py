@@ -124,10 +124,12 @@ def set_end_user_active(*, end_user: EndUser, is_active: bool, actor: User | Non
 
 def plain_email(value: object) -> str | None:
     """Return the address of a claim when it looks like one, in lower case; anything else is None."""
-    if not isinstance(value, str) or not 3 <= len(value) <= 254 or not is_storable(value):
+    if not isinstance(value, str) or not is_storable(value):
         return None
-    local, at, domain = value.rpartition("@")
-    return value.lower() if at and local and domain and " " not in value else None
+    # Of some letters the lower case is longer.
+    address = value.lower()
+    local, at, domain = address.rpartition("@")
+    return address if len(address) <= 254 and at and local and domain and " " not in address else None
 
 
 def is_external_id(value: object) -> bool:

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from common.outgoing import OutgoingFailed, OutgoingRefused, fetch
-from common.strict_jwt import ASYMMETRIC_ALGORITHMS, ParsedToken, TokenRefused
+from common.strict_jwt import ASYMMETRIC_ALGORITHMS, ParsedToken, TokenRefused, is_storable
 from projects.models import IdentityProvider
 
 logger = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ def fetch_keys(provider: IdentityProvider) -> dict[str, Any]:
     plain = [
         {name: key[name] for name in wanted if isinstance(key.get(name), str)} for key in keys if isinstance(key, dict)
     ]
-    if any("\x00" in value for key in plain for value in key.values()):
-        raise OutgoingFailed("The key set holds NUL characters.")
+    if not all(is_storable(value) for key in plain for value in key.values()):
+        raise OutgoingFailed("The key set holds characters that nobody can keep.")
     return {"keys": [key for key in plain if key.get("kty") in _KEY_TYPES.values() and key.get("use", "sig") == "sig"]}
 
 

@@ -11,12 +11,14 @@ from django.utils.text import slugify
 
 from accounts.models import User
 from common.errors import Conflict, FieldError
+from projects.access import ProjectNotFound
 from projects.models import ApiKey, Membership, Project, Role
 from projects.origins import is_allowed, normalize_origin
 from projects.shared_webhook import check_may_take_part
 
 SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 URL_FIELDS = ("default_success_url", "default_cancel_url", "default_return_url")
+CHANGEABLE = ("name", "slug", "is_active", "shared_webhook", "description", "allowed_origins", *URL_FIELDS)
 MAX_ORIGINS = 50
 # A deleted project gives its slug back; this prefix is what its row keeps instead.
 DELETED_PREFIX = "deleted-"
@@ -47,16 +49,19 @@ def create_project(*, owner: User, name: str, slug: str | None = None, **fields:
 
 
 def update_project(*, project: Project, **fields: Any) -> Project:
-    """Change what is given and keep the rest. Raises: SlugTaken (409), FieldError (422)."""
+    """Change what is given and keep the rest. Raises: SlugTaken (409), FieldError (422), ProjectNotFound (404) once deleted."""
     for name in ("name", "slug", "is_active", "shared_webhook"):
         if fields.get(name) is not None:
             setattr(project, name, fields[name])
     _assign(project, fields)
     try:
         with transaction.atomic():
+            # Whoever deleted it meanwhile is not undone, and what others changed is not written over.
+            if Project.objects.existing().select_for_update(no_key=True).filter(pk=project.pk).first() is None:
+                raise ProjectNotFound
             if project.shared_webhook:
                 check_may_take_part(project)
-            project.save()
+            project.save(update_fields=[*(name for name in CHANGEABLE if name in fields), "updated_at"])
     except IntegrityError as error:
         raise SlugTaken from error
     return project

@@ -2,11 +2,12 @@
 
 import datetime as dt
 import threading
+import time
 import uuid
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +20,7 @@ from common.errors import ApiError, Conflict, UpstreamUnavailable
 from projects.idempotency import claim_request, store_answer
 from projects.idempotent_view import idempotent
 from projects.models import IdempotencyRecord, Project, Role
-from tests.builders import create_developer, join, make_project, run_all, server_key, signed_in
+from tests.builders import create_developer, join, make_project, run_all, server_key, signed_in, waits_for_a_lock
 
 PATH = "/api/v1/projects/"
 
@@ -164,6 +165,30 @@ def test_ten_requests_at_once_do_the_work_once() -> None:
     run_all(threads)
     assert Counting.done == ["x"]
     assert set(codes) <= {201, 409} and codes.count(201) >= 1
+
+
+def test_a_request_that_is_forgotten_while_its_repeat_looks_for_it_is_409() -> None:
+    user = create_developer()
+    count(user)
+    rows = IdempotencyRecord.objects.filter(caller=f"user:{user.pk}")
+    answers: list[Any] = []
+
+    def repeat() -> None:
+        answers.append(count(user))
+        connection.close()
+
+    thread = threading.Thread(target=repeat)
+    with transaction.atomic():
+        rows.select_for_update().get()
+        thread.start()
+        give_up_at = time.monotonic() + 20
+        while not waits_for_a_lock("idempotencyrecord") and time.monotonic() < give_up_at:
+            time.sleep(0.02)
+        rows.delete()
+    thread.join()
+    assert (answers[0].status_code, answers[0].data["code"]) == (409, "idempotency_in_progress")
+    assert int(answers[0]["Retry-After"]) == 1
+    assert count(user).status_code == 201
 
 
 def test_a_bad_body_may_be_mended_under_the_same_key() -> None:

@@ -172,6 +172,15 @@ def test_another_projects_key_does_not_verify(key_server: str) -> None:
     assert ask(sign(provider_claims(trusting), private, algorithm="RS256", kid="k1")).status_code == 200
 
 
+def test_a_key_set_that_no_database_can_hold_is_not_kept(key_server: str) -> None:
+    private, public = new_key("k1")
+    KeyServer.keys = [public, public | {"kid": "half a letter: \ud800"}]
+    project = with_jwks(key_server)
+    assert IdentityProvider.objects.for_project(project).get().jwks_document is None
+    age(project, minutes=2)
+    assert refused(ask(sign(provider_claims(project), private, algorithm="RS256", kid="k1")))
+
+
 def test_a_private_address_of_keys_is_not_called(key_server: str, settings: Any) -> None:
     private, public = new_key("k1")
     KeyServer.keys = [public]

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from projects.access import ProjectNotFound
 from projects.models import ApiKey, Membership, Project, Role
+from projects.services.projects import delete_project, update_project
 from tests.builders import Api, create_developer, join, make_project, server_key, signed_in
 
 PATH = "/api/v1/projects/"
@@ -144,6 +146,20 @@ def test_put_keeps_what_is_left_out() -> None:
     other = make_project(user)
     assert api.put(path, {"slug": other.slug}).status_code == 409
     assert api.put(path, {"is_active": False}).json()["is_active"] is False
+
+
+def test_a_change_undoes_neither_a_deletion_nor_another_change_that_came_first() -> None:
+    project = make_project(create_developer(), description="Old")
+    one, other, late = (Project.objects.get(pk=project.pk) for _ in range(3))
+    update_project(project=one, name="New")
+    update_project(project=other, description="Newer")
+    project.refresh_from_db()
+    assert (project.name, project.description) == ("New", "Newer")
+    delete_project(project=project)
+    with pytest.raises(ProjectNotFound):
+        update_project(project=late, is_active=True, name="Back")
+    project.refresh_from_db()
+    assert (project.deleted_at is None, project.is_active, project.name) == (False, False, "New")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
