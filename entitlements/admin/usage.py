@@ -67,7 +67,10 @@ class PlanQuotaForm(forms.ModelForm):
     def clean(self) -> dict[str, Any] | None:
         """Keep a quota, its plan and its meter in one project, and to one for each."""
         cleaned = super().clean()
-        project = self.cleaned_data.get("project") or self.instance.project
+        project = self.cleaned_data.get("project") or (self.instance.project_id and self.instance.project)
+        if not project:
+            # Said beside its field already.
+            return cleaned
         for name in ("plan", "meter"):
             found = self.cleaned_data.get(name)
             if found is not None and found.project_id != project.pk:

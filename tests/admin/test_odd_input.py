@@ -43,6 +43,12 @@ def test_addresses_of_rows_that_cannot_be_lead_to_none(acme: Project) -> None:
     assert client.get(add, {"project": str(acme.pk), "user": ""}).status_code == 200
 
 
+def test_an_export_of_all_days_that_can_be_written_is_made(acme: Project) -> None:
+    asked = {"what": "events", "project": str(acme.pk), "since": "0001-01-01", "until": "9999-12-31", "format": "csv"}
+    answer = sign_in(superuser=True).post(reverse("admin:backoffice_export_add"), asked, follow=True)
+    assert answer.status_code == 200 and "The file is ready." in answer.content.decode()
+
+
 def test_a_reason_that_could_not_be_kept_is_refused_before_anything_is_done(acme: Project) -> None:
     event = WebhookEvent.objects.create(project=acme, mode="test", event_id=stripe_id("evt"), status="dead")
     client = sign_in(superuser=True)

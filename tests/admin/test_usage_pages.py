@@ -104,6 +104,7 @@ def test_a_developer_makes_a_meter_and_a_quota_of_their_own_project(worlds: Any)
         (url(PlanQuota, "add"), quota, "has a quota"),
         (url(PlanQuota, "add"), quota | {"block_at_percent": "99"}, "100 or more"),
         (url(PlanQuota, "add"), quota | {"meter": others[Meter].pk}, "valid choice"),
+        (url(PlanQuota, "add"), quota | {"project": ""}, "This field is required"),
     ):
         answer = client.post(address, changes)
         assert answer.status_code == 200

@@ -236,7 +236,8 @@ def _base(listing: Listing, rows: QuerySet[Any], project_id: uuid.UUID, mode: st
         rows = rows.filter(mode=mode)
     if wanted.since:
         rows = rows.filter(**{f"{listing.at}__gte": _midnight(wanted.since)})
-    if wanted.until:
+    # There is no day after the last one that can be written.
+    if wanted.until and wanted.until < dt.date.max:
         rows = rows.filter(**{f"{listing.at}__lt": _midnight(wanted.until + dt.timedelta(days=1))})
     return rows.order_by(f"-{listing.at}", "-pk")
 
