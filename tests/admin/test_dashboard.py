@@ -1,5 +1,6 @@
 """The first page of the admin: right sums for whoever looks, in ten statements, and charts that read without seeing them."""
 
+import datetime as dt
 import json
 import re
 from html import unescape
@@ -11,15 +12,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from common.ids import uuid7
 from entitlements.models import PlanPrice
 from entitlements.services.credit_days import sum_credit_days
 from entitlements.services.ledger import spend_credits
+from payments.models import StripeCredentials, WebhookEvent
 from payments.services.rollups import fold_rollups
-from projects.models import Role
+from projects.models import Membership, Role
 from tests.admin.desk import Desk, make_desk
 from tests.admin.test_payments_pages import sign_in
 from tests.payments.actors import create_project
-from tests.payments.rows import create_payment, create_plan, create_subscription
+from tests.payments.rows import create_payment, create_plan, create_subscription, stripe_id
 
 INDEX = "/admin/"
 QUERIES_MAX = 10
@@ -129,3 +132,33 @@ def test_without_a_project_or_a_sign_in_there_is_nothing_to_see(desks: tuple[Des
     assert "There is no project that you may see yet." in nobody and desks[0].project.name not in nobody
     assert Client().get(INDEX).status_code == 302
     assert Client().get("/admin/search/?q=dana").status_code == 302
+
+
+def webhooks(shown: str) -> dict[str, list[str]]:
+    """Read the table of how webhooks fare: a project's endpoint, last event, since when one waits, how many are dead."""
+    table = shown.partition("<h2>Webhooks from Stripe")[2].partition("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", table.partition("<tbody>")[2], re.DOTALL)
+    cells = [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in row.split("</td>")][:-1] for row in rows]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_how_webhooks_fare_is_told_for_each_project_and_mode() -> None:
+    well, ill = make_desk("Well"), make_desk("Ill")
+    viewer = sign_in(project=well.project, role=Role.VIEWER)
+    Membership.objects.create(project=ill.project, user_id=viewer.session["_auth_user_id"], role=Role.VIEWER)
+    events, moment = WebhookEvent.objects, timezone.now().replace(hour=7, minute=5)
+    events.for_project(well.project).delete()
+    whose: dict[str, Any] = {"project": ill.project, "type": "invoice.paid"}
+    events.create(**whose, mode="live", event_id=stripe_id("evt"), status="dead")
+    events.for_project(ill.project).update(received_at=moment)
+    earlier = moment - dt.timedelta(days=1)
+    events.create(**whose, mode="test", event_id=stripe_id("evt"), received_at=earlier)
+    live = StripeCredentials.objects.for_project(ill.project).get()
+    live.pk, live.mode, live.webhook_status, live.webhook_error = uuid7(), "live", "missing_events", "No invoice.paid"
+    live.save(force_insert=True)
+    last, since = f"{moment:%d %b %H:%M}", f"{earlier:%d %b %H:%M}"
+    assert webhooks(page(viewer, "mode=test")) == {
+        "Ill": ["managed", last, since, "1"],
+        "Well": ["managed", "never", "–", "–"],
+    }
+    assert webhooks(page(viewer, "mode=live")) == {"Ill": ["missing_events No invoice.paid", last, "–", "1"]}
