@@ -18,6 +18,12 @@ from common.rate_limits import RateLimit, count_call
 REFUSED_TOKENS = RateLimit("refused-tokens-address", amount=600, seconds=300)
 
 
+class _EscapingRenderer(JSONRenderer):
+    """JSON in ASCII."""
+
+    ensure_ascii = True
+
+
 class NullableJSONRenderer(JSONRenderer):
     """JSON in which nothing is `null`; DRF's own renderer answers 200 with an empty body, which is no JSON."""
 
@@ -26,7 +32,11 @@ class NullableJSONRenderer(JSONRenderer):
         response = (renderer_context or {}).get("response")
         if data is None and response is not None and response.status_code == 200:
             return b"null"
-        return super().render(data, accepted_media_type, renderer_context)
+        try:
+            return super().render(data, accepted_media_type, renderer_context)
+        except UnicodeEncodeError:
+            # A refusal names what was sent, which may hold half a character: only escaped it can be said.
+            return _EscapingRenderer().render(data, accepted_media_type, renderer_context)
 
 
 class OnlyJSON(DefaultContentNegotiation):

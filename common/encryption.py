@@ -71,7 +71,7 @@ def parse_key_ring(text: str) -> dict[str, bytes]:
             raise ImproperlyConfigured(f"ENCRYPTION_KEYS entry {position} must read kid:base64, the kid alphanumeric.")
         try:
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise ImproperlyConfigured(f"ENCRYPTION_KEYS entry {position} ({key_id}) is not valid base64.") from error
         if len(key) != KEY_BYTES:
             raise ImproperlyConfigured(f"ENCRYPTION_KEYS entry {position} ({key_id}) must be {KEY_BYTES} bytes.")

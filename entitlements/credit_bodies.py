@@ -9,6 +9,7 @@ from common.schema import ErrorSerializer
 from entitlements.models import CreditTransaction
 from entitlements.services.ledger import AMOUNT_MAX, BATCH_MAX, TTL_SECONDS, TTL_SECONDS_MAX
 from entitlements.usage_bodies import USER_ID_HELP, NotesField
+from projects.serializers import ExternalIdField
 
 DESCRIPTION_CHARS_MAX = 500
 TRANSACTION_KINDS = CreditTransaction.Kind.choices
@@ -29,7 +30,7 @@ def description() -> PlainCharField:
 class UserBody(serializers.Serializer[Any]):
     """Whose credits."""
 
-    user_id = PlainCharField(required=False, allow_null=True, min_length=1, max_length=255, help_text=USER_ID_HELP)
+    user_id = ExternalIdField(required=False, allow_null=True, help_text=USER_ID_HELP)
 
 
 class CreditCheckBody(UserBody):

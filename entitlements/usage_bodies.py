@@ -12,12 +12,14 @@ from rest_framework import serializers
 from common.clock import from_unix
 from common.drf_fields import PlainCharField
 from entitlements.services.usage import BATCH_MAX
+from projects.serializers import ExternalIdField
 
 QUANTITY = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?", re.ASCII)
 UNIX_MAX = 253_402_300_799
 KEY_CHARS_MAX = 255
 METADATA_NAMES_MAX = 20
 METADATA_CHARS_MAX = 2000
+METADATA_DEPTH_MAX = 20
 USER_ID_HELP = "The app's own id for the user. A server must name it; an end user's token may name itself only."
 EXACT = "An exact number as a text."
 
@@ -69,17 +71,20 @@ class WhenField(serializers.DateTimeField):
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
 class NotesField(serializers.Field[dict[str, Any], Any, Any, Any]):
-    """A JSON object that is only kept: at most 20 names and 2,000 characters."""
+    """A JSON object that is only kept: at most 20 names and 2,000 characters, nested no deeper than pages can read it back."""
 
     default_error_messages = {
         "not_an_object": "Give a JSON object.",
         "too_large": f"At most {METADATA_NAMES_MAX} names and {METADATA_CHARS_MAX} characters.",
         "odd": "Control characters are not allowed.",
+        "too_deep": f"Nest at most {METADATA_DEPTH_MAX} objects and lists in each other.",
     }
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             self.fail("not_an_object")
+        if _is_deeper(data, METADATA_DEPTH_MAX):
+            self.fail("too_deep")
         try:
             text = json.dumps(data, ensure_ascii=False, allow_nan=False)
         except (ValueError, RecursionError):
@@ -95,10 +100,16 @@ class NotesField(serializers.Field[dict[str, Any], Any, Any, Any]):
         return value
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_is_deeper(one, levels - 1) for one in inner) if levels else isinstance(value, dict | list)
+
+
 def _key(**options: Any) -> PlainCharField:
     return PlainCharField(
         min_length=1,
         max_length=KEY_CHARS_MAX,
+        trim_whitespace=False,
         help_text="Yours for this event: it counts once per project and mode, however often it is sent.",
         **options,
     )
@@ -126,7 +137,7 @@ ONE_EVENT = ("meter", "quantity", "idempotency_key", "timestamp", "metadata")
 class UsageEventsBody(serializers.Serializer[Any]):
     """One report of a user's usage, or up to 1,000 in `events`: all of them are counted, or none."""
 
-    user_id = PlainCharField(required=False, allow_null=True, min_length=1, max_length=255, help_text=USER_ID_HELP)
+    user_id = ExternalIdField(required=False, allow_null=True, help_text=USER_ID_HELP)
     events = serializers.ListField(
         child=UsageEventBody(), required=False, min_length=1, max_length=BATCH_MAX, help_text="Instead of a single one."
     )
@@ -172,7 +183,7 @@ class UsageEventsAnswer(serializers.Serializer[Any]):
 class CanExecuteBody(serializers.Serializer[Any]):
     """What somebody is about to use."""
 
-    user_id = PlainCharField(required=False, allow_null=True, min_length=1, max_length=255, help_text=USER_ID_HELP)
+    user_id = ExternalIdField(required=False, allow_null=True, help_text=USER_ID_HELP)
     meter = _meter()
     quantity = QuantityField(default=Decimal(1))
 

@@ -13,6 +13,7 @@ from payments.services.checkout import PAYMENT, SUBSCRIPTION
 from payments.services.objects.subscription_plan import KEPT_PLAN_KEY, KEPT_UNTIL_KEY
 from payments.services.portal import FLOWS
 from projects.origins import MAX_URL_LENGTH
+from projects.serializers import ExternalIdField
 
 # Stripe's limits: https://docs.stripe.com/api/metadata. Six keys are ours.
 METADATA_KEYS_MAX = 44
@@ -228,7 +229,7 @@ class UpdateAnswer(serializers.Serializer[Any]):
 class ServerCheckoutBody(serializers.Serializer[Any]):
     """Who buys which tier. Addresses that are left out come from the project's defaults."""
 
-    user_id = PlainCharField(min_length=1, max_length=255, help_text="The app's own id for the user.")
+    user_id = ExternalIdField(help_text="The app's own id for the user.")
     email = PlainEmailField()
     tier = PlainCharField(min_length=1, max_length=64, help_text="A plan's code or alias.")
     interval = OneOfField(choices=INTERVALS, default="month", allow_null=True)
@@ -243,7 +244,7 @@ class ServerCheckoutBody(serializers.Serializer[Any]):
 class ServerPortalBody(serializers.Serializer[Any]):
     """Whose portal to open."""
 
-    user_id = PlainCharField(min_length=1, max_length=255, help_text="The app's own id for the user.")
+    user_id = ExternalIdField(help_text="The app's own id for the user.")
     return_url = address(required=False, allow_null=True)
 
 

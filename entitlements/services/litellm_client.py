@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from common.outgoing import OutgoingFailed, OutgoingRefused, OutgoingResponse, fetch
+from common.strict_jwt import is_storable
 from entitlements.models.connections import Connection
 
 Problem = Connection.Problem
@@ -282,7 +283,7 @@ def _text(row: dict[str, Any], name: str) -> str | None:
     value = row.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > TEXT_CHARS_MAX or "\x00" in value:
+    if not isinstance(value, str) or len(value) > TEXT_CHARS_MAX or not is_storable(value):
         raise LiteLLMUnexpected(f"{name} is no text of a usual length.")
     return value
 

@@ -112,16 +112,17 @@ def change_endpoint(
     with transaction.atomic():
         row = _locked(endpoint)
         before, called = _values(row), row.url
-        row.url, row.event_types = wanted.url, wanted.event_types
-        if fields.get("description") is not None:
-            row.description = fields["description"]
+        # What was not given is kept as it is now, not as the caller read it.
+        for name in ("url", "event_types", "description"):
+            if fields.get(name) is not None:
+                setattr(row, name, getattr(wanted, name))
         active = fields.get("is_active")
         if active is False and row.disabled_at is None:
             _disable(row, DisabledReason.SWITCHED_OFF)
         elif active is True:
             row.disabled_at, row.disabled_reason = None, ""
             row.failures_in_row, row.failing_since, row.held_until = 0, None, None
-        elif row.url != endpoint.url:
+        elif row.url != called:
             # What failed was another address.
             row.failures_in_row, row.failing_since, row.held_until = 0, None, None
         row.save()

@@ -22,6 +22,7 @@ from projects.action_limits import CHECKOUTS
 from projects.idempotent_view import idempotent
 from projects.models import Project
 from projects.principals import EndUserPrincipal, ServerPrincipal
+from projects.serializers import ExternalIdField
 
 TAGS = ["Credits"]
 READ = [schema.TEST_MODE, PROJECT_HEADER]
@@ -56,11 +57,9 @@ class CreditPurchaseBody(serializers.Serializer[Any]):
     promo_code = PlainCharField(
         required=False, allow_null=True, min_length=1, max_length=PROMO_CODE_CHARS_MAX, help_text=PROMO_CODE_HELP
     )
-    user_id = PlainCharField(
+    user_id = ExternalIdField(
         required=False,
         allow_null=True,
-        min_length=1,
-        max_length=255,
         help_text="The app's own id for the user. A server must name it; an end user's token may name itself only.",
     )
 

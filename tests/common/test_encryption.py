@@ -112,7 +112,7 @@ def test_a_million_encryptions_use_a_million_nonces() -> None:
     "text",
     [
         "", " ", ",", "k1", "k1:", f"k 1:{key(1)}", f":{key(1)}", "k1:not base64!", "k1:c2hvcnQ=",
-        f"k1:{key(1)},k1:{key(2)}", f"k1:{base64.b64encode(b'x' * 33).decode()}",
+        f"k1:{key(1)},k1:{key(2)}", f"k1:{base64.b64encode(b'x' * 33).decode()}", "k1:ключ",
     ],
 )  # fmt: skip
 def test_an_odd_key_ring_is_refused_without_showing_a_key(text: str) -> None:

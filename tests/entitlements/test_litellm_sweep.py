@@ -1,7 +1,10 @@
 """The sweep compares what users are to have with what they have at LiteLLM, and makes good what differs."""
 
 import datetime as dt
+import json
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -186,6 +189,16 @@ def test_a_proxy_that_is_down_is_left_after_one_call_and_an_odd_user_is_passed_o
         world.hold(pro, user=EndUser.objects.create(project=world.project, external_id=f"u{number}"))
     world.effects(status="pending").update(status="done")
     assert (sweep(world).failed_connections, world.connection().problem) == (1, "unexpected")
+
+
+def test_a_proxy_that_says_what_no_database_holds_ends_no_round(world: World, pro: Plan, sandbox: Any) -> None:
+    said = json.dumps("half a letter: \ud800")
+    with closing(sqlite3.connect(sandbox.data_dir / "sandbox.sqlite3", timeout=20)) as store, store:
+        change = "UPDATE litellm_users SET json = replace(json, '\"internal_user\"', ?) WHERE user_id = ?"
+        assert store.execute(change, (said, world.user_id())).rowcount == 1
+    assert world.proxy.row(world.user_id())["user_role"] == json.loads(said)
+    assert sweep(world).failed_connections == 0
+    assert world.provisioned().observed["user_role"] == "internal_user"  # type: ignore[index]
 
 
 def test_a_round_goes_on_where_the_last_one_ended(world: World, pro: Plan, erin: AppUser) -> None:

@@ -159,9 +159,10 @@ def test_everybody_sees_what_is_sold_and_nothing_else(developer: Developer, proj
         ({"limits": {"token_budget": "unlimited"}}, ["limits", "token_budget"]),
         ({"limits": {"compute_budget_duration": "2d"}}, ["limits", "compute_budget_duration"]),
         ({"limits": {"credits": 5}}, ["limits", "credits"]),
+        ({"limits": {"\ud800": 5}}, ["limits", "\ud800"]),
         ({"limits": 5}, ["limits"]),
     ],
-    ids=range(26),
+    ids=range(27),
 )
 def test_a_plan_that_cannot_be_is_refused_by_the_fields_name(
     developer: Developer, project: Project, body: dict[str, Any], loc: list[str]

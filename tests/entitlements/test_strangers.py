@@ -72,6 +72,22 @@ def test_reading_and_asking_answer_a_stranger_by_the_free_plan_and_write_nothing
     assert written(acme) == before
 
 
+def test_blanks_around_an_id_are_part_of_it(acme: Project, acme_server: AppServer, free: Any) -> None:
+    known = EndUser.objects.for_project(acme).count()
+    reports = {"meter": "searches", "idempotency_key": " k "}
+    assert post(acme_server, "credits/spend", " ida ", amount=1).status_code == 200
+    assert post(acme_server, "usage/events", " ida ", **reports).json()["events"][0]["idempotency_key"] == " k "
+    assert post(acme_server, "tokens/consume", " ida ", tokens=1).status_code == 200
+    assert list(EndUser.objects.for_project(acme).order_by("-id").values_list("external_id", flat=True))[:1] == [
+        " ida "
+    ]
+    assert EndUser.objects.for_project(acme).count() == known + 1
+    assert post(acme_server, "credits/check", "ida", amount=10).json()["allowed"] is True
+    assert post(acme_server, "credits/check", " ida ", amount=10).json()["allowed"] is False
+    assert post(acme_server, "usage/can-execute", "ida", meter="searches", quantity=10).json()["allowed"] is True
+    assert post(acme_server, "usage/can-execute", " ida ", meter="searches", quantity=10).json()["allowed"] is False
+
+
 def test_the_first_request_that_changes_something_makes_them_appear_once(
     acme: Project, acme_server: AppServer, free: Any
 ) -> None:

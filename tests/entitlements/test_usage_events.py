@@ -1,6 +1,7 @@
 """POST usage/events: each report counts once, in one period, and of a batch all or none."""
 
 import datetime as dt
+import json
 import uuid
 from decimal import Decimal
 from functools import partial
@@ -126,6 +127,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"metadata": []}, "metadata"),
     ({"metadata": {"text": "a\u0000b"}}, "metadata"),
     ({"metadata": {"text": "x" * 3000}}, "metadata"),
+    ({"metadata": {"deep": json.loads("[" * 20 + "]" * 20)}}, "metadata"),
 ]
 
 

@@ -254,6 +254,13 @@ def test_a_new_address_is_judged_anew(acme: Project, app: Consumer) -> None:
     assert [one.path for one in app.seen] == ["/500", "/mended"]
 
 
+def test_a_change_keeps_what_somebody_else_changed_since_it_was_read(acme: Project, app: Consumer) -> None:
+    read = listen(acme, app).endpoint
+    endpoints.change_endpoint(endpoint=read, fields={"url": app.url("/moved"), "event_types": ["payment.*"]})
+    changed = endpoints.change_endpoint(endpoint=read, fields={"description": "Shop"})
+    assert (changed.url, changed.event_types, changed.description) == (app.url("/moved"), ["payment.*"], "Shop")
+
+
 @pytest.mark.no_db
 def test_every_type_can_be_asked_for_and_every_noun() -> None:
     assert {name for name in CHOICES if "*" not in name} == set(EVENT_TYPES) - {"webhook.test"}
