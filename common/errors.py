@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import structlog
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, JsonResponse
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,14 @@ class FieldError(ApiError):
         return {"detail": self.errors}
 
 
+class RequestTooLarge(ApiError):
+    """413: the body was not read."""
+
+    status_code = 413
+    code = "body_too_large"
+    detail = "The body is too large."
+
+
 class TooManyRequests(ApiError):
     """429 with Retry-After."""
 
@@ -143,6 +151,11 @@ def as_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, PermissionDenied):
         return Forbidden()
     return None
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer what Django would not even read, such as a body that is too large or too many fields."""
+    return error_response(RequestTooLarge() if isinstance(exception, RequestDataTooBig) else ApiError())
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:

@@ -1,5 +1,6 @@
 """Reads values of the environment that have a form; one that is wrong stops the start and is named, a secret is not shown."""
 
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -8,7 +9,8 @@ import environ
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 from common.signing_keys import BadSigningKeys, load_signing_keys
 
@@ -70,6 +72,22 @@ def read_address(
         what = "an address" if with_path else "an address without a path"
         raise ImproperlyConfigured(f"{name} must be {what} that starts with {' or '.join(schemes)}:// and a host.")
     return text
+
+
+def read_sender(env: environ.Env, name: str, *, default: str) -> str:
+    """Read whom mails come from: an address, or a name and an address. Raises ImproperlyConfigured."""
+    sender: str = env.str(name, default=default).strip()
+    address = parseaddr(sender)[1]
+    try:
+        validate_email(address)
+        is_good = address.isascii() and sender.isprintable()
+    except ValidationError:
+        is_good = False
+    if not is_good:
+        raise ImproperlyConfigured(
+            f"{name} must be an e-mail address such as payments@example.com, not {sender[:80]!r}."
+        )
+    return sender
 
 
 def read_amounts(env: environ.Env, name: str, *, default: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """What is answered when nothing else could: pages to people, the contract's shape to programs."""
 
 from django.http import HttpRequest, HttpResponse
+from django.views import defaults
 from django.views.csrf import csrf_failure
 
 from backoffice import failures as staff_failures
@@ -20,6 +21,13 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path_info.startswith(ADMIN):
         return staff_failures.missing(request, exception)
     return errors.page_not_found(request, exception)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer what could not be read."""
+    if request.path_info.startswith(PAGES):
+        return defaults.bad_request(request, exception)
+    return errors.bad_request(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

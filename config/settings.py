@@ -24,6 +24,7 @@ from config.environment import (
     read_number,
     read_pairs,
     read_rate_limits,
+    read_sender,
     read_token,
     read_word,
 )
@@ -308,7 +309,7 @@ RECONCILE_PAGE_SIZE = read_number(env, "RECONCILE_PAGE_SIZE", default=100, at_le
 OUTBOX_MAX_ATTEMPTS = read_number(env, "OUTBOX_MAX_ATTEMPTS", default=20, at_least=1, at_most=100)
 vars().update(read_mail_settings(env, "EMAIL_URL", unsent_dir=VAR_DIR / "mail"))
 EMAIL_TIMEOUT = MAIL_SECONDS
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="payments@localhost")
+DEFAULT_FROM_EMAIL = read_sender(env, "DEFAULT_FROM_EMAIL", default="payments@localhost")
 # Which project (by slug or id) may send from which domains: whoever sends in a name must be allowed to by its DNS.
 MAIL_FROM_DOMAINS = read_pairs(env, "MAIL_FROM_DOMAINS")
 # The bodies of events are emptied after so long; Stripe itself lists events for 30 days.

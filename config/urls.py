@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from config.health import healthz, readyz
 from config.metrics import metrics
 
+handler400 = "config.failures.bad_request"
 handler404 = "config.failures.page_not_found"
 handler500 = "config.failures.server_error"
 

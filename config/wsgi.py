@@ -1,8 +1,24 @@
 """The web process: `granian --interface wsgi config.wsgi:application`."""
 
 import os
+import re
+from collections.abc import Iterable
+from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-application = get_wsgi_application()
+_CHARSET = re.compile(r';\s*charset\s*=\s*("[^"]*"|[^;]*)', re.IGNORECASE)
+_django = get_wsgi_application()
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Answer a request. It is read as UTF-8 whatever charset it names, as JSON always is.
+
+    Django believes any codec of Python, `zlib` among them, and fails before its own handling of errors begins.
+    Source: https://www.rfc-editor.org/rfc/rfc8259#section-11
+    """
+    content_type = environ.get("CONTENT_TYPE") or ""
+    if "charset" in content_type.lower():
+        environ["CONTENT_TYPE"] = _CHARSET.sub("", content_type)
+    return _django(environ, start_response)

@@ -76,6 +76,7 @@ def test_behind_https_browsers_are_told_to_be_careful_by_the_settings_alone(tmp_
         ({"SECRET_KEY": None}, "SECRET_KEY"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY"),
         ({"SECRET_KEY": "django-insecure-" + "x" * 60}, "SECRET_KEY"),
+        ({"DEFAULT_FROM_EMAIL": "Payments, please"}, "DEFAULT_FROM_EMAIL"),
         ({"ENCRYPTION_KEYS": None}, "ENCRYPTION_KEYS"),
         ({"ENCRYPTION_KEYS": ""}, "ENCRYPTION_KEYS"),
         ({"ENCRYPTION_KEYS": "k1:tooshort"}, "ENCRYPTION_KEYS"),
