@@ -237,7 +237,9 @@ class ConsumeTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Use tokens. 429 `token_budget_exceeded` when fewer are left; `retry_after` ends with the period."""
         account, given = self.given(TokensBody, request)
-        budget = consume_tokens(**self.taker(account, given["tokens"]), tokens=given["tokens"], once=self.once(request))
+        # A key that is refused comes first: nobody appears by it.
+        once = self.once(request)
+        budget = consume_tokens(**self.taker(account, given["tokens"]), tokens=given["tokens"], once=once)
         return self.answer(budget, {"tokens": budget.tokens, **budget_shape(budget)})
 
 
@@ -252,8 +254,9 @@ class ReserveTokensView(TokensView):
     def post(self, request: Request) -> Response:
         """Hold tokens for a call whose cost is known only afterwards."""
         account, given = self.given(ReserveBody, request)
+        once = self.once(request)
         whose = self.taker(account, given["tokens"])
-        budget = reserve_tokens(**whose, **given, once=self.once(request), by_user=self.by_user(request))
+        budget = reserve_tokens(**whose, **given, once=once, by_user=self.by_user(request))
         expires = from_unix((budget.expires_unix_ms or 0) // 1000)
         return self.answer(budget, {**_closed(budget), "expires_at": _moment(expires)})
 

@@ -128,6 +128,11 @@ def test_nobody_appears_by_a_request_that_is_refused(acme: Project, acme_server:
         answer = post(acme_server, path, "new", **body)
         assert answer.status_code == status or (status is None and answer.status_code >= 400), (path, answer.content)
         assert code is None or answer.json()["code"] == code
+    for path in ("tokens/consume", "tokens/reserve", "credits/spend", "usage/events"):
+        body = {"user_id": "new", "tokens": 1, "amount": 1, "meter": "searches", "idempotency_key": "k"}
+        no_key = {"Idempotency-Key": "k" * 256}
+        answer = acme_server.client.post(f"{API}/{path}", body, content_type="application/json", headers=no_key)
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["header", "Idempotency-Key"]), path
     short = post(acme_server, "credits/spend", "new", amount=11).json()
     assert (short["required"], short["available"], short["deficit"]) == (11, 10, 1)
     assert written(acme) == before
