@@ -103,6 +103,18 @@ def test_a_developer_sees_no_accounts(model: Any) -> None:
     assert browser(alice).get(listing(model)).status_code == 403
 
 
+def test_whom_a_row_names_is_a_link_for_those_alone_who_may_open_it() -> None:
+    owner = create_developer(is_staff=True)
+    project = make_project(owner)
+    row = Membership.objects.for_project(project).get()
+    address = reverse("admin:projects_membership_change", args=[row.pk])
+    link = reverse("admin:accounts_user_change", args=[owner.pk])
+    told = browser(owner).get(address).content.decode()
+    assert owner.email in told and link not in told
+    assert reverse("admin:projects_project_change", args=[project.pk]) in told
+    assert link in browser(User.objects.create_superuser(unique_email(), PASSWORD)).get(address).content.decode()
+
+
 def test_a_developer_without_the_admin_sees_nothing() -> None:
     alice = create_developer("alice")
     furnish(alice)
