@@ -30,13 +30,40 @@ def test_what_is_too_large_to_be_read_is_refused_in_the_contracts_shape() -> Non
     assert Client().post("/accounts/login/", fields)["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.parametrize("charset", ["zlib", "undefined", "utf-8", '"idna"'])
-def test_a_request_is_read_as_utf_8_whatever_charset_it_names(charset: str) -> None:
-    body, seen = json.dumps({"email": "nobody@example.com", "password": "пароль-пароль"}).encode(), list[str]()
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "charset=zlib", "charset=undefined", "charset=utf-8", 'charset="idna"',
+        # As RFC 2231 writes them.
+        "charset*=utf-8''zlib", "Charset*0=zl; charset*1=ib", "x*=undefined''y", "x*=nonsense''y",
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_a_request_is_read_as_utf_8_whatever_charset_it_names(parameter: str) -> None:
+    body = json.dumps({"email": "nobody@example.com", "password": "пароль-пароль"}).encode()
+    status, answer = ask(f"application/json; {parameter}", body)
+    assert (status, json.loads(answer)["code"]) == ("401 Unauthorized", "invalid_credentials")
+
+
+@pytest.mark.parametrize(
+    "parameters", ["boundary=b0", 'charset=zlib; Boundary="b0"', "boundary=b0; x*=undefined''y"], ids=range(3)
+)
+def test_a_forms_parts_are_told_apart_by_their_boundary(parameters: str) -> None:
+    fields = {"username": "nobody@example.com", "password": "wrong"}
+    parts = [
+        f'--b0\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields.items()
+    ]
+    _, page = ask(f"multipart/form-data; {parameters}", "".join([*parts, "--b0--\r\n"]).encode(), path="/admin/login/")
+    assert b"nobody@example.com" in page
+
+
+def ask(content_type: str, body: bytes, *, path: str = "/api/v1/auth/login") -> tuple[str, bytes]:
+    """Post to the web process as a server hands it a request."""
+    token, seen = "t" * 32, list[str]()
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": "POST", "PATH_INFO": "/api/v1/auth/login", "QUERY_STRING": "a=1", "SERVER_NAME": "testserver",
-        "SERVER_PORT": "80", "CONTENT_TYPE": f"application/json; charset={charset}", "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input": io.BytesIO(body), "wsgi.url_scheme": "http",
+        "REQUEST_METHOD": "POST", "PATH_INFO": path, "QUERY_STRING": "a=1", "SERVER_NAME": "testserver", "SERVER_PORT": "80",
+        "CONTENT_TYPE": content_type, "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body), "wsgi.url_scheme": "http",
+        "HTTP_COOKIE": f"{settings.CSRF_COOKIE_NAME}={token}", "HTTP_X_CSRFTOKEN": token,
     }  # fmt: skip
     answer = b"".join(application(environ, lambda status, headers: seen.append(status)))
-    assert (seen, json.loads(answer)["code"]) == (["401 Unauthorized"], "invalid_credentials")
+    return seen[0], answer
