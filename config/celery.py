@@ -67,10 +67,11 @@ app.conf.beat_schedule = {
     "end-credit-reservations": _every(60, "entitlements.tasks.end_credit_reservations"),
     "give-credit-months": _every(300, "entitlements.tasks.give_credit_months"),
     "sum-credits": _every(300, "entitlements.tasks.sum_credits"),
-    "check-rollups": _daily(3, 20, "payments.tasks.check_rollups"),
+    "check-invariants": _daily(3, 20, "payments.tasks.check_invariants"),
+    # After the invariants: what differs is put before the staff, and mended then.
+    "check-rollups": _daily(3, 50, "payments.tasks.check_rollups"),
     "tell-of-expiring-cards": _daily(8, 0, "payments.tasks.tell_of_expiring_cards"),
     "heal-entitlements": _every(1800, "payments.tasks.heal_entitlements"),
-    "check-invariants": _daily(3, 50, "payments.tasks.check_invariants"),
     "poll-invitations": _every(30, "licenses.tasks.poll_invitations"),
     "look-after-licenses": _every(900, "licenses.tasks.look_after_licenses"),
     "examine-github": _daily(4, 20, "licenses.tasks.examine_connections"),

@@ -1,5 +1,6 @@
 """The admin of webhook endpoints and dead letters: what is shown, what can be done, and how many queries a list takes."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -84,12 +85,22 @@ def test_the_keys_page_shows_how_each_modes_events_fare(project: Project) -> Non
         webhook_status="missing_events",
         webhook_error="Not delivered: invoice.paid",
     )
-    dead_event(project)
+    fared = {"received_at": dt.datetime(2024, 5, 5, tzinfo=dt.UTC), "failed_at": dt.datetime(2024, 6, 7, tzinfo=dt.UTC)}
+    WebhookEvent.objects.filter(pk=dead_event(project).pk).update(**fared)
+    waiting = WebhookEvent.objects.filter(pk=dead_event(project).pk)
+    waiting.update(status="pending", received_at=dt.datetime(2024, 3, 2, tzinfo=dt.UTC))
     for user in (sign_in(project=project, role=Role.VIEWER), sign_in(group="Support")):
         shown = text(user.get(url(StripeConfig, "change", config.pk)))
         assert "missing_events: Not delivered: invoice.paid" in shown
         row = StripeCredentials.objects.get(config=config)
-        assert "Not delivered: invoice.paid" in text(user.get(url(StripeCredentials, "change", row.pk)))
+        page = text(user.get(url(StripeCredentials, "change", row.pk)))
+        assert "Not delivered: invoice.paid" in page
+        for label, shown in (
+            ("Last event", "05-05"),
+            ("Last failed attempt", "06-07"),
+            ("Oldest waiting event", "03-02"),
+        ):
+            assert f"2024-{shown} 00:00:00" in page.partition(label)[2][:600], label
 
 
 def test_endpoints_are_checked_after_a_confirmation_by_those_who_may(project: Project, sandbox: Sandbox) -> None:

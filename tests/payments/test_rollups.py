@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+import structlog
 from django.db import OperationalError, connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from payments.services.rollups import (
     read_revenue,
     read_subscription_counts,
 )
+from payments.tasks import check_rollups
 from projects.models import Project
 from tests.payments.actors import create_project
 from tests.payments.rows import create_payment, create_refund, create_subscription
@@ -186,6 +188,22 @@ def test_a_wrong_day_is_found_and_mended_once() -> None:
     assert mend_rollups() >= 1
     assert differences(project) == []
     assert revenue(project)[0]["gross_cents"] == 500
+
+
+def test_the_nightly_check_says_what_differs_and_mends_it() -> None:
+    project = create_project()
+    create_payment(project, created_at=DAY, amount_cents=500)
+    fold_rollups()
+    RevenueDay.objects.for_project(project).update(gross_cents=499)
+    with structlog.testing.capture_logs() as first:
+        check_rollups()
+    with structlog.testing.capture_logs() as second:
+        check_rollups()
+    told = [[line for line in lines if line.get("project_id") == str(project.pk)] for lines in (first, second)]
+    assert [(line["event"], line["log_level"], line["gross_cents"]) for line in told[0]] == [
+        ("rollup_differs", "error", "1")
+    ]
+    assert (told[1], differences(project), revenue(project)[0]["gross_cents"]) == ([], [], 500)
 
 
 def test_a_deleted_project_leaves_no_sums() -> None:

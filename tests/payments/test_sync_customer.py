@@ -42,6 +42,8 @@ def billing(row: StripeCustomer) -> dict[str, Any]:
 def test_a_purchase_leaves_the_card_and_the_address_that_were_given(shop: Shop, row: StripeCustomer) -> None:
     method = billing(row)["payment_method"]
     assert (method["type"], method["brand"], method["last4"], method["expires"]) == ("card", "visa", "4242", "2034-12")
+    address = billing(row)["address"]
+    assert (address["line1"], address["city"], address["country"]) == ("1 Main Street", "Springfield", "US")
     assert not stored(shop.project).exclude(status__in=["processed", "ignored"]).exists()
 
 

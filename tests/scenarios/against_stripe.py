@@ -10,7 +10,18 @@ from typing import Any, Protocol
 from common.ids import stripe_row_id
 from moderation.models import ReviewItem
 from notifications.models import OutboxRow
-from payments.models import Dispute, Invoice, Refund, Subscription, SubscriptionChange, Transaction, WebhookEvent
+from payments.mirror import mirrored
+from payments.models import (
+    CheckoutSession,
+    Dispute,
+    Invoice,
+    Refund,
+    StripeCustomer,
+    Subscription,
+    SubscriptionChange,
+    Transaction,
+    WebhookEvent,
+)
 from payments.services.invariants import QUERIES, check_invariants
 from payments.services.rollups import find_rollup_differences, read_revenue
 from projects.models import EndUser, Project
@@ -19,6 +30,14 @@ from tests.scenarios.world import MODES, PLANS, World
 KINDS = ("subscriptions", "payment_intents", "charges", "invoices", "invoice_payments", "refunds", "disputes", "events")
 OVERDUE = ("past_due", "unpaid")
 CYCLE = "subscription_cycle"
+# What the mirror's copies must say as Stripe does, by its name for a kind and by Stripe's list.
+COPIED = {
+    ("subscription", "subscriptions"): ("status", "cancel_at_period_end", "cancel_at", "canceled_at", "ended_at"),
+    ("invoice", "invoices"): ("status", "amount_due", "amount_paid", "amount_remaining", "attempt_count"),
+    ("payment_intent", "payment_intents"): ("status", "amount", "amount_received", "latest_charge"),
+    ("charge", "charges"): ("status", "amount", "amount_refunded", "disputed"),
+    ("refund", "refunds"): ("status", "amount", "payment_intent"),
+}
 SECRETS = "I8"
 RULES = [rule for rule in QUERIES if rule != SECRETS]
 Found = dict[str, Any]
@@ -81,6 +100,9 @@ def compare_with_stripe(world: World) -> None:
         }
         for project in world.projects:
             side = _side_of(world, project, mode, at_stripe)
+            check_customers(world, side)
+            check_checkouts(world, side)
+            check_copies(world, side)
             check_subscriptions(side)
             check_payments(side)
             check_revenue(side)
@@ -114,6 +136,54 @@ def _side_of(world: World, project: Project, mode: str, at_stripe: dict[str, lis
 
     mine = {kind: [one for one in found if is_ours(kind, one)] for kind, found in at_stripe.items()}
     return Side(project, mode, buyers, **mine)
+
+
+def check_customers(world: World, side: Side) -> None:
+    """Every customer: whose it is, its billing data, and the card that is charged next; nobody else's is here."""
+    rows = {row.stripe_customer_id: row for row in side.rows(StripeCustomer)}
+    assert set(rows) == {buyer.customer_id for buyer in side.buyers}
+    for customer_id, row in rows.items():
+        one = world.shop.api("GET", f"customers/{customer_id}", live=side.mode == "live")
+        cards = world.objects(side.mode, "payment_methods", customer=customer_id)
+        default = one["invoice_settings"]["default_payment_method"]
+        card = max(cards, key=lambda card: (card["id"] == default, card["created"], card["id"]))
+        paid_by, detail = row.billing["payment_method"], card["card"]
+        assert (
+            row.end_user_id, row.email, row.name, row.deleted_at, row.billing["address"], row.billing["tax_ids"],
+            paid_by["id"], paid_by["brand"], paid_by["last4"], paid_by["expires"],
+        ) == (
+            side.user_of(customer_id), one["email"] or "", one["name"] or "", None, one["address"], [],
+            card["id"], detail["brand"], detail["last4"], f"{detail['exp_year']}-{detail['exp_month']:02}",
+        )  # fmt: skip
+
+
+def check_checkouts(world: World, side: Side) -> None:
+    """Every checkout: what became of it, what it made, and whose it is."""
+    mine = {buyer.customer_id for buyer in side.buyers}
+    assert {
+        row.stripe_session_id: (row.status, row.payment_status, row.stripe_subscription_id, row.end_user_id)
+        for row in side.rows(CheckoutSession)
+    } == {
+        one["id"]: (one["status"], one["payment_status"], one["subscription"], side.user_of(one["customer"]))
+        for one in world.objects(side.mode, "checkout/sessions")
+        if one["customer"] in mine
+    }
+
+
+def check_copies(world: World, side: Side) -> None:
+    """The mirror's copies for support say what Stripe says."""
+    accounts, live = [world.shop.account.account_id], side.mode == "live"
+    for (kind, path), names in COPIED.items():
+        copies = {row.id: row.stripe_data for row in mirrored(kind, account_ids=accounts).filter(livemode=live)}
+        # A charge that failed before another one succeeded is read by nobody.
+        for one in [one for one in getattr(side, path) if kind != "charge" or one["paid"]]:
+            copy = {name: _id_or_value(copies[one["id"]][name]) for name in names}
+            assert copy == {name: one[name] for name in names}
+
+
+def _id_or_value(value: Any) -> Any:
+    """Name an object that was read along with the one that refers to it."""
+    return value["id"] if isinstance(value, dict) else value
 
 
 def check_subscriptions(side: Side) -> None:
