@@ -139,6 +139,17 @@ class ProjectAdmin(ProjectScopedAdmin):
             return "-"
         return format_html('<a href="{}">Go-live, keys, webhooks</a>', reverse("backoffice:project", args=[row.pk]))
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write what the form changes and keep the rest as it is now. Raises: PermissionDenied once it was deleted meanwhile."""
+        if change:
+            now = Project.objects.select_for_update(no_key=True).get(pk=obj.pk)
+            if now.deleted_at is not None and obj.deleted_at is None:
+                raise PermissionDenied
+            for field in Project._meta.concrete_fields:
+                if field.name not in form.changed_data:
+                    setattr(obj, field.attname, getattr(now, field.attname))
+        super().save_model(request, obj, form, change)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: a project's row is what its payments hang on. The API deletes it for everybody and keeps the books."""
         return False

@@ -35,6 +35,7 @@ from payments.services.refunds import (
     request_refund,
     why_not_refundable,
 )
+from payments.services.revocation import is_of_older_invoice
 
 GOOD, WAITING, BAD = "success", "warning", "danger"
 PAYMENT_COLORS = {
@@ -305,6 +306,11 @@ def _check(payment: Transaction, form: RefundForm, actor: Any) -> None:
 
 
 def _what_the_policy_does(payment: Transaction) -> str:
+    if is_of_older_invoice(payment):
+        return (
+            "Something newer was paid for this subscription since: by the project's policy nothing is taken away. "
+            "Chosen here, access to the plan ends all the same, until something newer still is paid."
+        )
     policy = BillingPolicy.objects.for_project(payment.project_id).first() or BillingPolicy()
     does = "is taken away" if policy.full_refund_revokes else "is kept"
     return f"By the project's policy it {does} after a full refund; what is chosen here goes before the policy."

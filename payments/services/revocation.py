@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q
 
 from notifications.models import OutboxRow
-from payments.models import BillingPolicy, CreditPurchase, Dispute, LicensePurchase, Subscription, Transaction
+from payments.models import BillingPolicy, CreditPurchase, Dispute, Invoice, LicensePurchase, Subscription, Transaction
 from payments.services.credit_clawback import REVOKE, derive_clawbacks
 from payments.services.history import state_of, write_changed
 from payments.services.leases import end_lease, take_lease, writing_under
@@ -67,6 +67,17 @@ _DERIVE = """
         AND (subscription.access_revoked_at, subscription.access_revoked_by)
             IS DISTINCT FROM (first.at, coalesce(first.cause, ''))
 """
+
+
+def is_of_older_invoice(payment: Transaction) -> bool:
+    """Say whether something newer was paid for a payment's subscription, so that only a choice takes anything away with it."""
+    if payment.subscription_id is None:
+        return False
+    paid = Invoice.objects.for_project(payment.project_id).filter(subscription=payment.subscription_id, status="paid")
+    counted = paid.filter(Q(amount_paid_cents__gt=0) | Q(billing_reason=CYCLE))
+    latest_first = (F("paid_at").desc(nulls_last=True), "-created_at", F("period_end").desc(nulls_last=True), "-id")
+    latest = counted.order_by(*latest_first).values_list("stripe_invoice_id", flat=True).first()
+    return latest is not None and latest != payment.stripe_invoice_id
 
 
 def derive_revocation(scope: Scope, subscription_ids: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Refunds that staff ask for: checked, logged, made once whatever goes wrong between us and Stripe, and asked twice first."""
 
+import datetime as dt
 import re
 import uuid
 from typing import Any
@@ -12,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
+from common import clock
 from common.errors import ApiError, FieldError
 from moderation.models import ActionLog
 from notifications.models import OutboxRow
@@ -24,7 +26,7 @@ from payments.stripe_api import StripeRefused, StripeUnavailable
 from projects.models import Project, Role
 from tests.cast import AppUser, Developer, add_member, create_developer
 from tests.payments.deliveries import control, deliver, events_of, purchase, set_webhook_secret
-from tests.payments.rows import create_dispute, create_payment, create_subscription
+from tests.payments.rows import create_dispute, create_invoice, create_payment, create_subscription
 from tests.payments.shop import Shop, at_once
 
 
@@ -387,3 +389,18 @@ def test_what_stripe_takes_in_steps_is_entered_in_steps(
     assert requests_of(payment).get().payload["amount_cents"] == cents
     shown = client.get(page(payment)).content.decode()
     assert ("3,800.00 UGX" if currency == "ugx" else "12.500 KWD") in shown
+
+
+def test_the_form_says_what_goes_with_a_payment_after_which_something_newer_was_paid(acme: Any) -> None:
+    bought, moment = create_subscription(acme), clock.now()
+    payments = []
+    for days in (30, 0):
+        paid_at = moment - dt.timedelta(days=days)
+        invoice = create_invoice(acme, subscription=bought, paid_at=paid_at, created_at=paid_at)
+        payments.append(create_payment(acme, subscription=bought, stripe_invoice_id=invoice.stripe_invoice_id))
+    # One of nothing, as of a downgrade, is nothing newer.
+    create_invoice(acme, subscription=bought, paid_at=moment + dt.timedelta(days=1), amount_paid_cents=0)
+    client, _ = staff(superuser=True)
+    older, latest = (client.get(page(payment)).content.decode() for payment in payments)
+    assert "Something newer was paid for this subscription since" in older and "after a full refund" not in older
+    assert "Something newer" not in latest and "after a full refund" in latest

@@ -17,6 +17,7 @@ from accounts.services.tokens import issue_login_tokens
 from projects.models import ApiKey, EndUser, IdempotencyRecord, IdentityProvider, Membership, Project, Role
 from projects.services.identity_providers import put_identity_provider
 from projects.services.members import remove_member
+from projects.services.projects import delete_project
 from tests.builders import (
     PASSWORD,
     create_developer,
@@ -25,6 +26,7 @@ from tests.builders import (
     signed_in,
     unique_email,
     waits_for_a_lock,
+    waits_for_the_other,
 )
 from tests.live import wait_until
 
@@ -373,3 +375,30 @@ def test_the_role_admin_makes_a_project_and_names_its_owner_and_nobody_else_make
     assert staff[ROLE_ADMIN].post(reverse("admin:projects_membership_add"), member).status_code == 302
     assert browser(alice).get(page(project)).status_code == 200
     assert [row.role for row in Membership.objects.for_project(project)] == [Role.OWNER]
+
+
+def test_a_projects_form_undoes_neither_a_deletion_nor_another_change_that_came_first() -> None:
+    owner = create_developer("alice", is_staff=True)
+    project = make_project(owner)
+    client = browser(owner)
+    form = {"name": "New", "slug": project.slug, "allowed_origins": "[]", "is_active": "on"}
+
+    def describe() -> None:
+        Project.objects.filter(pk=project.pk).update(description="Theirs")
+
+    answer = waits_for_the_other(describe, lambda: client.post(page(project), form), table="projects_project")
+    project.refresh_from_db()
+    assert (answer.status_code, project.name, project.description) == (302, "New", "Theirs")
+    late = form | {"name": "Back", "description": "Theirs"}
+    answer = waits_for_the_other(
+        lambda: delete_project(project=Project.objects.get(pk=project.pk)),
+        lambda: client.post(page(project), late),
+        table="projects_project",
+    )
+    project.refresh_from_db()
+    assert (answer.status_code, project.deleted_at is None, project.is_active, project.name) == (
+        403,
+        False,
+        False,
+        "New",
+    )
