@@ -54,7 +54,8 @@ DEEDS: dict[str, tuple[str, str, str]] = {
     deeds.WARN: ("Warn the user", "The user is mailed what you write, and the item is approved.", DECIDE),
     deeds.BAN: ("Ban the user", "Their token is refused from the next request on; the item is approved.", "projects.ban_enduser"),
     deeds.REFUND: (
-        "Refund the payment", "All that is left of the payment goes back, what it bought is taken away, and the item is approved.",
+        "Refund the payment",
+        "All that is left of it goes back, what it bought is taken away (of a subscription the running plan), and the item is approved.",
         "payments.refund_transaction",
     ),
     deeds.REVOKE_LICENSE: (
