@@ -55,7 +55,7 @@ DEEDS: dict[str, tuple[str, str, str]] = {
     deeds.BAN: ("Ban the user", "Their token is refused from the next request on; the item is approved.", "projects.ban_enduser"),
     deeds.REFUND: (
         "Refund the payment",
-        "All that is left of it goes back, what it bought is taken away (of a subscription the running plan), and the item is approved.",
+        "What is left of it goes back, what it bought is taken away (of a subscription the running plan); the item is approved.",
         "payments.refund_transaction",
     ),
     deeds.REVOKE_LICENSE: (
