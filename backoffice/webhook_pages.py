@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -17,7 +17,6 @@ from notifications.event_types import EVENT_TYPES
 from notifications.models import WebhookDelivery, WebhookEndpoint
 from notifications.services.outbound import body_of, message_id_of
 from payments.admin.display import counted
-from projects.models import Role
 
 DELIVERY_COLORS = {"Pending": "warning", "Processing": "info", "Delivered": "success", "Failed": "danger"}
 ENDPOINT_COLORS = {
@@ -54,11 +53,7 @@ class WebhooksAdmin(StaffActionsAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Say of each row whether all of it is shown."""
-        rows = super().get_queryset(request)
-        if self._is_staff_for(request, "view"):
-            return rows.annotate(is_whole=Value(True))
-        mine = Q(project__in=self._projects(request, Role.DEVELOPER))
-        return rows.annotate(is_whole=ExpressionWrapper(mine, output_field=BooleanField()))
+        return self.annotate_whole(request, super().get_queryset(request))
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         """Let staff alone search addresses: a search tells what it finds letter by letter."""

@@ -10,7 +10,7 @@ from django.contrib.auth import get_permission_codename
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
-from django.db.models import ForeignKey, Model, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, ForeignKey, Model, Q, QuerySet, Value
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
@@ -149,6 +149,13 @@ class ProjectScopedAdmin(SafeLookupsMixin, BoundedListMixin, ModelAdmin):
         if user.is_active and getattr(user, "is_staff", False) and user.has_perm(right):
             return rows
         return rows.filter(**{f"{self.project_lookup}__in": self._projects(request, Role.DEVELOPER)})
+
+    def annotate_whole(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Say of each row, as `is_whole`, whether all of it is shown: to staff, and to the project's developers."""
+        if self._is_staff_for(request, "view"):
+            return rows.annotate(is_whole=Value(True))
+        mine = Q(**{f"{self.project_lookup}__in": self._projects(request, Role.DEVELOPER)})
+        return rows.annotate(is_whole=ExpressionWrapper(mine, output_field=BooleanField()))
 
     def _is_staff_for(self, request: HttpRequest, action: str) -> bool:
         user = request.user

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet, Value
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
@@ -198,12 +198,8 @@ class AlertTargetAdmin(OperatorsRowsAdmin):
     readonly_fields = ["listener", "stored_secret"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Say of each row whether all of its address is shown: to staff, and to the project's developers."""
-        rows = super().get_queryset(request)
-        if self._is_staff_for(request, "view"):
-            return rows.annotate(is_whole=Value(True))
-        mine = Q(project__in=self._projects(request, Role.DEVELOPER))
-        return rows.annotate(is_whole=ExpressionWrapper(mine, output_field=BooleanField()))
+        """Say of each row whether all of its address is shown."""
+        return self.annotate_whole(request, super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show the listener's address as a field to who may write it, and as the list does to who only looks."""
