@@ -128,10 +128,10 @@ class UserAdmin(BoundedListMixin, DjangoUserAdmin, ModelAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Leave a person in the groups that the form did not offer: those that a superuser has made besides."""
-        offered = form.fields["groups"].queryset if "groups" in form.fields else Group.objects.all()
-        kept = list(form.instance.groups.exclude(pk__in=offered.values("pk")))
+        if "groups" in form.fields:
+            kept = form.instance.groups.exclude(pk__in=form.fields["groups"].queryset.values("pk"))
+            form.cleaned_data["groups"] = [*form.cleaned_data["groups"], *kept]
         super().save_related(request, form, formsets, change)
-        form.instance.groups.add(*kept)
 
     @staticmethod
     def _gives_roles(request: HttpRequest, obj: Any) -> bool:
