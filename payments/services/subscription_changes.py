@@ -17,7 +17,7 @@ from payments.models.billing import ENDED_STATUSES
 from payments.services.intent_rows import IntentOutcome, StripeObject, carry_out, claim_intent, is_intent_open
 from payments.services.kept_plans import terms_of_change
 from payments.services.objects.subscription import cancel_time, cancels_at_period_end
-from payments.services.objects.subscription_plan import kept_plan_code
+from payments.services.objects.subscription_plan import first_item, kept_plan_code
 from payments.services.prices import (
     RECURRING,
     PriceDoesNotFit,
@@ -284,7 +284,7 @@ def shows_effect(operation: str, params: dict[str, Any], subscription: StripeObj
         return cancels_at_period_end(subscription)
     if operation == RESUME:
         return cancel_time(subscription) is None
-    return bool(subscription["items"]["data"][0]["price"]["id"] == params["items"][0]["price"])
+    return bool(first_item(subscription)["price"]["id"] == params["items"][0]["price"])
 
 
 def _cancel_now(change: Change, params: dict[str, Any], key: str) -> StripeObject:
@@ -347,7 +347,7 @@ def _changed(change: Change, answer: StripeObject, message: str) -> ChangedSubsc
     return ChangedSubscription(
         subscription_id=str(answer["id"]),
         status=str(answer["status"]),
-        price_id=str(answer["items"]["data"][0]["price"]["id"]),
+        price_id=str(first_item(answer)["price"]["id"]),
         cancel_at=None if ended else from_unix(cancel_time(answer)),
         canceled_at=from_unix(answer.get("canceled_at")),
         message=message,
